@@ -1,0 +1,282 @@
+"""The data model: what Longtake keeps, as frozen dataclasses.
+
+Times are float seconds on the video's clock (its container's start is 0), spans are half-open
+[start_seconds, end_seconds). Ids are UUIDv5, so that a resumed run writes the same ones.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from index.store import Vector
+
+SCHEMA_VERSION = 1
+"""The version of everything in this file as stored. Raise it with a migration in
+index/migrations.py."""
+
+CHANNELS = ("shot", "frame", "speech", "screen_text", "caption", "sound", "object", "fingerprint")
+"""`shot` is what the pictures' cuts look like; the others are what searches find."""
+
+_NAMESPACE = uuid.UUID("8f2f3c0e-53a8-5c55-9d5c-6c6f6e677461")
+
+
+def microseconds(seconds: float) -> int:
+    """Seconds as the integer that ids and the time index use."""
+    return round(seconds * 1_000_000)
+
+
+def make_id(*parts: str | int) -> str:
+    """UUIDv5 over the parts; the separator cannot occur in a part that matters."""
+    return str(uuid.uuid5(_NAMESPACE, "\x1f".join(str(part) for part in parts)))
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """One stream of a container. frame_rate is the average, in frames per second."""
+
+    index: int
+    kind: Literal["video", "audio", "subtitle"]
+    codec: str
+    language: str | None = None
+    title: str | None = None
+    width: int | None = None
+    height: int | None = None
+    frame_rate: float | None = None
+    rotation: int = 0
+    sample_rate: int | None = None
+    channels: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Chapter:
+    start_seconds: float
+    end_seconds: float
+    title: str
+
+
+@dataclass(frozen=True, slots=True)
+class FileStat:
+    """How a file looked when it was last read: enough to know that it has not changed."""
+
+    path: str
+    size: int
+    modified_ns: int
+    inode: int
+
+
+@dataclass(frozen=True, slots=True)
+class Video:
+    """One content: a file (or several with the same bytes) or a live source.
+
+    id: from the content of a file (see ingest.identity), or from the name of a live source.
+    files: every path with this content, as last seen; the video lives until the last goes.
+    sidecars: subtitle files beside those paths that were read.
+    duration_seconds: None while live.
+    notes: what went wrong or is worth knowing, in sentences for the user.
+    """
+
+    id: str
+    title: str
+    files: tuple[FileStat, ...] = ()
+    sidecars: tuple[FileStat, ...] = ()
+    duration_seconds: float | None = None
+    streams: tuple[Stream, ...] = ()
+    chapters: tuple[Chapter, ...] = ()
+    indexed_at: float | None = None
+    wall_clock_start: float | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """What produced one channel's evidence of one video, and how far it has come.
+
+    fingerprint: digest of model, settings, code constants and sidecar content.
+    revision: raised by --force, so that the same fingerprint can be run anew beside the old one.
+    state: "active" is what searchers see, exactly one per (video, epoch, channel); "building" is
+        the next one while the active one still serves; "retired" waits for its deletion.
+    watermark_seconds: evidence that starts before it is final; a resume deletes the rest.
+    analysed_seconds: how far the material has been looked at; what coverage shows.
+    complete: the channel has seen the whole video.
+    detail: model names, source of subtitles and so on, for people; and the channel's own notes.
+    """
+
+    video_id: str
+    epoch: int
+    channel: str
+    fingerprint: str
+    revision: int = 0
+    state: Literal["active", "building", "retired"] = "active"
+    watermark_seconds: float = 0.0
+    analysed_seconds: float = 0.0
+    complete: bool = False
+    detail: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def id(self) -> str:
+        return make_id(
+            "generation", self.video_id, self.epoch, self.channel, self.fingerprint, self.revision
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """One thing perceived over one span by one channel.
+
+    generation: the id of the Generation that made it.
+    text: what was said or read; "" for a channel without words.
+    attributes: JSON-like; `language` (BCP 47 primary tag), `confidence` (0..1), `boxes`
+        (lists of x0, y0, x1, y1 in 0..1 of the upright picture's width and height), `words`
+        ([start_seconds, end_seconds, text]), and what the channel's docstring names.
+    vectors: by vector space, float32 of shape (size,).
+    """
+
+    video_id: str
+    epoch: int
+    channel: str
+    generation: str
+    start_seconds: float
+    end_seconds: float
+    text: str = ""
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    vectors: Mapping[str, Vector] = field(default_factory=dict)
+    key: str | None = None
+
+    @property
+    def id(self) -> str:
+        """From what does not change while the span grows: its start and `key`, which is the first
+        text or box where the text itself may still be bettered. None: the text."""
+        digest = hashlib.blake2b(
+            (self.text if self.key is None else self.key).encode(), digest_size=8
+        ).hexdigest()
+        return make_id(
+            "evidence",
+            self.video_id,
+            self.epoch,
+            self.channel,
+            self.generation,
+            microseconds(self.start_seconds),
+            digest,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """The unit that text retrieval ranks: a window over one channel's evidence, in time order.
+
+    evidence: ids of what it covers. analyzer: see index.text.
+    """
+
+    video_id: str
+    epoch: int
+    channel: str
+    generation: str
+    start_seconds: float
+    end_seconds: float
+    text: str
+    analyzer: str
+    evidence: tuple[str, ...]
+    language: str | None = None
+
+    @property
+    def id(self) -> str:
+        return make_id("passage", self.generation, self.evidence[0])
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A stretch of meaning: one or more shots. A lens over evidence by time, so cutting anew never
+    embeds anew. `generation` is that of the shots it was cut from."""
+
+    video_id: str
+    epoch: int
+    generation: str
+    start_seconds: float
+    end_seconds: float
+    title: str | None = None
+    summary: str | None = None
+
+    @property
+    def id(self) -> str:
+        return make_id(
+            "segment", self.video_id, self.epoch, self.generation, microseconds(self.start_seconds)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelHit:
+    """What one channel contributed to a moment: its rank (from 1) and raw score there."""
+
+    channel: str
+    rank: int
+    score: float
+    start_seconds: float
+    end_seconds: float
+    text: str = ""
+    evidence: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """A result: a span of a video, why, and what covers that video so far.
+
+    highlights: half-open character ranges of `text` that matched.
+    coverage: channel -> share of the video analysed so far, 0..1.
+    """
+
+    video_id: str
+    epoch: int
+    title: str
+    path: str | None
+    start_seconds: float
+    end_seconds: float
+    score: float
+    channel: str
+    text: str = ""
+    highlights: tuple[tuple[int, int], ...] = ()
+    hits: tuple[ChannelHit, ...] = ()
+    coverage: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A numbered source of an answer, from 1."""
+
+    number: int
+    moment: Moment
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """First event of an answer: what it may cite."""
+
+    sources: tuple[Source, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A piece of the answer's text, as it comes."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Citation:
+    """The text so far leans on this source."""
+
+    source: Source
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """Last event. found is False when the library holds no answer."""
+
+    found: bool
+    detail: Mapping[str, Any] = field(default_factory=dict)
+
+
+AnswerEvent = Sources | Token | Citation | Done

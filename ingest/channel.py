@@ -1,0 +1,106 @@
+"""What a channel is to the pipeline.
+
+A channel perceives one kind of thing and turns it into evidence. Two shapes exist: a
+`PictureChannel` is pushed the samples that the one video decode yields; a `FileChannel` reads the
+file (its subtitles, later its audio) by itself. A new channel is one file in ingest/channels/ and
+one line in cli/compose.py.
+
+The resume rule that every channel keeps: evidence that starts before the watermark is final, and a
+run that is opened at the watermark, and sees what follows it, emits exactly what an uninterrupted
+run emits from there on. So the watermark is the earliest time that anything still undecided, or
+any state that later evidence leans on, goes back to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from index.schema import Evidence, Generation, Video
+from index.store import VectorSpace
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A picture chosen for perception.
+
+    image: uint8 of shape (height, width, 3), RGB, fully decoded, upright (rotation applied) and
+        with square pixels.
+    time_seconds: when it is shown. shot_start_seconds: start of the shot it belongs to; where it
+        lies after the previous sample, what was seen there ended at the cut at the latest.
+    """
+
+    time_seconds: float
+    shot_start_seconds: float
+    image: np.ndarray
+
+
+class PictureRun(Protocol):
+    """One pass of a picture channel over one video, from its watermark on."""
+
+    def push(self, sample: Sample) -> list[Evidence]:
+        """Takes the next sample in time order; returns the evidence that is now final."""
+        ...
+
+    def finish(self, end_seconds: float) -> list[Evidence]:
+        """The video ended there: closes every open span."""
+        ...
+
+    @property
+    def watermark_seconds(self) -> float:
+        """See the resume rule above. Never decreases."""
+        ...
+
+
+class PictureChannel(Protocol):
+    """Perceives in pictures."""
+
+    name: str
+    spaces: tuple[VectorSpace, ...]
+
+    def describe(self) -> Mapping[str, Any]:
+        """Everything that shapes the evidence (model, its digest, settings, code constants), as
+        JSON-like values. Its digest is the generation's fingerprint; it must not load the model."""
+        ...
+
+    def open(self, video: Video, generation: Generation, from_seconds: float) -> PictureRun:
+        """Starts a run at the watermark `from_seconds`. Samples before it are never pushed.
+
+        Raises ModelMissingError where weights or packages are missing.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Final evidence in time order, and how far the channel has come with it."""
+
+    evidence: tuple[Evidence, ...]
+    watermark_seconds: float
+    analysed_seconds: float
+    notes: tuple[str, ...] = ()
+
+
+class FileChannel(Protocol):
+    """Perceives by reading the file itself."""
+
+    name: str
+    spaces: tuple[VectorSpace, ...]
+
+    def describe(self, path: Path, video: Video) -> Mapping[str, Any]:
+        """As in PictureChannel, for this file; includes the digest of any sidecar it will read."""
+        ...
+
+    def run(
+        self, path: Path, video: Video, generation: Generation, from_seconds: float
+    ) -> Iterator[Batch]:
+        """Yields batches from the watermark `from_seconds` to the end of the video.
+
+        Trouble with one source (a broken subtitle file) is a note in a batch, not an exception,
+        where anything else can still be read.
+        """
+        ...
