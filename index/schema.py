@@ -76,6 +76,7 @@ class Video:
     files: every path with this content, as last seen; the video lives until the last goes.
     sidecars: subtitle files beside those paths that were read.
     duration_seconds: None while live.
+    digest: of the whole content, where --verify has read it.
     notes: what went wrong or is worth knowing, in sentences for the user.
     """
 
@@ -88,6 +89,7 @@ class Video:
     chapters: tuple[Chapter, ...] = ()
     indexed_at: float | None = None
     wall_clock_start: float | None = None
+    digest: str | None = None
     notes: tuple[str, ...] = ()
 
 

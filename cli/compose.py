@@ -1,0 +1,123 @@
+"""The composition root: objects are put together here from the settings, and nowhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cli.settings import Settings, load
+from index.errors import ConfigError, LibraryError
+from index.library import Library
+from index.schema import CHANNELS
+from index.store import Store, VectorSpace
+from index.text import TERM_COUNTS, WORDS
+
+if TYPE_CHECKING:
+    from ingest.plan import Channels
+    from ingest.thumbnails import Thumbnails
+    from rag.retrieve import Retriever
+
+FINGERPRINT = VectorSpace("fingerprint", 256)
+SPACES = (WORDS, TERM_COUNTS, FINGERPRINT)
+KNOWN_CHANNELS = ("speech", "screen_text", "fingerprint")
+"""Channels that exist today, cheapest first; see `build_channels`."""
+
+
+def load_settings(
+    *, library: Path | None, profile: str | None, overrides: dict[str, Any]
+) -> Settings:
+    """Raises ConfigError."""
+    if library is not None:
+        overrides = {**overrides, "library": library}
+    return load(overrides, profile)[0]
+
+
+@contextmanager
+def open_library(settings: Settings, *, must_exist: bool = True) -> Iterator[Library]:
+    """The library, opened here or through the process that has it open.
+
+    Raises LibraryError where there is none and `must_exist`.
+    """
+    store = open_store(settings, must_exist=must_exist)
+    try:
+        store.ensure_spaces(SPACES)
+        yield Library(store)
+    finally:
+        store.close()
+
+
+def open_store(settings: Settings, *, must_exist: bool = True) -> Store:
+    if settings.server.url is not None:
+        from index.server import ServerStore
+
+        key = settings.server.api_key
+        return ServerStore(
+            settings.server.url,
+            api_key=key.get_secret_value() if key else None,
+            collection=settings.server.collection,
+        )
+    from index import access
+
+    if must_exist and not (settings.library / "manifest.json").exists():
+        raise LibraryError(
+            f"There is no library at {settings.library}. `longtake index FOLDER` makes one; "
+            "--library PATH or LONGTAKE_LIBRARY names another."
+        )
+    return access.open_store(settings.library, settings=settings.index)
+
+
+def chosen_channels(settings: Settings, names: Sequence[str] | None) -> tuple[str, ...]:
+    """The channels to run, cheapest first. Raises ConfigError for a name that is unknown."""
+    wanted = settings.channels.enabled if names is None else tuple(names)
+    for name in wanted:
+        if name not in KNOWN_CHANNELS:
+            later = " (planned, not there yet)" if name in CHANNELS and name != "shot" else ""
+            raise ConfigError(
+                f"No channel “{name}”{later}. Known: {', '.join(KNOWN_CHANNELS)}."
+            )
+    if not wanted:
+        raise ConfigError(f"No channels chosen. Known: {', '.join(KNOWN_CHANNELS)}.")
+    return tuple(name for name in KNOWN_CHANNELS if name in wanted)
+
+
+def build_channels(settings: Settings, names: Sequence[str] | None = None) -> Channels:
+    """The senses that `index` uses. A new channel is one line here."""
+    from ingest.analysis import describe_analysis
+    from ingest.plan import Channels
+
+    chosen = chosen_channels(settings, names)
+    files, pictures = [], []
+    if "speech" in chosen:
+        from ingest.channels.speech import SpeechChannel
+
+        files.append(SpeechChannel())
+    if "screen_text" in chosen:
+        from ingest.channels.screen_text import ScreenTextChannel
+
+        pictures.append(ScreenTextChannel(settings.channels.screen_text))
+    if "fingerprint" in chosen:
+        from ingest.channels.fingerprint import FingerprintChannel
+
+        pictures.append(FingerprintChannel(settings.channels.fingerprint))
+    if not pictures and names is not None:
+        return Channels(tuple(files), (), None, None)
+    return Channels(
+        tuple(files),
+        tuple(pictures),
+        describe_analysis(settings.ingest),
+        settings.ingest.segments.model_dump(mode="json"),
+    )
+
+
+def build_thumbnails(settings: Settings) -> Thumbnails:
+    from ingest.thumbnails import Thumbnails
+
+    return Thumbnails(settings.library / "thumbnails")
+
+
+def build_retriever(settings: Settings, library: Library) -> Retriever:
+    from rag.retrieve import Retriever
+
+    return Retriever(library, settings.retrieve)

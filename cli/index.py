@@ -1,0 +1,265 @@
+"""`longtake index`: files in, progress while it runs, a summary at the end."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn
+from rich.text import Text
+
+from cli.compose import build_channels, build_thumbnails, open_library
+from cli.render import print_json
+from cli.settings import Settings
+from index.errors import Interrupted, LongtakeError, UsageError
+from ingest.batch import Batch, FileReport
+from ingest.identity import discover
+from ingest.pipeline import Indexer
+from ingest.plan import Plan, Planner
+from rag.timestamp import timestamp
+
+MARKS = {"indexed": "[green]✓[/]", "damaged": "[yellow]![/]", "failed": "[red]✗[/]", "busy": "·"}
+
+
+def run_index(
+    console: Console,
+    settings: Settings,
+    paths: Sequence[str],
+    *,
+    channels: Sequence[str] | None = None,
+    force: bool = False,
+    jobs: int | None = None,
+    verify: bool = False,
+    dry_run: bool = False,
+    as_json: bool = False,
+) -> int:
+    """Indexes and reports. Returns the exit status: 1 where any file failed or was damaged."""
+    started = time.monotonic()
+    senses = build_channels(settings, channels)
+    found, roots, problems = find_files(paths)
+    output = Output(console, as_json)
+    for problem in problems:
+        output.problem(str(problem))
+    if not found and not roots and problems:
+        return max(problem.exit_status for problem in problems)
+
+    with open_library(settings, must_exist=False) as library:
+        planner = Planner(library, senses, force=force, verify=verify)
+        plan = planner.plan(found, roots)
+        for path, error in plan.failures:
+            output.failure(path, str(error))
+        if dry_run:
+            output.dry_run(plan)
+            return 1 if problems or plan.failures else 0
+        stop = threading.Event()
+        thumbnails = build_thumbnails(settings)
+        indexer = Indexer(
+            library, senses, settings.ingest, thumbnails, force=force, stop=stop.is_set
+        )
+        batch = Batch(
+            library,
+            indexer,
+            thumbnails,
+            settings.library / "claims",
+            output.stage,
+            output.report,
+            stop,
+        )
+        batch.apply_updates(plan)
+        with stopped_by_signals(stop), output.live(len(plan.tasks)):
+            try:
+                batch.run(plan, jobs or settings.jobs)
+            except KeyboardInterrupt:
+                raise Interrupted(
+                    "Stopped; what was indexed is kept, and the next run goes on."
+                ) from None
+    output.summary(plan, time.monotonic() - started)
+    failed = output.counts["failed"] + output.counts["damaged"] + output.counts["busy"]
+    return 1 if problems or plan.failures or failed else 0
+
+
+def find_files(paths: Sequence[str]) -> tuple[list[Path], list[Path], list[LongtakeError]]:
+    """The video files that the arguments mean, the folders among the arguments, and what is
+    wrong with the rest."""
+    problems: list[LongtakeError] = []
+    found = list(discover(list(paths), on_error=problems.append))
+    roots = [Path(path) for path in paths if Path(path).is_dir()]
+    if not found and not problems:
+        problems.append(
+            UsageError(f"No videos in {', '.join(paths)}. Name a file to index it whatever it is.")
+        )
+    return found, roots, problems
+
+
+@contextmanager
+def stopped_by_signals(stop: threading.Event) -> Iterator[None]:
+    """SIGTERM stops as Ctrl-C does: what is final is committed first."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(*_: object) -> None:
+        stop.set()
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+class SpeedColumn(ProgressColumn):
+    """How many times faster than real time."""
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text(f"{speed:.1f}×" if speed else "", style="cyan", justify="right")
+
+
+class RemainingColumn(ProgressColumn):
+    """The time that the rest will take at the speed of late."""
+
+    def render(self, task: Task) -> Text:
+        remaining = task.time_remaining
+        known = remaining is not None and task.completed
+        return Text(f"{timestamp(round(remaining))} left" if known else "")
+
+
+class Output:
+    """Progress and messages on stderr; JSON lines on stdout where asked for."""
+
+    def __init__(self, console: Console, as_json: bool):
+        self._console = console
+        self._as_json = as_json
+        self._lock = threading.Lock()
+        self._tasks: dict[Path, TaskID] = {}
+        self.counts = dict.fromkeys(MARKS, 0)
+        self._media_seconds = 0.0
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=20),
+            TextColumn("{task.fields[stage]}"),
+            SpeedColumn(),
+            RemainingColumn(),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+            speed_estimate_period=60,
+        )
+
+    @contextmanager
+    def live(self, files: int) -> Iterator[None]:
+        with self._progress:
+            self._files = files
+            yield
+
+    def stage(self, path: Path, stage: str, at_seconds: float, total_seconds: float) -> None:
+        with self._lock:
+            if path not in self._tasks:
+                self._tasks[path] = self._progress.add_task(shorten(path.name), stage=stage)
+            self._progress.update(
+                self._tasks[path],
+                stage=stage,
+                total=total_seconds or None,
+                completed=at_seconds if stage == "pictures" else 0,
+            )
+            if stage != "pictures":
+                self._progress.update(self._tasks[path], visible=stage != "done")
+
+    def report(self, report: FileReport) -> None:
+        with self._lock:
+            task = self._tasks.pop(report.path, None)
+            if task is not None:
+                self._progress.remove_task(task)
+            self.counts[report.status] += 1
+            if report.status in ("indexed", "damaged"):
+                self._media_seconds += report.media_seconds
+            if self._as_json:
+                print_json(
+                    {
+                        "path": str(report.path),
+                        "status": report.status,
+                        "reason": report.reason,
+                        "media_seconds": report.media_seconds,
+                        "wall_seconds": round(report.wall_seconds, 3),
+                        "notes": list(report.notes),
+                    }
+                )
+            self._line(report)
+
+    def _line(self, report: FileReport) -> None:
+        name = escape(printable(report.path.name))
+        if report.status in ("failed", "busy"):
+            text = f"{MARKS[report.status]} {name}: {escape(printable(report.reason))}"
+        else:
+            speed = report.media_seconds / max(report.wall_seconds, 1e-3)
+            text = (
+                f"{MARKS[report.status]} {name}  {timestamp(report.media_seconds)}  "
+                f"{speed:.1f}× real time  ({escape(report.reason)})"
+            )
+        self._console.print(text, highlight=False, soft_wrap=True)
+        for note in report.notes:
+            self._console.print(
+                f"  [yellow]{escape(printable(note))}[/]", highlight=False, soft_wrap=True
+            )
+
+    def failure(self, path: Path, message: str) -> None:
+        self.report(FileReport(path, "failed", message))
+
+    def problem(self, message: str) -> None:
+        self._console.print(f"[red]✗[/] {escape(printable(message))}", soft_wrap=True)
+
+    def dry_run(self, plan: Plan) -> None:
+        lines = [(task.path, task.reason) for task in plan.tasks]
+        lines += [(path, "moved or copied, nothing to do") for path in plan.moved]
+        lines += [(Path(video.title), "gone, would be removed") for video in plan.gone]
+        for path, reason in lines:
+            if self._as_json:
+                print_json({"path": str(path), "status": "planned", "reason": reason})
+            else:
+                text = f"would index {printable(str(path))} ({reason})"
+                self._console.print(escape(text), highlight=False, soft_wrap=True)
+        self._console.print(
+            f"{len(plan.tasks)} to index, {len(plan.unchanged)} up to date.", highlight=False
+        )
+
+    def summary(self, plan: Plan, wall_seconds: float) -> None:
+        counts = self.counts
+        parts = []
+        indexed = counts["indexed"] + counts["damaged"]
+        if indexed:
+            speed = self._media_seconds / max(wall_seconds, 1e-3)
+            parts.append(
+                f"{indexed} indexed ({timestamp(round(self._media_seconds))} of video in "
+                f"{timestamp(round(wall_seconds))}, {speed:.1f}× real time)"
+            )
+        if plan.unchanged:
+            parts.append(f"{len(plan.unchanged)} up to date")
+        if plan.moved:
+            parts.append(f"{len(plan.moved)} moved or copied")
+        if plan.gone:
+            parts.append(f"{len(plan.gone)} gone and removed")
+        if counts["damaged"]:
+            parts.append(f"{counts['damaged']} of them damaged")
+        if counts["busy"]:
+            parts.append(f"{counts['busy']} in another process's hands")
+        if counts["failed"]:
+            parts.append(f"{counts['failed']} failed")
+        self._console.print(", ".join(parts) + "." if parts else "Nothing to do.", highlight=False)
+
+
+def shorten(name: str, width: int = 40) -> str:
+    name = escape(printable(name))
+    return name if len(name) <= width else name[: width - 1] + "…"
+
+
+def printable(text: str) -> str:
+    """With what a terminal would act on shown as escapes, so that no name can move the cursor."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

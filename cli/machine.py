@@ -1,0 +1,238 @@
+"""The half of `longtake doctor` that looks at the machine: packages, device, models, decoders."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import io
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+
+from cli.finding import Finding
+
+NATIVE = ("av", "cv2", "onnxruntime", "pdqhash", "qdrant_edge")
+"""Modules with machine code inside, which can be installed and still not load."""
+
+DECODERS = ("h264", "hevc", "vp9", "av1", "aac", "opus", "mp3")
+
+_REINSTALL = "Install Longtake again (`make setup`, or pip install . with constraints.txt)."
+
+
+def examine_machine() -> Iterator[Finding]:
+    """Looks at everything that does not depend on a library."""
+    yield from packages()
+    yield from native_modules()
+    yield opencv()
+    yield device()
+    yield from models()
+    yield video()
+
+
+def packages() -> Iterator[Finding]:
+    """Every requirement of the installed distribution, and the extra."""
+    area = "packages"
+    python = platform.python_version()
+    try:
+        version, required = metadata.version("longtake"), metadata.requires("longtake") or []
+    except metadata.PackageNotFoundError:
+        yield Finding(
+            area, "warning", f"Python {python}; Longtake runs from its source, not installed.",
+            "pip install -e . puts the `longtake` command on the path.",
+        )  # fmt: skip
+        return
+    core: dict[str, str | None] = {}
+    extra: dict[str, str | None] = {}
+    for requirement in required:
+        name, wanted, marker = _parse(requirement)
+        installed = _installed(name)
+        if "extra" in marker:
+            extra[name] = installed
+            continue
+        core[name] = installed
+        if installed is None:
+            yield Finding(area, "broken", f"{name} is not installed.", _REINSTALL)
+        elif not _satisfies(installed, wanted):
+            text = f"{name} {installed} is installed, and Longtake needs {wanted}."
+            yield Finding(area, "broken", text, _REINSTALL)
+    if None not in core.values():
+        text = f"Longtake {version} on Python {python}, with all {len(core)} packages it needs."
+        yield Finding(area, "ok", text, detail={"longtake": version, "python": python, **core})
+    missing = [name for name, installed in extra.items() if installed is None]
+    if not missing:
+        yield Finding(area, "ok", "The extra [models] is installed.", detail=extra)
+    else:
+        yield Finding(
+            area, "info", f"The extra [models] is not there (missing: {', '.join(missing)}). "
+            "Nothing that works today needs it.", detail=extra,
+        )  # fmt: skip
+
+
+def native_modules() -> Iterator[Finding]:
+    """Loads what holds machine code: a missing system library shows only then."""
+    loaded = []
+    for name in NATIVE:
+        try:
+            importlib.import_module(name)
+        except Exception as error:  # anything may come out of a broken binary
+            text = f"{name} does not load: {_first_line(error)}"
+            hint = _REINSTALL
+            if "libGL" in str(error):
+                hint = (
+                    "opencv-python wants a display. Replace it: pip uninstall opencv-python, then "
+                    "pip install --force-reinstall opencv-python-headless."
+                )
+            yield Finding("packages", "broken", text, hint)
+        else:
+            loaded.append(name)
+    if len(loaded) == len(NATIVE):
+        yield Finding("packages", "ok", f"Machine code loads: {', '.join(loaded)}.")
+
+
+def opencv() -> Finding:
+    """opencv-python and opencv-python-headless overwrite each other's files."""
+    from cli.environment import opencv_problem
+
+    problem = opencv_problem()
+    if problem is None:
+        return Finding("packages", "ok", "One OpenCV, the headless one.")
+    return Finding("packages", "broken", problem)
+
+
+def device() -> Finding:
+    """CPU cores, memory and GPUs. Asks the driver, not torch, which takes seconds to load."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    detail: dict[str, object] = {"cores": cores, "machine": platform.machine()}
+    text = f"{cores} CPU core{'' if cores == 1 else 's'} ({platform.machine()})"
+    try:
+        import psutil
+    except ImportError:
+        pass  # reported with the packages
+    else:
+        detail["memory_bytes"] = memory = psutil.virtual_memory().total
+        text += f", {memory / 2**30:.0f} GiB of memory"
+    gpus = nvidia_gpus()
+    if sys.platform == "darwin" and platform.machine() == "arm64":
+        gpus = ["Apple GPU"]
+    detail["gpus"] = gpus
+    detail["torch"] = torch = importlib.util.find_spec("torch") is not None
+    if not gpus:
+        text += ", no GPU found"
+    else:
+        text += f", {', '.join(gpus)}" + ("" if torch else " (unused: torch is not installed)")
+    return Finding("device", "ok", text + ".", detail=detail)
+
+
+def nvidia_gpus() -> list[str]:
+    """Names of the NVIDIA GPUs that the driver sees."""
+    if command := shutil.which("nvidia-smi"):
+        try:
+            answer = subprocess.run(
+                [command, "--query-gpu=name", "--format=csv,noheader"],
+                capture_output=True, text=True, timeout=10,
+            )  # fmt: skip
+        except (OSError, subprocess.TimeoutExpired):
+            pass
+        else:
+            if answer.returncode == 0:
+                return [line.strip() for line in answer.stdout.splitlines() if line.strip()]
+    names = []
+    for file in Path("/proc/driver/nvidia/gpus").glob("*/information"):
+        try:
+            found = re.search(r"Model:\s*(.+)", file.read_text())
+        except OSError:
+            continue
+        names.append(found[1].strip() if found else "NVIDIA GPU")
+    return names
+
+
+def models() -> Iterator[Finding]:
+    """The weights that come inside RapidOCR's wheel: detection and recognition of text."""
+    spec = importlib.util.find_spec("rapidocr")
+    if spec is None or not spec.submodule_search_locations:
+        return  # reported with the packages
+    folder = Path(next(iter(spec.submodule_search_locations))) / "models"
+    sizes = {file.name: file.stat().st_size for file in sorted(folder.glob("*.onnx"))}
+    missing = [part for part in ("det", "rec") if not any(f"_{part}_" in name for name in sizes)]
+    if missing:
+        names = " and ".join({"det": "detection", "rec": "recognition"}[part] for part in missing)
+        yield Finding(
+            "models", "broken", f"RapidOCR came without its weights for text {names}.",
+            "pip install --force-reinstall rapidocr", detail=sizes,
+        )  # fmt: skip
+    else:
+        total = sum(sizes.values()) / 1e6
+        text = f"Screen text: RapidOCR's weights are here ({len(sizes)} files, {total:.0f} MB)."
+        yield Finding("models", "ok", text, detail=sizes)
+
+
+def video() -> Finding:
+    """Encodes a second of video in memory and decodes it again."""
+    try:
+        import av
+        import numpy as np
+
+        missing = [name for name in DECODERS if name not in av.codecs_available]
+        clip = io.BytesIO()
+        with av.open(clip, "w", format="matroska") as container:
+            stream = container.add_stream("mpeg4", rate=10)
+            stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+            for shade in range(10):
+                picture = np.full((48, 64, 3), 20 * shade, dtype=np.uint8)
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+            container.mux(stream.encode())
+        clip.seek(0)
+        with av.open(clip) as container:
+            frames = sum(1 for _ in container.decode(video=0))
+    except Exception as error:
+        text = f"Video cannot be decoded: {_first_line(error)}"
+        return Finding("video", "broken", text, _REINSTALL)
+    if frames != 10:
+        text = f"Of 10 frames encoded, {frames} came back."
+        return Finding("video", "broken", text, _REINSTALL)
+    ffmpeg = getattr(av, "ffmpeg_version_info", "?")
+    detail = {"av": av.__version__, "ffmpeg": ffmpeg, "missing": missing}
+    if missing:
+        text = f"PyAV {av.__version__} decodes, but not {', '.join(missing)}."
+        hint = "pip install --force-reinstall av brings the complete build."
+        return Finding("video", "warning", text, hint, detail)
+    text = f"PyAV {av.__version__} decodes ({', '.join(DECODERS)} and more)."
+    return Finding("video", "ok", text, detail=detail)
+
+
+def _parse(requirement: str) -> tuple[str, str, str]:
+    """A requirement as its name, version bounds and marker."""
+    bounds, _, marker = requirement.partition(";")
+    name = re.match(r"[A-Za-z0-9._-]+", bounds)[0]
+    return name, bounds[len(name) :].strip(" ()"), marker
+
+
+def _installed(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _satisfies(installed: str, wanted: str) -> bool:
+    """Whether a version keeps the bounds that pyproject.toml uses, >= and ==."""
+
+    def numbers(version: str) -> tuple[int, ...]:
+        return tuple(int(part) for part in re.findall(r"\d+", version.partition("+")[0])[:4])
+
+    for operator, version in re.findall(r"(>=|==)\s*([\w.]+)", wanted):
+        if operator == ">=" and numbers(installed) < numbers(version):
+            return False
+        if operator == "==" and numbers(installed) != numbers(version):
+            return False
+    return True
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,263 @@
+"""The command line: what each command is called and takes.
+
+Only typer and the standard library are imported here, so that `longtake --help` is quick; each
+command imports its body when it runs. Data goes to stdout, everything else to stderr. Exit status:
+0 done, 1 something failed, 2 wrong usage, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cli.options import Common, with_common_options
+
+app = typer.Typer(
+    name="longtake",
+    help="Index hours of video, search them and ask them, with answers that cite the second.",
+    no_args_is_help=True,
+    rich_markup_mode=None,  # rich's help would take as long again as everything before it
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+VideoArgument = Annotated[
+    str, typer.Argument(metavar="VIDEO", help="Its id, path, file name or title.")
+]
+VideosOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--video", metavar="V", help="Only this video: id, path, file name or title; repeatable."
+    ),
+]
+
+
+def show_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print(f"longtake {version('longtake')}")
+        raise typer.Exit
+
+
+@app.callback()
+@with_common_options
+def before_command(
+    common: Common,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=show_version, is_eager=True, help="Show the version and exit."
+        ),
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+@with_common_options
+def index(
+    common: Common,
+    paths: Annotated[
+        list[str], typer.Argument(metavar="PATH...", help="Files, folders (recursive) or globs.")
+    ],
+    channels: Annotated[
+        str | None, typer.Option(metavar="A,B", help="Only these channels, as in speech,frame.")
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Index again what is indexed already.")
+    ] = False,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Files worked on at once.")
+    ] = None,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Hash whole files, to find changes that hide.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be done and write nothing.")
+    ] = False,
+) -> int:
+    """Index videos. What is indexed already costs nothing."""
+    from cli.index import run_index
+    from cli.render import messages
+
+    return run_index(
+        messages(),
+        common.settings(),
+        paths,
+        channels=comma_separated([channels]) if channels else None,
+        force=force,
+        jobs=jobs,
+        verify=verify,
+        dry_run=dry_run,
+        as_json=common.as_json,
+    )
+
+
+def comma_separated(given: list[str] | None) -> list[str]:
+    return [name.strip() for text in given or () for name in text.split(",") if name.strip()]
+
+
+@app.command()
+@with_common_options
+def search(
+    common: Common,
+    words: Annotated[list[str] | None, typer.Argument(help="What to look for.")] = None,
+    image: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Find the same or nearly the same picture.")
+    ] = None,
+    videos: VideosOption = None,
+    channels: Annotated[
+        list[str] | None,
+        typer.Option("--channel", metavar="C", help="Only this channel, as in speech; repeatable."),
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="At most this many results.")
+    ] = None,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Say why each result is there, and what was dropped.")
+    ] = False,
+) -> int:
+    """Find moments by words, by a picture, or by both."""
+    from cli.search import run_search
+
+    return run_search(
+        common.settings(),
+        " ".join(words or ()),
+        image=image,
+        videos=videos or [],
+        channels=comma_separated(channels),
+        limit=limit,
+        explain=explain,
+        as_json=common.as_json,
+    )
+
+
+@app.command()
+@with_common_options
+def ask(
+    common: Common,
+    question: Annotated[list[str], typer.Argument(metavar="QUESTION", help="In any language.")],
+    videos: VideosOption = None,
+) -> int:
+    """Answer a question from what the videos say and show, citing the second."""
+    from cli.ask import run_ask
+
+    return run_ask(
+        common.settings(), " ".join(question), videos=videos or [], as_json=common.as_json
+    )
+
+
+@app.command("ls")
+@with_common_options
+def list_videos(common: Common) -> int:
+    """List the videos, and how far each is indexed."""
+    from cli.browse import run_ls
+
+    return run_ls(common.settings(), as_json=common.as_json)
+
+
+@app.command()
+@with_common_options
+def show(common: Common, video: VideoArgument) -> int:
+    """Show one video: streams, segments, coverage, evidence and a timeline."""
+    from cli.browse import run_show
+
+    return run_show(common.settings(), video, as_json=common.as_json)
+
+
+@app.command("rm")
+@with_common_options
+def remove(
+    common: Common,
+    video: VideoArgument,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> int:
+    """Remove a video from the library. The file itself stays."""
+    from cli.browse import run_rm
+
+    return run_rm(common.settings(), video, yes=yes, as_json=common.as_json)
+
+
+@app.command()
+@with_common_options
+def doctor(common: Common) -> int:
+    """Check what is installed and whether the library is healthy."""
+    from cli.doctor import run_doctor
+
+    return run_doctor(common.settings(), common.as_json)
+
+
+@app.command()
+@with_common_options
+def config(common: Common) -> int:
+    """Show the settings in effect and where each value comes from."""
+    from cli.config import run_config
+
+    return run_config(common.settings(), common.as_json)
+
+
+@app.command()
+@with_common_options
+def demo(common: Common) -> int:
+    """Make a sample film, index it, search it and ask it."""
+    from cli.demo import run_demo
+
+    return run_demo(common.settings())
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs a command; returns the exit status. No traceback reaches the user unless --verbose
+    asks for it."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a file's name need not be valid in any encoding
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        app(args=arguments, prog_name="longtake")
+    except SystemExit as end:
+        status = end.code if isinstance(end.code, int) else int(end.code is not None)
+    except KeyboardInterrupt:
+        status = 130
+    except BrokenPipeError:
+        status = 1
+    except Exception as error:
+        status = report(error, arguments)
+    return flushed(status)
+
+
+def report(error: Exception, arguments: list[str]) -> int:
+    """Says on stderr what happened; returns the exit status."""
+    from cli.logs import log_unexpected
+    from cli.render import say_error
+    from index.errors import LongtakeError
+
+    if "--verbose" in arguments:
+        import traceback
+
+        traceback.print_exception(error, file=sys.stderr)
+    if isinstance(error, LongtakeError):
+        say_error(str(error) or type(error).__name__)
+        return error.exit_status
+    path = log_unexpected(error, arguments)
+    more = f"The traceback is in {path}." if path else "--verbose shows the traceback."
+    say_error(f"Something unexpected happened ({type(error).__name__}: {error}). {more}")
+    return 1
+
+
+def flushed(status: int) -> int:
+    """A reader that went away (`longtake ls | head -1`) is no reason for a message."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return status or 1
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,174 @@
+"""The settings: one tree, put together from the layers' own models.
+
+Where a value comes from, the strongest first: the command line (`--set`, `--library`), the
+environment (`LONGTAKE_LIBRARY`, `LONGTAKE_INGEST__SAMPLING__INTERVAL_SECONDS=2`), the user's
+config.toml, the profile, the defaults in the models.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    InitSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+import configs
+from index.errors import ConfigError
+from index.settings import StoreSettings
+from ingest.channels.settings import FingerprintSettings, ScreenTextSettings
+from ingest.settings import IngestSettings
+from rag.settings import AnswerSettings, RetrieveSettings
+
+PROFILES = Path(configs.__file__).parent
+
+
+class ServerSettings(BaseModel):
+    """A Qdrant server to use instead of the embedded engine. url: None for the embedded one."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    url: str | None = None
+    api_key: SecretStr | None = None
+    collection: str = "longtake"
+
+
+class ChannelSettings(BaseModel):
+    """Which channels `index` runs, and each one's own settings."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    enabled: tuple[str, ...] = ("speech", "screen_text", "fingerprint")
+    screen_text: ScreenTextSettings = Field(default_factory=ScreenTextSettings)
+    fingerprint: FingerprintSettings = Field(default_factory=FingerprintSettings)
+
+
+class Settings(BaseSettings):
+    """Everything that can be configured. Unknown names are refused."""
+
+    model_config = SettingsConfigDict(
+        extra="forbid", frozen=True, env_prefix="LONGTAKE_", env_nested_delimiter="__"
+    )
+
+    library: Path = Field(
+        default_factory=lambda: platformdirs.user_data_path("longtake", appauthor=False)
+    )
+    jobs: int = Field(1, ge=1)
+    server: ServerSettings = Field(default_factory=ServerSettings)
+    index: StoreSettings = Field(default_factory=StoreSettings)
+    ingest: IngestSettings = Field(default_factory=IngestSettings)
+    channels: ChannelSettings = Field(default_factory=ChannelSettings)
+    retrieve: RetrieveSettings = Field(default_factory=RetrieveSettings)
+    answer: AnswerSettings = Field(default_factory=AnswerSettings)
+
+
+# Variables with the prefix that are no settings: they steer tests and the log.
+NOT_SETTINGS = ("LONGTAKE_LOG", "LONGTAKE_FAULT", "LONGTAKE_CONFIG", "LONGTAKE_TEST_")
+
+
+def user_config_path() -> Path:
+    """`LONGTAKE_CONFIG`, or config.toml in the user's configuration directory."""
+    import os
+
+    named = os.environ.get("LONGTAKE_CONFIG")
+    if named:
+        return Path(named)
+    return platformdirs.user_config_path("longtake", appauthor=False) / "config.toml"
+
+
+def profile_path(profile: str) -> Path:
+    """The file of a profile given by name or path. Raises ConfigError that lists the known."""
+    for path in (Path(profile), PROFILES / f"{profile}.toml"):
+        if path.suffix == ".toml" and path.is_file():
+            return path
+    known = ", ".join(sorted(path.stem for path in PROFILES.glob("*.toml")))
+    raise ConfigError(f"No profile “{profile}”. Known: {known}; or give the path of a TOML file.")
+
+
+def sources(
+    overrides: dict[str, Any], profile: str | None
+) -> list[tuple[str, PydanticBaseSettingsSource]]:
+    """(name, source) pairs, the strongest first."""
+    found: list[tuple[str, PydanticBaseSettingsSource]] = [
+        ("command line", InitSettingsSource(Settings, init_kwargs=overrides)),
+        ("environment", EnvSettingsSource(Settings)),
+    ]
+    files = [user_config_path()] if user_config_path().is_file() else []
+    files += [profile_path(profile)] if profile else []
+    for path in files:
+        try:
+            found.append((str(path), TomlConfigSettingsSource(Settings, path)))
+        except ValueError as error:
+            raise ConfigError(f"{path} is no valid TOML: {error}") from error
+        except OSError as error:
+            raise ConfigError(f"{path} cannot be read: {error}") from error
+    return found
+
+
+def load(overrides: dict[str, Any], profile: str | None) -> tuple[Settings, dict[str, str]]:
+    """The settings in effect and, for each dotted name that some source gives, where its value
+    came from. Raises ConfigError that names the setting and its source."""
+    merged: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+    for name, source in reversed(sources(overrides, profile)):
+        try:
+            given = source()
+        except Exception as error:
+            raise ConfigError(f"The {name} gives a setting that cannot be read: {error}") from error
+        for dotted in _merge(merged, given):
+            origins[dotted] = name
+    _refuse_unknown_variables()
+    try:
+        return Settings.model_validate(merged), origins
+    except ValidationError as error:
+        raise ConfigError(_explain(error, origins)) from error
+
+
+def _merge(target: dict[str, Any], given: dict[str, Any], prefix: str = "") -> list[str]:
+    """Lays `given` over `target`; returns the dotted names that it set."""
+    names: list[str] = []
+    for key, value in given.items():
+        if isinstance(value, dict):
+            inner = target.setdefault(key, {})
+            if not isinstance(inner, dict):
+                inner = target[key] = {}
+            names += _merge(inner, value, f"{prefix}{key}.")
+        else:
+            target[key] = value
+            names.append(f"{prefix}{key}")
+    return names
+
+
+def _refuse_unknown_variables() -> None:
+    import os
+
+    known = {f"LONGTAKE_{name.upper()}" for name in Settings.model_fields}
+    for name in os.environ:
+        if not name.startswith("LONGTAKE_") or name.startswith(NOT_SETTINGS):
+            continue
+        if name.partition("__")[0] not in known:
+            raise ConfigError(
+                f"The environment variable {name} is no setting. `longtake config` lists them."
+            )
+
+
+def _explain(error: ValidationError, origins: dict[str, str]) -> str:
+    lines = []
+    for problem in error.errors():
+        dotted = ".".join(str(part) for part in problem["loc"])
+        origin = origins.get(dotted) or next(
+            (origins[name] for name in origins if name.startswith(dotted)), "the defaults"
+        )
+        if problem["type"] == "extra_forbidden":
+            lines.append(f"{dotted} (from {origin}) is no setting.")
+        else:
+            lines.append(f"{dotted} (from {origin}): {problem['msg']}.")
+    return " ".join(lines) + " `longtake config` lists all settings and their values."

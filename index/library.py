@@ -1,0 +1,272 @@
+"""The library: what the store means.
+
+`Library` keeps the order of writes that makes an index come out of `kill -9` as if nothing had
+happened. A channel's progress is its `Generation` record. A commit writes evidence (and the
+passages and segments derived from it), flushes, writes the generation with its new watermark, and
+flushes again; so whatever is found at or after the watermark is unfinished work, which `resume`
+deletes before the channel goes on. Which generation searchers see is the `state` in that record;
+a flip rewrites the two records in one atomic call.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+
+from index.errors import UsageError, VideoNotFoundError
+from index.faults import fault_point
+from index.records import (
+    evidence_from,
+    evidence_point,
+    generation_from,
+    generation_point,
+    segment_from,
+    segment_point,
+    video_from,
+    video_point,
+)
+from index.schema import Evidence, Generation, Segment, Video, make_id, microseconds
+from index.store import Filter, Match, Point, Range, Store, scroll, where
+
+DERIVED_KINDS = ("evidence", "passage", "segment", "text_stats")
+"""Kinds of points that belong to a generation and go with it."""
+
+UPSERT_POINTS = 500
+"""Points written in one call of the store."""
+
+
+class Library:
+    """The catalogue and the evidence in a store. Errors: those of the store."""
+
+    def __init__(self, store: Store):
+        self.store = store
+
+    # Videos
+
+    def videos(self) -> list[Video]:
+        """Every video, by title."""
+        found = [video_from(point.payload) for point in scroll(self.store, where(kind="video"))]
+        return sorted(found, key=lambda video: (video.title.casefold(), video.id))
+
+    def video(self, video_id: str) -> Video | None:
+        for point in self.store.retrieve([make_id("video", video_id)]):
+            return video_from(point.payload)
+        return None
+
+    def find(self, name: str) -> Video:
+        """The one video that `name` means: its id or the start of it, a path, a file name, or its
+        title.
+
+        Raises VideoNotFoundError when there is none and UsageError when there are several.
+        """
+        videos = self.videos()
+        folded = name.casefold()
+        ways = (
+            lambda video: video.id == name,
+            lambda video: any(file.path == name for file in video.files),
+            lambda video: any(file.path.endswith("/" + name) for file in video.files),
+            lambda video: video.title.casefold() == folded,
+            lambda video: len(name) >= 4 and video.id.startswith(name),
+            lambda video: folded in video.title.casefold(),
+        )
+        for matches in ways:
+            found = [video for video in videos if matches(video)]
+            if len(found) == 1:
+                return found[0]
+            if found:
+                listed = ", ".join(f"{video.id[:8]} ({video.title})" for video in found[:5])
+                raise UsageError(f"“{name}” means {len(found)} videos: {listed}. Give the id.")
+        raise VideoNotFoundError(
+            f"No video “{name}” in the library. `longtake ls` lists what there is."
+        )
+
+    def put_video(self, video: Video) -> None:
+        self.store.upsert([video_point(video)])
+
+    def remove_video(self, video_id: str) -> None:
+        """Everything of a video goes, the catalogue entry last, so that an interrupted removal
+        can be asked for again."""
+        for kind in DERIVED_KINDS:
+            self.store.delete(where(kind=kind, video_id=video_id))
+        self.store.delete(where(kind="generation", video_id=video_id))
+        self.store.flush()
+        self.store.delete(where(kind="video", video_id=video_id))
+        self.store.flush()
+
+    # Generations
+
+    def generations(self, video_id: str | None = None, epoch: int = 0) -> list[Generation]:
+        """Of one video, or of all."""
+        wanted = where(kind="generation")
+        if video_id is not None:
+            wanted = wanted.and_(Match("video_id", (video_id,)))
+        found = [generation_from(point.payload) for point in scroll(self.store, wanted)]
+        return [g for g in found if video_id is None or g.epoch == epoch]
+
+    def hidden_generations(self) -> tuple[str, ...]:
+        """Ids of the generations that searchers must not see: those being built beside an active
+        one and those about to go. Read it before and after a search; if it changed in between,
+        search again (`rag.retrieve` does)."""
+        hidden = where(kind="generation", state=("building", "retired"))
+        return tuple(sorted(point.id for point in scroll(self.store, hidden)))
+
+    def visible(self, wanted: Filter, hidden: Iterable[str]) -> Filter:
+        """`wanted`, without what hidden generations hold."""
+        hidden = tuple(hidden)
+        return wanted.but_not(Match("generation", hidden)) if hidden else wanted
+
+    def begin(self, generation: Generation, *, force: bool = False) -> Generation:
+        """The generation to work on for this video, epoch and channel, given what should be there.
+
+        Returns a complete one where there is nothing to do; an unfinished one of the same
+        fingerprint where there is something to resume; else a new one, which is active at once
+        where nothing else is, and is built beside the active one where something is. Unfinished
+        ones of other fingerprints are dropped.
+        """
+        existing = [
+            g
+            for g in self.generations(generation.video_id, generation.epoch)
+            if g.channel == generation.channel
+        ]
+        for old in existing:
+            if old.state == "retired":
+                self._delete_generation(old)
+        existing = [g for g in existing if g.state != "retired"]
+        active = next((g for g in existing if g.state == "active"), None)
+        building = next((g for g in existing if g.state == "building"), None)
+
+        if building and building.fingerprint == generation.fingerprint:
+            return building
+        if building:
+            self._delete_generation(building)
+        if active and active.fingerprint == generation.fingerprint:
+            if not (force and active.complete):
+                return active
+            generation = dataclasses.replace(generation, revision=active.revision + 1)
+        state = "building" if active else "active"
+        fresh = dataclasses.replace(generation, state=state, complete=False)
+        self.store.upsert([generation_point(fresh)])
+        self.store.flush()
+        return fresh
+
+    def resume(self, generation: Generation) -> None:
+        """Deletes what an interrupted run left at or after the watermark."""
+        after = Range("start_us", gte=microseconds(generation.watermark_seconds))
+        for kind in ("evidence", "segment"):
+            self.store.delete(where(kind=kind, generation=generation.id).and_(after))
+
+    def commit(
+        self, generation: Generation, evidence: Sequence[Evidence], derived: Sequence[Point] = ()
+    ) -> None:
+        """Writes evidence and what was derived from it, then moves the watermark to that in
+        `generation`, in the order that a crash at any point respects."""
+        self.commit_all([(generation, evidence, derived)])
+
+    def commit_all(
+        self, commits: Sequence[tuple[Generation, Sequence[Evidence], Sequence[Point]]]
+    ) -> None:
+        """`commit` for several generations at the price of two flushes."""
+        fault_point("before-evidence")
+        points: list[Point] = []
+        for _, evidence, derived in commits:
+            points.extend(evidence_point(e) for e in evidence)
+            points.extend(derived)
+        for start in range(0, len(points), UPSERT_POINTS):
+            self.store.upsert(points[start : start + UPSERT_POINTS])
+        if points:
+            fault_point("after-evidence")
+            self.store.flush()
+            fault_point("after-evidence-flush")
+        self.store.upsert([generation_point(generation) for generation, _, _ in commits])
+        fault_point("after-watermark")
+        self.store.flush()
+        fault_point("after-watermark-flush")
+
+    def complete(self, generation: Generation) -> Generation:
+        """Marks it complete; where it was built beside an active one, flips the pointer and
+        removes the old one."""
+        done = dataclasses.replace(generation, complete=True, state="active")
+        if generation.state == "active":
+            self.store.upsert([generation_point(done)])
+            self.store.flush()
+            return done
+        others = [
+            g
+            for g in self.generations(generation.video_id, generation.epoch)
+            if g.channel == generation.channel and g.id != generation.id
+        ]
+        retired = [dataclasses.replace(old, state="retired") for old in others]
+        fault_point("before-flip")
+        self.store.upsert([generation_point(g) for g in (done, *retired)])
+        self.store.flush()
+        fault_point("after-flip")
+        for old in retired:
+            self._delete_generation(old)
+        return done
+
+    def drop_channel(self, video_id: str, channel: str, epoch: int = 0) -> None:
+        """Removes every generation of a channel of a video."""
+        for generation in self.generations(video_id, epoch):
+            if generation.channel == channel:
+                self._delete_generation(generation)
+
+    def _delete_generation(self, generation: Generation) -> None:
+        for kind in DERIVED_KINDS:
+            self.store.delete(where(kind=kind, generation=generation.id))
+        self.store.flush()
+        fault_point("before-generation-record-goes")
+        self.store.delete(where(kind="generation", generation=generation.id))
+        self.store.flush()
+
+    # Evidence and segments
+
+    def evidence(
+        self,
+        video_id: str,
+        *,
+        channel: str | Sequence[str] | None = None,
+        generation: str | None = None,
+        start_seconds: float = 0.0,
+        end_seconds: float | None = None,
+        with_vectors: bool = False,
+    ) -> list[Evidence]:
+        """Evidence of a video that begins in [start_seconds, end_seconds), in time order. Without
+        `generation`, only what searchers may see."""
+        wanted = where(kind="evidence", video_id=video_id)
+        if channel is not None:
+            wanted = wanted.and_(*where(channel=channel).must)
+        if generation is not None:
+            wanted = wanted.and_(Match("generation", (generation,)))
+        else:
+            wanted = self.visible(wanted, self.hidden_generations())
+        end_us = None if end_seconds is None else microseconds(end_seconds)
+        wanted = wanted.and_(Range("start_us", gte=microseconds(start_seconds), lt=end_us))
+        found = [evidence_from(p) for p in scroll(self.store, wanted, with_vectors=with_vectors)]
+        return sorted(found, key=lambda e: (e.start_seconds, e.end_seconds, e.channel, e.id))
+
+    def evidence_by_id(self, ids: Sequence[str]) -> list[Evidence]:
+        return [evidence_from(point) for point in self.store.retrieve(ids)]
+
+    def segments(self, video_id: str) -> list[Segment]:
+        """The active segments of a video, in time order."""
+        wanted = self.visible(where(kind="segment", video_id=video_id), self.hidden_generations())
+        found = [segment_from(point.payload) for point in scroll(self.store, wanted)]
+        return sorted(found, key=lambda segment: segment.start_seconds)
+
+    def segment_points(self, segments: Iterable[Segment]) -> list[Point]:
+        return [segment_point(segment) for segment in segments]
+
+    def coverage(self, video: Video, generations: Iterable[Generation]) -> dict[str, float]:
+        """channel -> share of the video that its visible generation has analysed, 0..1."""
+        shares: dict[str, float] = {}
+        for generation in generations:
+            if generation.video_id != video.id or generation.state != "active":
+                continue
+            if generation.complete:
+                shares[generation.channel] = 1.0
+            elif video.duration_seconds:
+                share = generation.analysed_seconds / video.duration_seconds
+                shares[generation.channel] = min(share, 1.0)
+            else:
+                shares[generation.channel] = 0.0
+        return shares

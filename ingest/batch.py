@@ -1,0 +1,150 @@
+"""Many files: planned, indexed one after the other or a few at once, each failing alone."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from index.errors import Interrupted, LibraryError, LongtakeError, StoreError
+from index.library import Library
+from ingest.claims import claim
+from ingest.pipeline import Indexer, Work
+from ingest.plan import Plan, Task
+from ingest.thumbnails import Thumbnails
+
+
+@dataclass(frozen=True)
+class FileReport:
+    """What became of one file.
+
+    status: "indexed"; "damaged" (what decodes is indexed); "failed" (nothing is); "busy" (another
+    process has it in hand).
+    """
+
+    path: Path
+    status: Literal["indexed", "damaged", "failed", "busy"]
+    reason: str = ""
+    media_seconds: float = 0.0
+    wall_seconds: float = 0.0
+    notes: tuple[str, ...] = ()
+
+
+OnStage = Callable[[Path, str, float, float], None]
+"""Told a file's path, the stage it is in, and how many of how many media seconds are seen."""
+
+
+@dataclass
+class _Job:
+    task: Task
+    work: Work | None = None
+    wall_seconds: float = 0.0
+
+
+class Batch:
+    """Runs a plan. on_stage and on_report are called from worker threads; on_report once a file,
+    as it ends.
+
+    Text channels of every file come before the pictures of any: they cost little, and make the
+    whole folder searchable early.
+    """
+
+    def __init__(
+        self,
+        library: Library,
+        indexer: Indexer,
+        thumbnails: Thumbnails,
+        claims_folder: Path,
+        on_stage: OnStage,
+        on_report: Callable[[FileReport], None],
+        stop: threading.Event,
+    ):
+        self._library = library
+        self._indexer = indexer
+        self._thumbnails = thumbnails
+        self._claims_folder = claims_folder
+        self._on_stage = on_stage
+        self._on_report = on_report
+        self._stop = stop
+
+    def apply_updates(self, plan: Plan) -> None:
+        """Writes the catalogue's new paths and removes videos whose last path has gone."""
+        for video in plan.updates.values():
+            self._library.put_video(video)
+        for video in plan.gone:
+            self._library.remove_video(video.id)
+            self._thumbnails.remove(video.id)
+        if plan.updates:
+            self._library.store.flush()
+
+    def run(self, plan: Plan, jobs: int) -> None:
+        """Raises Interrupted when stopped, and LibraryError (a full disk, say) when nothing more
+        can be written; every other trouble is in a report."""
+        works = [_Job(task) for task in plan.tasks]
+        for step in (self._text_step, self._picture_step):
+            with ThreadPoolExecutor(max_workers=max(1, jobs)) as pool:
+                futures = [pool.submit(self._step, step, job) for job in works]
+                try:
+                    for future in as_completed(futures):
+                        future.result()
+                except BaseException:
+                    self._stop.set()
+                    for future in futures:
+                        future.cancel()
+                    raise
+            works = [job for job in works if job.work is not None]
+
+    def _step(self, step: Callable[[_Job], None], job: _Job) -> None:
+        if self._stop.is_set():
+            raise Interrupted("Stopped; what was indexed is kept, and the next run goes on.")
+        started = time.monotonic()
+        try:
+            with claim(self._claims_folder, job.task.video_id) as mine:
+                if mine:
+                    step(job)
+                else:
+                    self._report(job, "busy", "another process is indexing it")
+        except (Interrupted, LibraryError, StoreError):
+            raise
+        except LongtakeError as error:
+            self._report(job, "failed", str(error))
+        finally:
+            job.wall_seconds += time.monotonic() - started
+        if step == self._picture_step and job.work is not None:
+            self._report_done(job)
+
+    def _text_step(self, job: _Job) -> None:
+        self._set_stage(job, "probe", 0.0)
+        job.work = self._indexer.describe(job.task)
+        self._indexer.index_text(job.work, lambda stage, at: self._set_stage(job, stage, at))
+
+    def _picture_step(self, job: _Job) -> None:
+        assert job.work is not None
+        self._set_stage(job, "pictures", 0.0)
+        self._indexer.index_pictures(
+            job.work, lambda stage, at: self._set_stage(job, stage, at)
+        )
+
+    def _set_stage(self, job: _Job, stage: str, at_seconds: float) -> None:
+        total = (job.work.video.duration_seconds or 0.0) if job.work else 0.0
+        self._on_stage(job.task.path, stage, at_seconds, total)
+
+    def _report_done(self, job: _Job) -> None:
+        assert job.work is not None
+        status = "damaged" if job.work.damaged else "indexed"
+        self._report(job, status, job.task.reason)
+
+    def _report(self, job: _Job, status: str, reason: str) -> None:
+        media_seconds = 0.0
+        notes: tuple[str, ...] = ()
+        if job.work is not None:
+            media_seconds = job.work.video.duration_seconds or 0.0
+            notes = tuple(dict.fromkeys(job.work.notes))
+        job.work = None
+        self._on_report(
+            FileReport(job.task.path, status, reason, media_seconds, job.wall_seconds, notes)
+        )

@@ -1,0 +1,26 @@
+"""One process at a time works on a video: a file lock that dies with its holder."""
+
+from __future__ import annotations
+
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def claim(folder: Path, video_id: str) -> Iterator[bool]:
+    """Yields whether this process now holds the claim on `video_id`; gives it up at the end.
+
+    folder: where the lock files lie, one a video; made when missing.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{video_id}.lock"
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        # The file stays: removing it would let a third process lock a new one of the same name.
+        yield True

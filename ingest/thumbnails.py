@@ -1,0 +1,76 @@
+"""A small picture for each segment, as JPEG files beside the index."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+
+from index.schema import Segment, microseconds
+
+WIDTH = 320
+JPEG_QUALITY = 80
+
+
+class Thumbnails:
+    """Thumbnails of all videos below one folder, `VIDEO_ID/START_MICROSECONDS.jpg`."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    def path(self, segment: Segment) -> Path:
+        name = f"{microseconds(segment.start_seconds)}.jpg"
+        return self.folder / segment.video_id / name
+
+    def write(self, segment: Segment, jpeg: bytes) -> None:
+        """Whole or not at all."""
+        path = self.path(segment)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(".part")
+        partial.write_bytes(jpeg)
+        os.replace(partial, path)
+
+    def keep_only(self, video_id: str, segments: list[Segment]) -> None:
+        """Removes what an earlier cutting of the video left behind."""
+        wanted = {self.path(segment) for segment in segments}
+        for path in (self.folder / video_id).glob("*"):
+            if path not in wanted:
+                path.unlink(missing_ok=True)
+
+    def remove(self, video_id: str) -> None:
+        shutil.rmtree(self.folder / video_id, ignore_errors=True)
+
+
+def encode(image: np.ndarray) -> bytes:
+    """image: uint8 (height, width, 3) RGB. Returns a JPEG at most WIDTH pixels wide."""
+    import cv2
+
+    height, width = image.shape[:2]
+    if width > WIDTH:
+        size = (WIDTH, max(1, round(height * WIDTH / width)))
+        image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+    _, jpeg = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+    return jpeg.tobytes()
+
+
+class ThumbnailPicker:
+    """Keeps the pictures that the segments still to be closed may want."""
+
+    def __init__(self) -> None:
+        self._kept: list[tuple[float, bytes]] = []
+
+    def push(self, time_seconds: float, image: np.ndarray) -> None:
+        self._kept.append((time_seconds, encode(image)))
+
+    def pick(self, segment: Segment) -> bytes | None:
+        """The first picture inside the segment, else the last before its end. Forgets what lies
+        before the segment's end."""
+        before = [kept for kept in self._kept if kept[0] < segment.end_seconds]
+        inside = [jpeg for time, jpeg in before if time >= segment.start_seconds]
+        self._kept = [kept for kept in self._kept if kept[0] >= segment.end_seconds]
+        if inside:
+            return inside[0]
+        return before[-1][1] if before else None
