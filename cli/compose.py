@@ -12,15 +12,15 @@ from index.errors import ConfigError, LibraryError
 from index.library import Library
 from index.schema import CHANNELS
 from index.store import Store, VectorSpace
-from index.text import TERM_COUNTS, WORDS
+from index.text import SPACES as TEXT_SPACES
+from index.text import detect_language
 
 if TYPE_CHECKING:
     from ingest.plan import Channels
     from ingest.thumbnails import Thumbnails
     from rag.retrieve import Retriever
 
-FINGERPRINT = VectorSpace("fingerprint", 256)
-SPACES = (WORDS, TERM_COUNTS, FINGERPRINT)
+SPACES = (*TEXT_SPACES, VectorSpace("fingerprint", 256))
 KNOWN_CHANNELS = ("speech", "screen_text", "fingerprint")
 """Channels that exist today, cheapest first; see `build_channels`."""
 
@@ -49,23 +49,21 @@ def open_library(settings: Settings, *, must_exist: bool = True) -> Iterator[Lib
 
 
 def open_store(settings: Settings, *, must_exist: bool = True) -> Store:
-    if settings.server.url is not None:
+    if settings.server is not None:
         from index.server import ServerStore
 
-        key = settings.server.api_key
-        return ServerStore(
-            settings.server.url,
-            api_key=key.get_secret_value() if key else None,
-            collection=settings.server.collection,
-        )
-    from index import access
+        return ServerStore(settings.server)
+    from index.access import open_store as open_shared
+    from index.edge import EdgeStore
 
     if must_exist and not (settings.library / "manifest.json").exists():
         raise LibraryError(
             f"There is no library at {settings.library}. `longtake index FOLDER` makes one; "
             "--library PATH or LONGTAKE_LIBRARY names another."
         )
-    return access.open_store(settings.library, settings=settings.index)
+    return open_shared(
+        settings.library, open_edge=lambda folder: EdgeStore(folder, settings=settings.index)
+    )
 
 
 def chosen_channels(settings: Settings, names: Sequence[str] | None) -> tuple[str, ...]:
@@ -84,8 +82,7 @@ def chosen_channels(settings: Settings, names: Sequence[str] | None) -> tuple[st
 
 def build_channels(settings: Settings, names: Sequence[str] | None = None) -> Channels:
     """The senses that `index` uses. A new channel is one line here."""
-    from ingest.analysis import describe_analysis
-    from ingest.plan import Channels
+    from ingest.plan import Channels, describe_analysis
 
     chosen = chosen_channels(settings, names)
     files, pictures = [], []
@@ -96,7 +93,9 @@ def build_channels(settings: Settings, names: Sequence[str] | None = None) -> Ch
     if "screen_text" in chosen:
         from ingest.channels.screen_text import ScreenTextChannel
 
-        pictures.append(ScreenTextChannel(settings.channels.screen_text))
+        pictures.append(
+            ScreenTextChannel(settings.channels.screen_text, detect_language=detect_language)
+        )
     if "fingerprint" in chosen:
         from ingest.channels.fingerprint import FingerprintChannel
 

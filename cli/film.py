@@ -177,7 +177,7 @@ def _write(path: Path, film: _Film, subtitles: bool = False) -> None:
         video.codec_context.thread_count = 2  # x264's output depends on how many there are
         video.codec_context.gop_size = 5 * FRAMES_PER_SECOND
         if video.codec_context.name == "libx264":
-            video.options = {"preset": "superfast", "crf": "24"}
+            video.options = {"preset": "ultrafast", "crf": "23"}
         else:
             video.bit_rate = 1_500_000
         audio = container.add_stream("aac", rate=SAMPLE_RATE, layout="mono")

@@ -15,7 +15,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, Tex
 from rich.text import Text
 
 from cli.compose import build_channels, build_thumbnails, open_library
-from cli.render import print_json
+from cli.render import print_json, safe
 from cli.settings import Settings
 from index.errors import Interrupted, LongtakeError, UsageError
 from ingest.batch import Batch, FileReport
@@ -163,7 +163,7 @@ class Output:
     def stage(self, path: Path, stage: str, at_seconds: float, total_seconds: float) -> None:
         with self._lock:
             if path not in self._tasks:
-                self._tasks[path] = self._progress.add_task(shorten(path.name), stage=stage)
+                self._tasks[path] = self._progress.add_task(escape(shorten(path.name)), stage=stage)
             self._progress.update(
                 self._tasks[path],
                 stage=stage,
@@ -195,9 +195,9 @@ class Output:
             self._line(report)
 
     def _line(self, report: FileReport) -> None:
-        name = escape(printable(report.path.name))
+        name = escape(safe(report.path.name))
         if report.status in ("failed", "busy"):
-            text = f"{MARKS[report.status]} {name}: {escape(printable(report.reason))}"
+            text = f"{MARKS[report.status]} {name}: {escape(safe(report.reason))}"
         else:
             speed = report.media_seconds / max(report.wall_seconds, 1e-3)
             text = (
@@ -207,14 +207,14 @@ class Output:
         self._console.print(text, highlight=False, soft_wrap=True)
         for note in report.notes:
             self._console.print(
-                f"  [yellow]{escape(printable(note))}[/]", highlight=False, soft_wrap=True
+                f"  [yellow]{escape(safe(note))}[/]", highlight=False, soft_wrap=True
             )
 
     def failure(self, path: Path, message: str) -> None:
         self.report(FileReport(path, "failed", message))
 
     def problem(self, message: str) -> None:
-        self._console.print(f"[red]✗[/] {escape(printable(message))}", soft_wrap=True)
+        self._console.print(f"[red]✗[/] {escape(safe(message))}", soft_wrap=True)
 
     def dry_run(self, plan: Plan) -> None:
         lines = [(task.path, task.reason) for task in plan.tasks]
@@ -224,7 +224,7 @@ class Output:
             if self._as_json:
                 print_json({"path": str(path), "status": "planned", "reason": reason})
             else:
-                text = f"would index {printable(str(path))} ({reason})"
+                text = f"would index {safe(str(path))} ({reason})"
                 self._console.print(escape(text), highlight=False, soft_wrap=True)
         self._console.print(
             f"{len(plan.tasks)} to index, {len(plan.unchanged)} up to date.", highlight=False
@@ -256,10 +256,5 @@ class Output:
 
 
 def shorten(name: str, width: int = 40) -> str:
-    name = escape(printable(name))
+    name = safe(name)
     return name if len(name) <= width else name[: width - 1] + "…"
-
-
-def printable(text: str) -> str:
-    """With what a terminal would act on shown as escapes, so that no name can move the cursor."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

@@ -17,8 +17,9 @@ from pathlib import Path
 
 from cli.finding import Finding
 
-NATIVE = ("av", "cv2", "onnxruntime", "pdqhash", "qdrant_edge")
-"""Modules with machine code inside, which can be installed and still not load."""
+NATIVE = ("av", "onnxruntime", "pdqhash", "qdrant_edge")
+"""Modules with machine code inside, which can be installed and still not load. They are only
+loaded here; OpenCV has a check of its own."""
 
 DECODERS = ("h264", "hevc", "vp9", "av1", "aac", "opus", "mp3")
 
@@ -31,7 +32,7 @@ def examine_machine() -> Iterator[Finding]:
     yield from native_modules()
     yield opencv()
     yield device()
-    yield from models()
+    yield models()
     yield video()
 
 
@@ -82,13 +83,7 @@ def native_modules() -> Iterator[Finding]:
             importlib.import_module(name)
         except Exception as error:  # anything may come out of a broken binary
             text = f"{name} does not load: {_first_line(error)}"
-            hint = _REINSTALL
-            if "libGL" in str(error):
-                hint = (
-                    "opencv-python wants a display. Replace it: pip uninstall opencv-python, then "
-                    "pip install --force-reinstall opencv-python-headless."
-                )
-            yield Finding("packages", "broken", text, hint)
+            yield Finding("packages", "broken", text, _REINSTALL)
         else:
             loaded.append(name)
     if len(loaded) == len(NATIVE):
@@ -96,13 +91,15 @@ def native_modules() -> Iterator[Finding]:
 
 
 def opencv() -> Finding:
-    """opencv-python and opencv-python-headless overwrite each other's files."""
+    """Several packages install the one folder `cv2`, and overwrite each other's files."""
     from cli.environment import opencv_problem
 
     problem = opencv_problem()
-    if problem is None:
-        return Finding("packages", "ok", "One OpenCV, the headless one.")
-    return Finding("packages", "broken", problem)
+    if problem is not None:
+        return Finding("packages", "broken", problem)
+    import cv2
+
+    return Finding("packages", "ok", f"OpenCV {cv2.__version__} works.")
 
 
 def device() -> Finding:
@@ -152,24 +149,18 @@ def nvidia_gpus() -> list[str]:
     return names
 
 
-def models() -> Iterator[Finding]:
+def models() -> Finding:
     """The weights that come inside RapidOCR's wheel: detection and recognition of text."""
-    spec = importlib.util.find_spec("rapidocr")
-    if spec is None or not spec.submodule_search_locations:
-        return  # reported with the packages
-    folder = Path(next(iter(spec.submodule_search_locations))) / "models"
-    sizes = {file.name: file.stat().st_size for file in sorted(folder.glob("*.onnx"))}
-    missing = [part for part in ("det", "rec") if not any(f"_{part}_" in name for name in sizes)]
-    if missing:
-        names = " and ".join({"det": "detection", "rec": "recognition"}[part] for part in missing)
-        yield Finding(
-            "models", "broken", f"RapidOCR came without its weights for text {names}.",
-            "pip install --force-reinstall rapidocr", detail=sizes,
-        )  # fmt: skip
-    else:
-        total = sum(sizes.values()) / 1e6
-        text = f"Screen text: RapidOCR's weights are here ({len(sizes)} files, {total:.0f} MB)."
-        yield Finding("models", "ok", text, detail=sizes)
+    from index.errors import ModelMissingError
+    from ingest.models.ocr import OcrReader
+
+    try:
+        described = OcrReader().describe()
+    except ModelMissingError as error:
+        return Finding("models", "broken", _sentence(str(error)))
+    names = [name.partition(":")[0] for name in described["models"].values()]
+    text = f"Screen text: {' and '.join(names)} of RapidOCR {described['version']} are here."
+    return Finding("models", "ok", text, detail=described)
 
 
 def video() -> Finding:
@@ -236,3 +227,7 @@ def _satisfies(installed: str, wanted: str) -> bool:
 
 def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:].rstrip(".") + "."

@@ -198,7 +198,8 @@ def config(common: Common) -> int:
     """Show the settings in effect and where each value comes from."""
     from cli.config import run_config
 
-    return run_config(common.settings(), common.as_json)
+    settings, origins = common.settings_and_origins()
+    return run_config(settings, origins, common.as_json)
 
 
 @app.command()
@@ -207,7 +208,7 @@ def demo(common: Common) -> int:
     """Make a sample film, index it, search it and ask it."""
     from cli.demo import run_demo
 
-    return run_demo(common.settings())
+    return run_demo(library=common.library)
 
 
 def main(arguments: list[str] | None = None) -> int:

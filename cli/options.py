@@ -39,15 +39,20 @@ class Common:
         )
 
     def settings(self) -> Settings:
-        """The settings in effect; every command's first step, so logging starts here too. Raises
-        ConfigError."""
-        from cli.compose import load_settings
+        """The settings in effect. Raises ConfigError."""
+        return self.settings_and_origins()[0]
+
+    def settings_and_origins(self) -> tuple[Settings, dict[str, str]]:
+        """The settings in effect and where each comes from. Asking for them is the first step of
+        every command, so logging starts here too. Raises ConfigError."""
         from cli.logs import start_logging
+        from cli.settings import load
 
         start_logging(verbose=self.verbose)
-        return load_settings(
-            library=self.library, profile=self.profile, overrides=parse_sets(self.sets)
-        )
+        overrides = parse_sets(self.sets)
+        if self.library is not None:
+            overrides["library"] = self.library
+        return load(overrides, self.profile)
 
 
 def common_options(

@@ -75,13 +75,11 @@ def rays(t: float) -> Image.Image:
         y = 270 + ring * 31
         pen.line((170, 270, 470, y), fill="#d8a21f", width=2)
         pen.line((510, y, WIDTH, y), fill="#d8a21f", width=2)
-        for step in range(5):  # sparks that travel along the ray
-            along = (t * 0.22 + step / 5) % 1.0 * (WIDTH - 170)
-            if along < 300:
-                spark = (170 + along, 270 + (y - 270) * along / 300)
-            else:
-                spark = (170 + along, y)
-            pen.ellipse((spark[0] - 5, spark[1] - 5, spark[0] + 5, spark[1] + 5), fill="#fff0b0")
+        for step in range(5):  # a brighter piece travels along the ray
+            x = 170 + (t * 0.22 + step / 5) % 1.0 * (WIDTH - 170)
+            ends = [(at, 270 + (y - 270) * min((at - 170) / 300, 1.0)) for at in (x, x + 24)]
+            if x + 24 < 470 or x > 510:
+                pen.line(ends, fill="#fff6cf", width=4)
     return image
 
 

@@ -7,11 +7,12 @@ config.toml, the profile, the defaults in the models.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 import platformdirs
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -23,22 +24,12 @@ from pydantic_settings import (
 
 import configs
 from index.errors import ConfigError
-from index.settings import StoreSettings
+from index.settings import ServerSettings, StoreSettings
 from ingest.channels.settings import FingerprintSettings, ScreenTextSettings
 from ingest.settings import IngestSettings
 from rag.settings import AnswerSettings, RetrieveSettings
 
 PROFILES = Path(configs.__file__).parent
-
-
-class ServerSettings(BaseModel):
-    """A Qdrant server to use instead of the embedded engine. url: None for the embedded one."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    url: str | None = None
-    api_key: SecretStr | None = None
-    collection: str = "longtake"
 
 
 class ChannelSettings(BaseModel):
@@ -62,7 +53,7 @@ class Settings(BaseSettings):
         default_factory=lambda: platformdirs.user_data_path("longtake", appauthor=False)
     )
     jobs: int = Field(1, ge=1)
-    server: ServerSettings = Field(default_factory=ServerSettings)
+    server: ServerSettings | None = None
     index: StoreSettings = Field(default_factory=StoreSettings)
     ingest: IngestSettings = Field(default_factory=IngestSettings)
     channels: ChannelSettings = Field(default_factory=ChannelSettings)
@@ -76,8 +67,6 @@ NOT_SETTINGS = ("LONGTAKE_LOG", "LONGTAKE_FAULT", "LONGTAKE_CONFIG", "LONGTAKE_T
 
 def user_config_path() -> Path:
     """`LONGTAKE_CONFIG`, or config.toml in the user's configuration directory."""
-    import os
-
     named = os.environ.get("LONGTAKE_CONFIG")
     if named:
         return Path(named)
@@ -148,8 +137,6 @@ def _merge(target: dict[str, Any], given: dict[str, Any], prefix: str = "") -> l
 
 
 def _refuse_unknown_variables() -> None:
-    import os
-
     known = {f"LONGTAKE_{name.upper()}" for name in Settings.model_fields}
     for name in os.environ:
         if not name.startswith("LONGTAKE_") or name.startswith(NOT_SETTINGS):

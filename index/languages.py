@@ -7,6 +7,7 @@ the two-letter primary tag, or None where nothing is known.
 from __future__ import annotations
 
 import functools
+import re
 import unicodedata
 
 _TABLE = """
@@ -95,6 +96,9 @@ TAGS: frozenset[str] = frozenset(line.split()[0] for line in _TABLE.split("\n") 
 _SCRIPTS_AND_VARIANTS = {"iw": "he", "in": "id", "ji": "yi", "cmn": "zh", "yue": "zh", "fil": "tl"}
 """Retired codes, and codes of a language that the table files under a wider one."""
 
+_TAG = re.compile(r"([a-z]{2,3})(-(hans|hant|latn|cyrl|arab|deva))?(-([a-z]{2}|\d{3}))?")
+"""A language with script and region, each optional."""
+
 
 @functools.cache
 def _by_name() -> dict[str, str]:
@@ -110,6 +114,7 @@ def language_tag(written: str | None) -> str | None:
     or None where it names none that is known (`und`, `forced`, `720p`)."""
     if not written:
         return None
-    primary = unicodedata.normalize("NFC", written).strip().casefold().replace("_", "-")
+    name = unicodedata.normalize("NFC", written).strip().casefold().replace("_", "-")
     names = _by_name()
-    return names.get(primary) or names.get(primary.split("-")[0].strip())
+    tag = _TAG.fullmatch(name)
+    return names.get(name) or (names.get(tag[1]) if tag else None)

@@ -102,6 +102,6 @@ def read(library: Path, supported_version: int) -> Manifest | None:
 def write(library: Path, manifest: Manifest) -> None:
     """Replaces the manifest durably. OSError goes to the caller."""
     data = msgspec.json.format(msgspec.json.encode(manifest), indent=1)
-    fault_point("before-manifest")
+    fault_point("manifest")
     write_durably(library / FILE_NAME, data)
-    fault_point("after-manifest")
+    fault_point("manifest-renamed")

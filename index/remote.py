@@ -8,7 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -173,7 +173,9 @@ class SocketStore:
             raise
 
     def info(self) -> StoreInfo:
-        return self._call(wire.Info())
+        """As the owner's; detail says which process that is."""
+        info = self._call(wire.Info())
+        return replace(info, detail={**info.detail, "owner_pid": self.owner_pid})
 
     def close(self) -> None:
         """Flushes what this client wrote and hangs up; where it has come to own the library,
@@ -320,9 +322,9 @@ class SocketStore:
             connection.close()
             raise LibraryBusyError(
                 f"The library {self._library} is in use by process {theirs.pid}, Longtake "
-                f"{theirs.version}, which shares it by protocol {theirs.protocol}; this is Longtake "
-                f"{ours.version} with protocol {ours.protocol}. Stop process {theirs.pid}, or run "
-                f"this command with Longtake {theirs.version}."
+                f"{theirs.version}, which shares it by protocol {theirs.protocol}; this is "
+                f"Longtake {ours.version} with protocol {ours.protocol}. Stop process "
+                f"{theirs.pid}, or run this command with Longtake {theirs.version}."
             )
         return _Line(connection, theirs.pid)
 

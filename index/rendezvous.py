@@ -40,8 +40,10 @@ class Owner:
 def write_record(library: Path, owner: Owner) -> None:
     """Raises OSError (a full disk, say)."""
     temporary = library / f".{RECORD}.{os.getpid()}"
+    fields = asdict(owner)
+    del fields["written_at"]
     try:
-        temporary.write_text(json.dumps(asdict(owner)), encoding="utf-8")
+        temporary.write_text(json.dumps(fields), encoding="utf-8")
         temporary.replace(library / RECORD)
     except OSError:
         temporary.unlink(missing_ok=True)
@@ -86,9 +88,10 @@ def socket_addresses(library: Path) -> Iterator[str]:
 
 
 def _runtime_folders() -> Iterator[str]:
-    import platformdirs
-
-    yield platformdirs.user_runtime_dir("longtake", appauthor=False)
+    # As platformdirs has it, less its warning where a system has no such folder.
+    for parent in (os.environ.get("XDG_RUNTIME_DIR"), f"/run/user/{os.geteuid()}"):
+        if parent and os.path.isdir(parent):
+            yield os.path.join(parent, "longtake")
     for parent in dict.fromkeys((tempfile.gettempdir(), "/tmp")):
         yield os.path.join(parent, f"longtake-{os.geteuid()}")
 

@@ -170,7 +170,8 @@ class Evidence:
 class Passage:
     """The unit that text retrieval ranks: a window over one channel's evidence, in time order.
 
-    evidence: ids of what it covers. analyzer: see index.text.
+    evidence: ids of what it covers. analyzer: see index.text. scale: tells passages of several
+        sizes apart; "" where a channel has but one.
     """
 
     video_id: str
@@ -183,10 +184,11 @@ class Passage:
     analyzer: str
     evidence: tuple[str, ...]
     language: str | None = None
+    scale: str = ""
 
     @property
     def id(self) -> str:
-        return make_id("passage", self.generation, self.evidence[0])
+        return make_id("passage", self.generation, self.scale, self.evidence[0])
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from index.languages import TAGS, language_tag
-from index.store import Filter, Match, SparseVector, Store, VectorSpace
+from index.store import Filter, Hit, Match, SparseVector, Store, VectorSpace
 
 if TYPE_CHECKING:
     from qdrant_edge import Bm25
@@ -195,6 +195,10 @@ class Analyzer:
 
     def _prepare(self, text: str) -> str:
         text = unicodedata.normalize("NFKC", text)  # a decomposed accent would split the word
+        if self.name == "japanese":
+            # Without a kana in it the engine takes a text for Chinese, and cuts it elsewhere. This
+            # one is a stop word.
+            text = "の " + text
         return _NUMBER.sub(_spelt, text) if self._segmented else text
 
     def _model(self, average_length: float) -> Bm25:
@@ -269,8 +273,11 @@ SAMPLING = (1, 4, 16, 64, 256)
 term that occurs everywhere is counted on a sample, so that a query over 10,000 videos need not
 fetch 10,000 counts for it. Which generations are sampled follows from their ids."""
 
-_ENOUGH = 128
-"""Generations in a sample from which it is believed: the error of an idf is then about 0.1."""
+_ENOUGH = 64
+"""Generations in a sample from which it is believed: the error of an idf is then about 0.15."""
+
+_USUAL_LIMIT = 1024  # samples are chosen so that more hardly ever come; a large limit is slow
+_ALL = 1_000_000_000
 
 TERM_COUNTS = VectorSpace("term_counts")
 TERM_COUNT_SAMPLES = {
@@ -279,8 +286,6 @@ TERM_COUNT_SAMPLES = {
 
 SPACES: tuple[VectorSpace, ...] = (WORDS, *TERM_COUNT_SAMPLES.values())
 """What a library of text needs."""
-
-_ALL = 1_000_000
 
 
 def term_count_vectors(
@@ -348,9 +353,9 @@ class TextStatistics:
         self, name: str, terms: Sequence[int], where: Filter = Filter()
     ) -> tuple[float, dict[int, float]]:
         """(passages of that analyzer, {term: those that hold it}); exact while a term occurs in
-        fewer than some hundred generations, else an estimate."""
-        n = self._total(analyzer(name).count_term, where)
-        return n, {term: min(n, self._total(term, where)) for term in terms}
+        fewer than 64 generations, else an estimate."""
+        n, rate = self._total(analyzer(name).count_term, SAMPLING[-1], where)
+        return n, {term: min(n, self._total(term, rate, where)[0]) for term in terms}
 
     def query(self, text: str, where: Filter = Filter()) -> TextQuery:
         """The words of a query as a vector for the space `words`. Its vector is empty where no
@@ -366,17 +371,24 @@ class TextStatistics:
         ordered = tuple(sorted(weights))
         return TextQuery(SparseVector(ordered, tuple(weights[t] for t in ordered)), terms)
 
-    def _total(self, term: int, where: Filter) -> float:
-        """The coarsest sample that is large enough; in the end all."""
+    def _total(self, term: int, rate: int, where: Filter) -> tuple[float, int]:
+        """(estimate of a term's count, sampling rate it is from): the coarsest sample of at most
+        that rate with enough generations in it, or all."""
         vector = SparseVector((term,), (1.0,))
-        total = 0.0
-        for rate in reversed(SAMPLING):
-            hits = self._query(TERM_COUNT_SAMPLES[rate], vector, where, _ALL)
-            total = rate * sum(hit.score for hit in hits)
-            if len(hits) >= _ENOUGH:
-                break
-        return total
+        while True:
+            space = TERM_COUNT_SAMPLES[rate]
+            hits = self._query(space, vector, where, _USUAL_LIMIT)
+            if len(hits) == _USUAL_LIMIT:
+                hits = self._query(space, vector, where, _ALL)
+            if len(hits) >= _ENOUGH or rate == 1:
+                return rate * sum(hit.score for hit in hits), rate
+            finer = [r for r in SAMPLING if r < rate]
+            rate = max(
+                (r for r in finer if (len(hits) + 1) * rate / r >= _ENOUGH), default=finer[0]
+            )
 
-    def _query(self, space: VectorSpace, vector: SparseVector, where: Filter, limit: int):
+    def _query(
+        self, space: VectorSpace, vector: SparseVector, where: Filter, limit: int
+    ) -> list[Hit]:
         only = where.and_(Match("kind", ("text_stats",)))
-        return self._store.query(space.name, vector, where=only, limit=limit, exact=True)
+        return self._store.query(space.name, vector, where=only, limit=limit)

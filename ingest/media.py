@@ -24,7 +24,7 @@ from index.schema import Chapter, Stream
 TEXT_SUBTITLES = frozenset({"ass", "subrip", "webvtt", "mov_text", "text"})
 """Canonical codec names of subtitles that are text; the others are pictures."""
 
-_ENDS_AND_STARTS = ((4, b"ftyp"), (0, b"\x1a\x45\xdf\xa3"), (0, b"RIFF"), (0, b"FLV"), (4, b"moov"))
+_MAGIC = ((4, b"ftyp"), (0, b"\x1a\x45\xdf\xa3"), (0, b"RIFF"), (0, b"FLV"), (4, b"moov"))
 _TEXT_ART = frozenset({"ansi", "bintext", "xbin", "idf"})
 _FIRST_PICTURE_PACKETS = 64
 
@@ -227,7 +227,7 @@ def open_input(path: Path) -> av.container.InputContainer:
     except (PermissionError, FileNotFoundError) as error:
         raise _unreadable(path, error) from error
     except (av.FFmpegError, OSError, ValueError) as error:
-        if any(head[at : at + len(magic)] == magic for at, magic in _ENDS_AND_STARTS):
+        if any(head[at : at + len(magic)] == magic for at, magic in _MAGIC):
             raise DamagedMediaError(
                 f"{path}: begins like a {head_name(head)} file but cannot be opened; it was "
                 "probably cut short (its index is missing). Copy it again from its source, or "

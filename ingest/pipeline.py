@@ -9,24 +9,25 @@ is searchable from then on. A batch does the first two for every file before the
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from index.errors import DamagedMediaError, Interrupted, LongtakeError
+from index.errors import Interrupted, LongtakeError
 from index.library import Library
 from index.passages import PassageBuilder, passage_point, reading_order
 from index.schema import Evidence, Generation, Segment, Video
 from index.store import Point
-from ingest.analysis import Progress, ShotEnded, analyse
+from ingest.analysis import Event, ShotEnded, VideoAnalysis
 from ingest.channel import FileChannel, PictureRun, Sample
+from ingest.identity import stat_of
 from ingest.media import measure_duration, probe
 from ingest.plan import Channels, Task
 from ingest.segments import Segmenter, fixed_windows, titles_from_chapters
 from ingest.settings import IngestSettings
-from ingest.subtitles import find_sidecars
-from ingest.identity import stat_of
+from ingest.sidecars import find_sidecars
 from ingest.thumbnails import ThumbnailPicker, Thumbnails
 
 Listener = Callable[[str, float], None]
@@ -86,9 +87,9 @@ class ChannelWriter:
         self, watermark_seconds: float, analysed_seconds: float, *, last: bool = False
     ) -> tuple[Generation, list[Evidence], list[Point]]:
         """What a commit writes when the channel has come this far; all there is when `last`."""
-        final = [last or e.start_seconds < watermark_seconds for e in self._waiting]
-        ready = [e for e, is_final in zip(self._waiting, final, strict=True) if is_final]
-        self._waiting = [e for e, is_final in zip(self._waiting, final, strict=True) if not is_final]
+        final_before = math.inf if last else watermark_seconds
+        ready = [e for e in self._waiting if e.start_seconds < final_before]
+        self._waiting = [e for e in self._waiting if e.start_seconds >= final_before]
         ready.sort(key=reading_order)
         for passage in self._passages.push([e for e in ready if e.text]):
             self._points[passage.id] = passage_point(passage)
@@ -202,7 +203,8 @@ class Indexer:
         if generation is None:
             return
         writer = ChannelWriter(self._library, generation)
-        spans = fixed_windows(work.video.duration_seconds or 0.0, self._settings.segments)
+        duration = work.video.duration_seconds or 0.0
+        spans = fixed_windows(duration, self._settings.segments, work.video.chapters)
         segments = self._segments(work.video, generation, spans)
         writer.add_points(self._library.segment_points(segments))
         self._finish(writer, work.video.duration_seconds or 0.0)
@@ -276,7 +278,7 @@ class PicturePass:
             self._shot_writer = ChannelWriter(self._library, shot)
             self._segments = Segmenter(
                 self._settings.segments,
-                chapters=[chapter.start_seconds for chapter in work.video.chapters],
+                chapters=work.video.chapters,
                 from_seconds=shot.watermark_seconds,
             )
             starts.append(shot.watermark_seconds)
@@ -284,39 +286,52 @@ class PicturePass:
         self._start_seconds = min(starts)
 
     def run(self) -> None:
-        """Raises DamagedMediaError where nothing could be decoded at all, Interrupted, and the
-        store's errors."""
-        work = self._work
-        events = analyse(
-            work.path,
-            self._settings,
+        """Raises MediaError where there are no pictures after all, Interrupted, and the store's
+        errors."""
+        with VideoAnalysis(
+            self._work.path,
+            self._settings.shots,
+            self._settings.sampling,
             from_seconds=self._start_seconds,
             last_cut_seconds=self._last_cut_seconds(),
-        )
-        damaged: DamagedMediaError | None = None
-        try:
-            for event in events:
-                if isinstance(event, Sample):
-                    self._sample(event)
-                elif isinstance(event, ShotEnded):
-                    self._shot(event)
-                elif isinstance(event, Progress):
-                    self._at_seconds = event.time_seconds
-                    self._listener("pictures", self._at_seconds)
-                self._maybe_commit()
-        except DamagedMediaError as error:
-            damaged = error
-        except Interrupted:
-            self._commit()
-            raise
-        finally:
-            events.close()
-        if damaged is not None:
-            work.damaged = True
-            work.notes.append(str(damaged))
-            for writer in self._all_writers():
-                writer.note([str(damaged)])
-        self._complete()
+        ) as analysis:
+            try:
+                for event in analysis:
+                    self._take(event)
+                    self._maybe_commit()
+            except Interrupted:
+                self._commit()
+                raise
+            self._note_damage(analysis)
+            self._complete(analysis.end_seconds)
+
+    def _take(self, event: Event) -> None:
+        if isinstance(event, Sample):
+            self._sample(event)
+        elif isinstance(event, ShotEnded):
+            self._shot(event)
+        else:
+            self._at_seconds = event.time_seconds
+            if self._segments is not None:
+                self._close_segments(self._segments.advance(event.time_seconds))
+            self._listener("pictures", self._at_seconds)
+
+    def _note_damage(self, analysis: VideoAnalysis) -> None:
+        path, problems = self._work.path, analysis.problems
+        if analysis.damage is not None:
+            note = str(analysis.damage)
+        elif problems.errors:
+            at = f" from {problems.first_seconds:.1f} s on" if problems.first_seconds else ""
+            note = (
+                f"{path}: damaged{at} ({problems.message}, {problems.errors} times); what decodes "
+                "is indexed. Copy the file again from its source to have all of it."
+            )
+        else:
+            return
+        self._work.damaged = True
+        self._work.notes.append(note)
+        for writer in self._all_writers():
+            writer.note([note])
 
     def _last_cut_seconds(self) -> float:
         """The last cut at or before where this pass starts, from the shots stored earlier."""
@@ -351,7 +366,7 @@ class PicturePass:
                 )
             ]
         )
-        self._close_segments(self._segments.push(shot))
+        self._close_segments(self._segments.push(shot.start_seconds, shot.end_seconds))
 
     def _close_segments(self, spans: list[tuple[float, float]]) -> None:
         assert self._shot_writer is not None
@@ -384,11 +399,11 @@ class PicturePass:
         self._library.commit_all(commits)
         self._committed_at = time.monotonic()
 
-    def _complete(self) -> None:
-        end = self._work.video.duration_seconds or self._at_seconds
-        end = max(end, self._at_seconds)
-        if self._work.video.duration_seconds is None:
-            self._work.video = dataclasses.replace(self._work.video, duration_seconds=end)
+    def _complete(self, end_seconds: float) -> None:
+        end = max(end_seconds, self._at_seconds)
+        video = self._work.video
+        if video.duration_seconds is None or video.duration_seconds < end:
+            self._work.video = dataclasses.replace(video, duration_seconds=end)
         for name, run in self._runs.items():
             self._writers[name].add(run.finish(end))
         if self._shot_writer is not None and self._segments is not None:

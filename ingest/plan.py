@@ -11,6 +11,7 @@ import hashlib
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,11 @@ from index.library import Library
 from index.schema import FileStat, Generation, Video
 from ingest.channel import FileChannel, PictureChannel
 from ingest.identity import content_id, full_digest, same, stat_of
-from ingest.subtitles import find_sidecars
+from ingest.settings import IngestSettings
+from ingest.sidecars import find_sidecars
+
+ANALYSIS_CODE = 1
+"""Raised when a change in ingest.analysis, .shots or .sampling moves cuts or samples."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +63,23 @@ class Channels:
         return self._descriptions[channel.name]
 
     _descriptions: dict[str, Mapping[str, Any]] = field(default_factory=dict, repr=False)
+
+
+def describe_analysis(settings: IngestSettings) -> dict[str, Any]:
+    """What decides where cuts are found and which samples are taken."""
+    return {
+        "shots": settings.shots.model_dump(mode="json"),
+        "sampling": settings.sampling.model_dump(mode="json"),
+        "scenedetect": version("scenedetect-headless"),
+        "code": ANALYSIS_CODE,
+    }
+
+
+def home_of(video: Video) -> Path:
+    """Of several paths with one content, the one that the channels read: the first that has
+    subtitles beside it, else the first."""
+    paths = [Path(file.path) for file in video.files]
+    return next((path for path in paths if len(paths) > 1 and find_sidecars(path)), paths[0])
 
 
 def digest(description: Mapping[str, Any]) -> str:
@@ -138,23 +160,36 @@ class Planner:
             self._leave(plan, known[0], path)
         if video is None:
             reason = "changed" if known else "new"
-            other = next((t for t in plan.tasks if t.video_id == video_id), None)
-            if other is not None:
-                plan.unchanged.append(path)
-                return
-            plan.tasks.append(Task(path, stat, video_id, None, reason, whole_digest))
+            self._plan_new(plan, path, stat, video_id, reason, whole_digest)
             return
 
         corrupted = whole_digest and video.digest and whole_digest != video.digest
         if not known or not same(known[1], stat) or whole_digest not in (None, video.digest):
             video = self._join(plan, video, stat, whole_digest)
-        reason = self._reason(path, video, bool(corrupted))
+        home = home_of(video)
+        reason = self._reason(home, video, bool(corrupted)) if path == home else None
         if reason:
             plan.tasks.append(Task(path, stat, video_id, video, reason, whole_digest))
         elif not known:
             plan.moved.append(path)
         else:
             plan.unchanged.append(path)
+
+    def _plan_new(
+        self,
+        plan: Plan,
+        path: Path,
+        stat: FileStat,
+        video_id: str,
+        reason: str,
+        whole_digest: str | None,
+    ) -> None:
+        """A content that is not in the catalogue. A second path with it joins the first's entry
+        at the next run."""
+        if any(task.video_id == video_id for task in plan.tasks):
+            plan.moved.append(path)
+        else:
+            plan.tasks.append(Task(path, stat, video_id, None, reason, whole_digest))
 
     def _reason(self, path: Path, video: Video, corrupted: bool) -> str | None:
         """Why a known video needs work; None where it needs none."""
@@ -166,7 +201,6 @@ class Planner:
         by_channel: dict[str, list[Generation]] = {}
         for generation in generations:
             by_channel.setdefault(generation.channel, []).append(generation)
-        sidecars = find_sidecars(path)
         for channel, fingerprint in self._channels.fingerprints(path, video).items():
             found = by_channel.get(channel, [])
             if not found:
@@ -176,10 +210,8 @@ class Planner:
             if unfinished:
                 return "unfinished"
             if active.fingerprint != fingerprint:
-                changed = channel == "speech" and {s.path for s in video.sidecars} | set(
-                    map(str, sidecars)
-                )
-                return "subtitles changed" if changed else f"{channel} settings changed"
+                beside = channel == "speech" and (video.sidecars or find_sidecars(path))
+                return "subtitles changed" if beside else f"{channel} settings changed"
         return None
 
     def _join(self, plan: Plan, video: Video, stat: FileStat, whole_digest: str | None) -> Video:

@@ -1,4 +1,4 @@
-"""Settings of the picture stages: shots, sampling, segments. Defaults live here and nowhere else."""
+"""Settings of the picture stages: shots, sampling, segments. Defaults live only here."""
 
 from __future__ import annotations
 
@@ -66,3 +66,13 @@ class SegmentSettings(_Settings):
         if self.max_seconds < 2 * self.min_seconds:
             raise ValueError("max_seconds must be at least twice min_seconds")
         return self
+
+
+class IngestSettings(_Settings):
+    """commit_seconds: of wall-clock time between commits while pictures are looked at; what a
+    kill costs at most."""
+
+    commit_seconds: float = Field(5.0, ge=0)
+    shots: ShotSettings = Field(default_factory=ShotSettings)
+    sampling: SamplingSettings = Field(default_factory=SamplingSettings)
+    segments: SegmentSettings = Field(default_factory=SegmentSettings)

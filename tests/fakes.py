@@ -18,7 +18,7 @@ class TableStore:
 
     def __init__(self, library: Path):
         library.mkdir(parents=True, exist_ok=True)
-        self._lock_file = open(library / "lock", "w")
+        self._lock_file = open(library / "lock", "w")  # noqa: SIM115
         try:
             fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -120,12 +120,10 @@ def test_german_words_find_the_german_film(workplace):
     assert Path(json.loads(found.stdout.splitlines()[0])["path"]).name == TIDES
 
 
-def test_the_demo_fails_where_indexing_does(films, tmp_path):
-    demo = tmp_path / "demo"
-    demo.mkdir()
-    (demo / LIGHTHOUSE).write_text("this is no film")
-    for name in (TIDES, PICTURE):
-        (demo / name).hardlink_to(films / name)
+def test_the_demo_fails_where_indexing_does(tmp_path):
+    (tmp_path / "demo").mkdir()
+    for name in (LIGHTHOUSE, TIDES):
+        (tmp_path / "demo" / name).write_text("this is no film")
     ran = longtake("demo", cwd=tmp_path)
     assert ran.returncode == 1
     assert "did not work" in ran.stderr

@@ -1,0 +1,253 @@
+"""`longtake ls`, `show` and `rm`: what is in the library."""
+
+from __future__ import annotations
+
+import sys
+
+from cli.compose import build_thumbnails, open_library
+from cli.render import (
+    bar,
+    cells,
+    data_line,
+    fitted,
+    percent,
+    print_json,
+    safe,
+    say,
+    terminal_width,
+)
+from cli.settings import Settings
+from cli.timeline import timeline
+from index.errors import UsageError
+from index.library import Library
+from index.schema import CHANNELS, Generation, Segment, Stream, Video
+from index.store import Match, where
+from rag.timestamp import time_span, timestamp
+
+SEGMENTS_SHOWN = 40
+"""Segments that `show` lists on a terminal; in a pipe all."""
+
+
+def run_ls(settings: Settings, *, as_json: bool) -> int:
+    with open_library(settings) as library:
+        videos = library.videos()
+        generations: dict[str, list[Generation]] = {}
+        for generation in library.generations():
+            generations.setdefault(generation.video_id, []).append(generation)
+        coverage = {
+            video.id: in_order(library.coverage(video, generations.get(video.id, ())))
+            for video in videos
+        }
+    if as_json:
+        for video in videos:
+            print_json(
+                {
+                    "video_id": video.id,
+                    "title": video.title,
+                    "path": video.files[0].path if video.files else None,
+                    "paths": [file.path for file in video.files],
+                    "duration_seconds": video.duration_seconds,
+                    "coverage": coverage[video.id],
+                    "notes": video.notes,
+                    "indexed_at": video.indexed_at,
+                }
+            )
+    else:
+        print_list(videos, coverage)
+    total = sum(video.duration_seconds or 0.0 for video in videos)
+    count = f"{len(videos)} video{'' if len(videos) == 1 else 's'}"
+    say((f"{count}, {timestamp(round(total))} in all, in {safe(str(settings.library))}", "dim"))
+    return 0
+
+
+def in_order(shares: dict[str, float]) -> dict[str, float]:
+    """By the channels' usual order."""
+    known = {name: at for at, name in enumerate(CHANNELS)}
+    return dict(sorted(shares.items(), key=lambda item: known.get(item[0], len(known))))
+
+
+def print_list(videos: list[Video], coverage: dict[str, dict[str, float]]) -> None:
+    """Id, duration, coverage, title. The title comes last, so that it can be long."""
+    states = {id: coverage_text(shares) for id, shares in coverage.items()}
+    durations = {video.id: duration_text(video) for video in videos}
+    wide = max(map(len, durations.values()), default=0)
+    state_width = max(map(len, states.values()), default=0)
+    for video in videos:
+        title = safe(video.title)
+        if sys.stdout.isatty():
+            room = terminal_width() - 8 - wide - state_width - 6
+            title = fitted(title, room) if room >= 12 else title
+        note = f"  ({len(video.notes)} note{'s' * (len(video.notes) > 1)})" if video.notes else ""
+        data_line(
+            (video.id[:8], "dim"),
+            f"  {durations[video.id]:>{wide}}  ",
+            (f"{states[video.id]:<{state_width}}", "green"),
+            "  ",
+            (title, "bold"),
+            (note, "yellow"),
+        )
+
+
+def duration_text(video: Video) -> str:
+    return "live" if video.duration_seconds is None else timestamp(round(video.duration_seconds))
+
+
+def coverage_text(shares: dict[str, float]) -> str:
+    """`complete`, or what is still on its way: `speech 100%, screen_text 40%`. Shots are left
+    out: nobody searches them."""
+    shown = {name: share for name, share in shares.items() if name != "shot"} or shares
+    if not shown:
+        return "nothing yet"
+    if all(share >= 1.0 for share in shown.values()):
+        return "complete"
+    return ", ".join(f"{name} {percent(share)}" for name, share in shown.items())
+
+
+def run_show(settings: Settings, name: str, *, as_json: bool) -> int:
+    with open_library(settings) as library:
+        video = library.find(name)
+        generations = [g for g in library.generations(video.id) if g.state == "active"]
+        coverage = in_order(library.coverage(video, generations))
+        segments = library.segments(video.id)
+        counts = count_evidence(library, video.id, list(coverage))
+        if as_json:
+            print_json(
+                {
+                    "video": video,
+                    "channels": {
+                        g.channel: {
+                            "coverage": coverage[g.channel],
+                            "evidence": counts[g.channel],
+                            "complete": g.complete,
+                            "detail": g.detail,
+                        }
+                        for g in generations
+                    },
+                    "segments": segments,
+                }
+            )
+            return 0
+        evidence = library.evidence(video.id)
+    print_head(video)
+    print_channels(coverage, counts, {g.channel: g for g in generations})
+    print_segments(segments)
+    spans: dict[str, list[tuple[float, float]]] = {channel: [] for channel in coverage}
+    for one in evidence:
+        spans.setdefault(one.channel, []).append((one.start_seconds, one.end_seconds))
+    cuts = [start for start, _ in spans.pop("shot", ())]
+    cuts = cuts or [segment.start_seconds for segment in segments]
+    end = video.duration_seconds or max((one.end_seconds for one in evidence), default=0.0)
+    if end > 0:
+        data_line()
+        looked_at = {g.channel: end if g.complete else g.analysed_seconds for g in generations}
+        for line in timeline(end, spans, looked_at, cuts, terminal_width()):
+            print(line)
+    return 0
+
+
+def count_evidence(library: Library, video_id: str, channels: list[str]) -> dict[str, int]:
+    wanted = library.visible(
+        where(kind="evidence", video_id=video_id), library.hidden_generations()
+    )
+    return {name: library.store.count(wanted.and_(Match("channel", (name,)))) for name in channels}
+
+
+def print_head(video: Video) -> None:
+    data_line((safe(video.title), "bold"))
+    print_field("id", video.id)
+    print_field("duration", duration_text(video))
+    for file in video.files:
+        print_field("file", f"{safe(file.path)}  ({size_text(file.size)})")
+    for file in video.sidecars:
+        print_field("subtitles", safe(file.path))
+    for stream in video.streams:
+        print_field("stream", stream_text(stream))
+    for note in video.notes:
+        print_field("note", safe(note), "yellow")
+
+
+def print_field(name: str, value: str, style: str = "") -> None:
+    data_line((f"{name:<10}", "dim"), (value, style), indent=2)
+
+
+def size_text(size: int) -> str:
+    amount = float(size)
+    for unit in ("B", "kB", "MB", "GB"):
+        if amount < 1000:
+            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
+        amount /= 1000
+    return f"{amount:.1f} TB"
+
+
+def stream_text(stream: Stream) -> str:
+    """`#0 video h264 640×360 24 fps`."""
+    parts = [f"#{stream.index}", stream.kind, stream.codec]
+    if stream.width and stream.height:
+        parts.append(f"{stream.width}×{stream.height}")
+    if stream.frame_rate:
+        parts.append(f"{stream.frame_rate:.5g} fps")
+    if stream.rotation:
+        parts.append(f"rotated by {stream.rotation}°")
+    if stream.sample_rate:
+        parts.append(f"{stream.sample_rate} Hz")
+    if stream.channels:
+        parts.append(f"{stream.channels} channel{'s' * (stream.channels > 1)}")
+    parts.extend(part for part in (stream.language, stream.title) if part)
+    return safe(" ".join(parts))
+
+
+def print_channels(
+    coverage: dict[str, float], counts: dict[str, int], generations: dict[str, Generation]
+) -> None:
+    data_line()
+    if not coverage:
+        data_line("Nothing indexed yet.")
+    width = max(map(len, coverage), default=0)
+    for name, share in coverage.items():
+        data_line(
+            f"{name:<{width}}  ",
+            (bar(share), "green"),
+            f"  {percent(share):>4}  {counts[name]} evidence",
+            indent=2,
+        )
+        for note in generations[name].detail.get("notes", ()):
+            data_line((safe(str(note)), "yellow"), indent=width + 4)
+
+
+def print_segments(segments: list[Segment]) -> None:
+    if not segments:
+        return
+    data_line()
+    limit = SEGMENTS_SHOWN if sys.stdout.isatty() else len(segments)
+    spans = [time_span(s.start_seconds, s.end_seconds) for s in segments[:limit]]
+    width = max(map(cells, spans))
+    for segment, span in zip(segments, spans, strict=False):
+        title = safe(segment.title or "")
+        data_line((f"{span:<{width}}", "cyan"), f"  {title}" if title else "", indent=2)
+    if limit < len(segments):
+        data_line((f"... and {len(segments) - limit} segments more; --json has all.", "dim"))
+
+
+def run_rm(settings: Settings, name: str, *, yes: bool, as_json: bool) -> int:
+    """Removes a video and all that was derived from it; returns 1 where the user says no."""
+    with open_library(settings) as library:
+        video = library.find(name)
+        if not yes and not confirmed(video):
+            say("Nothing was removed.")
+            return 1
+        library.remove_video(video.id)
+        build_thumbnails(settings).remove(video.id)
+    if as_json:
+        print_json({"removed": video.id, "title": video.title})
+    else:
+        say(f"Removed {safe(video.title)} ({video.id[:8]}) from the library.")
+    return 0
+
+
+def confirmed(video: Video) -> bool:
+    """Asks on the terminal. Raises UsageError where there is none to ask on."""
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise UsageError(f"rm would remove “{video.title}” ({video.id[:8]}); --yes does it.")
+    sys.stderr.write(f"Remove {safe(video.title)} ({video.id[:8]}) from the library? [y/N] ")
+    sys.stderr.flush()
+    return sys.stdin.readline().strip().casefold() in ("y", "yes")

@@ -1,0 +1,192 @@
+"""How results look: styled on a terminal, plain lines in a pipe, JSON lines where asked for.
+
+Data goes to stdout through `data_line` and `print_json`, messages to stderr through `say`,
+`say_error` and the console that `messages` returns. Titles and texts come from strangers' files,
+so all of them pass `safe`, and none is read as markup.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, TextIO
+
+import msgspec
+
+from index.schema import Moment
+from rag.timestamp import time_span
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+Part = str | tuple[str, str]
+"""A piece of a line: text, or text and its style."""
+
+MATCH = "bold yellow"
+_KEPT = "\u200c\u200d\ufe0f"  # joiners that scripts and emoji need
+_INDENT = 2
+
+
+def safe(text: str) -> str:
+    """Text that a terminal shows and does not obey: what controls it, or turns the direction of
+    what follows, as an escape; tabs and odd spaces as spaces."""
+    return text if text.isprintable() else "".join(map(_shown, text))
+
+
+@lru_cache(maxsize=4096)
+def _shown(character: str) -> str:
+    category = unicodedata.category(character)
+    if character == "\t" or category == "Zs":
+        return " "
+    if category in ("Cc", "Cf", "Cs", "Zl", "Zp") and character not in _KEPT:
+        return repr(character)[1:-1]
+    return character
+
+
+def print_json(record: Any) -> None:
+    """One JSON line. Takes what msgspec does: dataclasses, dicts, lists, ..."""
+    try:
+        line = msgspec.json.encode(record).decode()
+    except UnicodeEncodeError:  # a file's name that is valid in no encoding
+        line = json.dumps(msgspec.to_builtins(record))
+    print(line)
+
+
+def data_line(*parts: Part, indent: int = 0) -> None:
+    """One line of data on stdout. A pipe gets it in one piece and plain; on a terminal it is
+    styled and wrapped at words, with what is wrapped indented."""
+    if not sys.stdout.isatty():
+        print(" " * indent + "".join(_plain(part) for part in parts))
+        return
+    from rich.padding import Padding
+
+    _console(sys.stdout).print(Padding(_styled(parts), (0, 0, 0, indent), expand=False))
+
+
+def say(*parts: Part) -> None:
+    """A message on stderr."""
+    if not sys.stderr.isatty():
+        print("".join(_plain(part) for part in parts), file=sys.stderr)
+        return
+    messages().print(_styled(parts))
+
+
+def say_error(text: str) -> None:
+    """An error on stderr, in red where there is colour."""
+    say((f"longtake: {safe(text)}", "red"))
+
+
+def messages() -> Console:
+    """A console on stderr."""
+    return _console(sys.stderr)
+
+
+def terminal_width() -> int:
+    """Columns of the terminal (or COLUMNS), 80 where there is none."""
+    return max(shutil.get_terminal_size((80, 24)).columns, 20)
+
+
+def _console(file: TextIO) -> Console:
+    from rich.console import Console
+
+    return Console(file=file, highlight=False, emoji=False)
+
+
+def _plain(part: Part) -> str:
+    return part if isinstance(part, str) else part[0]
+
+
+def _styled(parts: Sequence[Part]):
+    from rich.text import Text
+
+    return Text.assemble(*parts)
+
+
+def highlighted(text: str, ranges: Iterable[tuple[int, int]]) -> Iterator[Part]:
+    """The text on one line, made safe, with the half-open character ranges styled. Lines of a
+    screen are set apart by slashes."""
+    at = 0
+    for start, end in sorted(ranges):
+        if start >= at:
+            yield _one_line(text[at:start])
+            yield _one_line(text[start:end]), MATCH
+            at = end
+    yield _one_line(text[at:])
+
+
+def _one_line(text: str) -> str:
+    return safe(text.replace("\n", " / "))
+
+
+def write_moment(moment: Moment) -> None:
+    """A line that says where, and a line that says what."""
+    channels = "+".join(dict.fromkeys((moment.channel, *(hit.channel for hit in moment.hits))))
+    data_line(
+        (safe(moment.title), "bold"),
+        "  ",
+        (time_span(moment.start_seconds, moment.end_seconds), "cyan"),
+        f"  {moment.score:.2f}  ",
+        (f"[{channels}]", "green"),
+    )
+    if moment.text:
+        data_line(*highlighted(*_shortened(moment)), indent=_INDENT)
+
+
+def _shortened(moment: Moment) -> tuple[str, tuple[tuple[int, int], ...]]:
+    """On a terminal, about three lines of whole sentences around the match."""
+    text, ranges = moment.text, moment.highlights
+    longest = 3 * (terminal_width() - _INDENT)
+    if not sys.stdout.isatty() or len(text) <= longest:
+        return text, ranges
+    from rag.sentences import sentences_around
+
+    start, end = sentences_around(text, ranges, longest - 2)
+    before, after = "…" if start else "", "…" if end < len(text) else ""
+    inside = tuple(
+        (a - start + len(before), b - start + len(before))
+        for a, b in ranges
+        if start <= a and b <= end
+    )
+    return before + text[start:end] + after, inside
+
+
+def bar(share: float, width: int = 20) -> str:
+    """A share of 0..1 as a bar. Full only when it is all."""
+    full = width if share >= 1.0 else min(int(share * width), width - 1)
+    on, off = ("█", "░") if speaks_unicode() else ("#", ".")
+    return on * full + off * (width - full)
+
+
+def percent(share: float) -> str:
+    """Rounded down, so that 100% means all."""
+    return f"{int(share * 100 + 1e-9)}%"
+
+
+def speaks_unicode() -> bool:
+    """Whether stdout can show more than ASCII."""
+    return (getattr(sys.stdout, "encoding", None) or "").lower().replace("-", "").startswith("utf")
+
+
+def cells(text: str) -> int:
+    """Columns that the text takes on a terminal."""
+    if text.isascii():
+        return len(text)
+    from rich.cells import cell_len
+
+    return cell_len(text)
+
+
+def fitted(text: str, width: int) -> str:
+    """Cut to so many columns of a terminal, with an ellipsis where something is missing."""
+    if cells(text) <= width:
+        return text
+    kept = ""
+    for character in text:
+        if cells(kept + character) > width - 1:
+            break
+        kept += character
+    return kept + "…"

@@ -1,0 +1,379 @@
+"""Sealed shards become few, optimised ones, while everything else goes on.
+
+Optimising stops the whole process that does it, so a child does: this module is also its program
+(`python -m index.compaction FOLDER`). The owner's background thread reads the inputs page by page,
+holding the store's lock for a page at a time, and pipes the points to the child, which builds a
+shard without a write-ahead log, makes it durable and answers with the number of points. Points
+that leave the inputs meanwhile are noted, and leave the output too before it takes the inputs'
+place in the manifest.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+
+from index.disk import bytes_on_disk, sync_directory, sync_tree
+from index.errors import LongtakeError, StoreError
+from index.faults import fault_point
+from index.health import child_command, child_environment
+from index.shard import CHUNK_POINTS, Shard, engine_point
+from index.store import Point, SparseVector, VectorSpace
+
+if TYPE_CHECKING:
+    from index.edge import EdgeStore
+
+_DELETED_SHARE = 0.25
+"""A shard that lost this share of its points is written anew."""
+
+_GROWTH = 1.5
+"""In the background a shard is merged again only with newer ones that together are not much
+smaller, so that a point is rewritten a logarithmic number of times."""
+
+_FEW = 200
+"""So many removed points can be applied to the output in the moment of the swap."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A sealed shard. points: now; written: when it was sealed or compacted."""
+
+    name: str
+    points: int
+    written: int
+    optimised: bool
+
+    @property
+    def needy(self) -> bool:
+        return not self.optimised or self.points < (1 - _DELETED_SHARE) * self.written
+
+
+def plan(sealed: Sequence[Candidate], shard_points: int, *, full: bool) -> list[Candidate]:
+    """The next neighbouring shards (oldest first) to write as one; empty when there is nothing to
+    do. `sealed` are oldest first. full: merge all that fit together."""
+    group: list[Candidate] = []
+
+    def worth() -> bool:
+        return any(c.needy for c in group) or (full and len(group) > 1)
+
+    for candidate in reversed(sealed):
+        total = sum(c.points for c in group)
+        joins = total + candidate.points <= shard_points and (
+            full or candidate.needy or candidate.points <= _GROWTH * total
+        )
+        if group and not joins:
+            if worth():
+                break
+            group = []
+        group.insert(0, candidate)
+    return group if worth() else []
+
+
+class Compactor:
+    """The background thread of one EdgeStore, and its child."""
+
+    def __init__(self, store: EdgeStore):
+        self.last_error: str | None = None
+        self._store = store
+        self._wake = threading.Event()
+        self._wait_until = 0.0
+        self._stopping = False
+        self._thread: threading.Thread | None = None
+        self._working = threading.Lock()  # one compaction at a time
+        self._child: subprocess.Popen[bytes] | None = None
+        self._inputs: frozenset[str] = frozenset()
+        self._removed: list[Any] = []
+
+    # --- called by the store, which holds its lock ------------------------------------------
+
+    def wake(self, after_seconds: float = 0.0) -> None:
+        """Something may have to be compacted."""
+        if self._stopping:
+            return
+        if self._thread is None:
+            self._wait_until = time.monotonic() + after_seconds
+            self._thread = threading.Thread(target=self._run, name="compaction", daemon=True)
+            self._thread.start()
+        self._wake.set()
+
+    def reads(self, shard: str) -> bool:
+        """Is the shard an input of the compaction that is going on?"""
+        return shard in self._inputs
+
+    def note_removed(self, shard: str, ids: Iterable[Any]) -> None:
+        """These points have just left a shard."""
+        if shard in self._inputs:
+            self._removed.extend(ids)
+
+    # --- called without the lock ------------------------------------------------------------
+
+    def stop(self) -> None:
+        """Ends the thread and the child; what they had not finished is left undone."""
+        self._stopping = True
+        self._wake.set()
+        child = self._child
+        if child is not None:
+            child.kill()
+        if self._thread is not None:
+            self._thread.join()
+        with self._working:  # a compact_now in another thread
+            pass
+
+    def run_all(self) -> None:
+        """Compacts until there is nothing left to do."""
+        with self._working:
+            while group := self._plan(full=True):
+                self._compact(group)
+        self.last_error = None
+
+    # --- the thread --------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        while not self._stopping:
+            delay = self._wait_until - time.monotonic()
+            if delay > 0:
+                # Only a stop cuts the delay short.
+                self._wake.wait(delay)
+                self._wake.clear()
+                continue
+            try:
+                with self._working:
+                    while not self._stopping and (group := self._plan(full=False)):
+                        self._compact(group)
+                self.last_error = None
+            except LongtakeError as error:
+                # Kept for `longtake doctor`. Searching goes on, only slower; the next rotation or
+                # opening tries again.
+                self.last_error = None if self._stopping else str(error)
+            self._wake.wait()
+            self._wake.clear()
+
+    def _plan(self, *, full: bool) -> list[Candidate]:
+        with self._lock_while_open():
+            sealed = [
+                Candidate(entry.name, shard.count(), entry.points, entry.optimised)
+                for entry, shard in zip(
+                    self._store.manifest.shards, self._store.shards.sealed(), strict=False
+                )
+            ]
+        return plan(sealed, self._store.settings.shard_points, full=full)
+
+    @contextmanager
+    def _lock_while_open(self) -> Iterator[None]:
+        with self._store.lock:
+            if self._stopping:
+                raise StoreError(f"The library {self._store.path} is closed.")
+            yield
+
+    def _compact(self, group: list[Candidate]) -> None:
+        store = self._store
+        names = [candidate.name for candidate in group]
+        with self._lock_while_open():
+            inputs = [shard for shard in store.shards.sealed() if shard.name in names]
+            if len(inputs) < len(names):
+                return  # one was dropped since it was planned
+            store.disk.check(sum(bytes_on_disk(shard.path) for shard in inputs))
+            spaces = [s for n, s in store.spaces.items() if any(n in i.spaces for i in inputs)]
+            target = store.shards.reserve()
+            self._removed = []
+            self._inputs = frozenset(names)
+        try:
+            self._build(inputs, spaces, target)
+            output = Shard.load(target.name, target, [space.name for space in spaces])
+            try:
+                self._publish(names, output)
+            except BaseException:
+                if store.shards.get(output.name) is None:
+                    output.close()
+                raise
+        except BaseException:
+            if store.shards.get(target.name) is None:
+                shutil.rmtree(target, ignore_errors=True)
+            raise
+        finally:
+            self._inputs = frozenset()
+        for shard in inputs:
+            shutil.rmtree(shard.path, ignore_errors=True)
+        fault_point("compaction-inputs-removed")
+
+    def _publish(self, names: list[str], output: Shard) -> None:
+        """Takes what left the inputs out of the output, then swaps."""
+        shards = self._store.shards
+        while True:
+            self._apply_removed(output, keep=_FEW)
+            # What replaced a removed point must be on disk before the point's last copy goes.
+            shards.flush()
+            with self._lock_while_open():
+                if len(self._removed) > _FEW:
+                    continue
+                self._apply_removed(output, keep=0)
+                if output.dirty:
+                    output.flush()
+                shards.flush()
+                shards.replace(names, output if output.count() else None)
+                self._inputs = frozenset()
+                return
+
+    def _apply_removed(self, output: Shard, keep: int) -> None:
+        while len(self._removed) > keep:
+            with self._store.lock:
+                ids = self._removed[:CHUNK_POINTS]
+                self._removed = self._removed[CHUNK_POINTS:]
+            output.remove(ids)
+
+    def _build(self, inputs: list[Shard], spaces: list[VectorSpace], target: Path) -> None:
+        """Has the child make the output. Raises StoreError."""
+        self._child = child = subprocess.Popen(
+            child_command("index.compaction", str(target)),
+            env=child_environment(),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,  # the terminal's Ctrl-C is for us, not for the child
+        )
+        assert child.stdin and child.stdout and child.stderr
+        try:
+            if self._stopping:
+                child.kill()
+            sent = 0
+            try:
+                _send(child.stdin, [_plain_space(space) for space in spaces])
+                for points in self._pages(inputs):
+                    _send(child.stdin, points)
+                    sent += len(points)
+                child.stdin.close()
+                fault_point("compaction-sent")
+                answer = child.stdout.read()
+            except BrokenPipeError:
+                answer = b""
+            errors = child.stderr.read().decode(errors="replace").strip()
+            if child.wait() != 0 or answer != b"%d" % sent:
+                raise StoreError(
+                    f"Optimising the shards {', '.join(s.name for s in inputs)} of the library "
+                    f"{self._store.path} failed (status {child.returncode}): "
+                    f"{errors.splitlines()[-1] if errors else 'no message'}. Nothing is lost; "
+                    "searching is slower until it succeeds."
+                )
+        finally:
+            child.kill()
+            child.wait()
+            for pipe in (child.stdin, child.stdout, child.stderr):
+                try:
+                    pipe.close()
+                except BrokenPipeError:
+                    pass
+            self._child = None
+
+    def _pages(self, inputs: list[Shard]) -> Iterator[list[Any]]:
+        """All points of the inputs. Rests as long as it held the lock, so that whoever waits for
+        it gets it: Python's locks are not fair."""
+        for shard in inputs:
+            after = None
+            while True:
+                started = time.monotonic()
+                with self._lock_while_open():
+                    ids = shard.ids(None, after, CHUNK_POINTS)
+                    points = shard.get(ids, with_vectors=True)
+                rest = time.monotonic() - started
+                yield [_plain_point(point) for point in points.values()]
+                time.sleep(rest)
+                if len(ids) < CHUNK_POINTS:
+                    break
+                after = str(ids[-1])
+
+
+# --- what goes through the pipe: messages of msgpack, each after its length ---------------------
+
+
+def _send(pipe: IO[bytes], message: Any) -> None:
+    data = msgspec.msgpack.encode(message)
+    pipe.write(len(data).to_bytes(4, "little"))
+    pipe.write(data)
+
+
+def _receive(pipe: IO[bytes]) -> Iterator[Any]:
+    """All messages until the pipe is closed."""
+    while header := pipe.read(4):
+        size = int.from_bytes(header, "little")
+        data = pipe.read(size)
+        if len(data) < size:
+            raise EOFError("the sender died")
+        yield msgspec.msgpack.decode(data)
+
+
+def _plain_space(space: VectorSpace) -> list[Any]:
+    return [space.name, space.size, space.distance]
+
+
+def _plain_point(point: Point) -> list[Any]:
+    vectors = {
+        name: [vector.indices, vector.values]
+        if isinstance(vector, SparseVector)
+        else vector.tobytes()
+        for name, vector in point.vectors.items()
+    }
+    return [point.id, point.payload, vectors]
+
+
+def _point(plain: list[Any]) -> Point:
+    point_id, payload, vectors = plain
+    return Point(
+        point_id,
+        payload,
+        {
+            name: np.frombuffer(vector, dtype=np.float32)
+            if isinstance(vector, bytes)
+            else SparseVector(tuple(vector[0]), tuple(vector[1]))
+            for name, vector in vectors.items()
+        },
+    )
+
+
+# --- the child -----------------------------------------------------------------------------------
+
+
+def _die_with_parent() -> None:
+    """Linux kills us when the thread that started us ends. Elsewhere we notice when we answer."""
+    if sys.platform == "linux":
+        import ctypes
+        import signal
+
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+    if os.getppid() == 1:  # it died before
+        sys.exit(1)
+
+
+def _main(target: Path) -> None:
+    _die_with_parent()
+    os.nice(10)
+    messages = _receive(sys.stdin.buffer)
+    spaces = {space[0]: VectorSpace(*space) for space in next(messages)}
+    shard = Shard.create(target.name, target, spaces.values(), logged=False)
+    received = 0
+    for points in messages:
+        shard.upsert([engine_point(_point(plain), spaces) for plain in points])
+        received += len(points)
+    shard.flush()
+    shard.optimise()
+    shard.flush()
+    shard.close()
+    sync_tree(target)
+    sync_directory(target.parent)
+    sys.stdout.write(str(received))
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    _main(Path(sys.argv[1]))

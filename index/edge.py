@@ -1,0 +1,310 @@
+"""The embedded library: a few shards under a manifest (index.folder shows its files).
+
+Writes go to the head, which has a write-ahead log. It is sealed when it is full or old; sealed
+shards only lose points, and compaction (index.compaction) replaces them by optimised ones. Queries
+ask all shards and merge. index.shards says what survives what.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from index import fanout
+from index.compaction import Compactor
+from index.disk import DiskGuard, bytes_on_disk
+from index.errors import LibraryBusyError, StoreError
+from index.faults import fault_point
+from index.folder import LibraryFolder
+from index.manifest import Manifest
+from index.migrations import check_path, migrate
+from index.schema import SCHEMA_VERSION
+from index.settings import StoreSettings
+from index.shard import (
+    CHUNK_POINTS,
+    ENGINE,
+    PAGE_POINTS,
+    Shard,
+    engine_filter,
+    engine_point,
+    plain_vector,
+)
+from index.shards import Shards
+from index.store import Filter, Hit, Point, StoreInfo, Vector, VectorSpace
+from index.vectors import check_same_space, check_space, check_vector, last_of_each_id
+
+
+class EdgeStore:
+    """The `Store` over the embedded engine.
+
+    One lock orders all calls; no call holds it for longer than a page or a chunk takes in each
+    shard.
+
+    Opening raises LibraryBusyError where another EdgeStore owns the library (see `try_open`),
+    LibraryNewerError, LibraryOlderError, LibraryDamagedError, LibraryReadOnlyError, DiskFullError.
+    `create=False`: LibraryError where there is no library.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        settings: StoreSettings | None = None,
+        create: bool = True,
+    ):
+        self.path = Path(path).absolute()
+        self.settings = settings or StoreSettings()
+        self.lock = threading.RLock()
+        self._closed = False
+        self._folder = LibraryFolder(self.path, create=create)
+        try:
+            self._open()
+        except BaseException:
+            self._folder.release()
+            raise
+
+    @classmethod
+    def try_open(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        settings: StoreSettings | None = None,
+        create: bool = True,
+    ) -> EdgeStore | None:
+        """As the constructor, but None, at once, where somebody else owns the library."""
+        try:
+            return cls(path, settings=settings, create=create)
+        except LibraryBusyError:
+            return None
+
+    # --- opening and closing ---------------------------------------------------------------
+
+    def _open(self) -> None:
+        self.disk = DiskGuard(
+            self.path,
+            reserve_bytes=self.settings.reserve_bytes,
+            ballast_bytes=self.settings.ballast_bytes,
+        )
+        self.disk.release_for_opening()
+        manifest = self._folder.read_manifest(SCHEMA_VERSION)
+        check_path(manifest.schema_version, SCHEMA_VERSION, str(self.path))
+        self.spaces = manifest.vector_spaces()
+        self._compactor = Compactor(self)
+        self.shards = Shards(self._folder, manifest, self.lock)
+        self._head_points = self.shards.head.count()
+        self.disk.restore()
+        try:
+            migrate(self, manifest.schema_version, SCHEMA_VERSION, self._record_version)
+        except BaseException:
+            self.shards.close()
+            raise
+        if self.settings.compact:
+            self._compactor.wake(after_seconds=self.settings.compact_delay_seconds)
+
+    def _record_version(self, version: int) -> None:
+        with self._opened():
+            self.shards.record_version(version)
+
+    def close(self) -> None:
+        with self.lock:
+            if self._closed:
+                return
+            self._closed = True
+        self._compactor.stop()  # outside the lock, which its thread may want
+        with self.lock:
+            try:
+                self.shards.close()
+            finally:
+                self._folder.release()
+
+    def __enter__(self) -> EdgeStore:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    # --- writing ---------------------------------------------------------------------------
+
+    def ensure_spaces(self, spaces: Sequence[VectorSpace]) -> None:
+        for space in spaces:
+            check_space(space)
+            with self._opened():
+                known = self.spaces.get(space.name)
+                if known is None:
+                    self.disk.check()
+                    self.shards.add_space(space)
+                    self.spaces = {**self.spaces, space.name: space}
+                else:
+                    check_same_space(known, space, f"the library {self.path}")
+
+    def upsert(self, points: Sequence[Point]) -> None:
+        points, spaces = last_of_each_id(points), self.spaces
+        ids, made = [p.id for p in points], [engine_point(p, spaces) for p in points]
+        size = min(CHUNK_POINTS, self.settings.head_points)
+        for start in range(0, len(made), size):
+            with self._opened():
+                self.disk.check()
+                self._write(ids[start : start + size], made[start : start + size])
+        fault_point("after-upsert")
+
+    def _write(self, ids: list[str], made: list[Any]) -> None:
+        self._rotate_for(len(made))
+        self.shards.head.upsert(made)
+        self._head_points += len(made)
+        fault_point("between-copies")
+        for shard in self.shards.sealed():
+            if stale := shard.present(ids):
+                self._remove(shard, stale)
+
+    def delete(self, where: Filter) -> None:
+        if not where.must and not where.must_not:
+            raise StoreError("Deleting with an empty filter would delete everything.")
+        passing = engine_filter(where)
+        self._drop_whole_shards(passing)
+        after = None
+        while True:
+            with self._opened():
+                page = fanout.first_ids(self.shards.all(), passing, after, CHUNK_POINTS)
+                for shard, ids in fanout.by_shard(page).items():
+                    self._remove(shard, ids)
+            if len(page) < CHUNK_POINTS:
+                break
+            after = str(page[-1][0])
+        if self.settings.compact:
+            self._compactor.wake()
+
+    def _drop_whole_shards(self, passing: Any) -> None:
+        """Sealed shards all of whose points pass go at once, and their disk space with them."""
+        with self._opened():
+            names = [shard.name for shard in self.shards.sealed()]
+        for name in names:
+            with self._opened():
+                shard = self.shards.get(name)
+                if shard is None or self._compactor.reads(name):
+                    continue
+                if shard.count(passing) < shard.count():
+                    continue
+                self.shards.flush()
+                self.shards.replace([name], None)
+            shutil.rmtree(shard.path, ignore_errors=True)
+
+    def _remove(self, shard: Shard, ids: list[Any]) -> None:
+        shard.remove(ids)
+        self._compactor.note_removed(shard.name, ids)
+
+    def _rotate_for(self, points: int) -> None:
+        """Seals the head if it is old or these points would not fit."""
+        head = self.manifest.shards[-1]
+        aged = time.time() - head.created_seconds > self.settings.head_max_age_seconds
+        if not aged and self._head_points + points <= self.settings.head_points:
+            return
+        self._head_points = self.shards.head.count()  # the counter knows no replaced points
+        full = self._head_points + points > self.settings.head_points
+        if self._head_points and (aged or full):
+            self.rotate()
+
+    def rotate(self) -> None:
+        """Seals the head and begins a new one."""
+        with self._opened():
+            self.shards.begin_head(self.spaces.values())
+            self._head_points = 0
+        if self.settings.compact:
+            self._compactor.wake()
+
+    # --- reading ---------------------------------------------------------------------------
+
+    def retrieve(self, ids: Sequence[str], *, with_vectors: bool = False) -> list[Point]:
+        found: dict[str, Point] = {}
+        for start in range(0, len(ids), PAGE_POINTS):
+            with self._opened():
+                for shard in reversed(self.shards.all()):
+                    missing = [i for i in ids[start : start + PAGE_POINTS] if i not in found]
+                    if not missing:
+                        break
+                    points = shard.get(missing, with_vectors=with_vectors).values()
+                    found.update((point.id, point) for point in points)
+        return [found[i] for i in ids if i in found]
+
+    def query(
+        self, space: str, vector: Vector, *, where: Filter, limit: int, exact: bool = False
+    ) -> list[Hit]:
+        passing = engine_filter(where)
+        with self._opened():
+            if space not in self.spaces or limit < 1:
+                return []
+            wanted = plain_vector(check_vector(self.spaces[space], vector))
+            best, scores = fanout.nearest(self.shards.all(), space, wanted, passing, limit, exact)
+            points = fanout.read_points(best, with_vectors=False)
+        return [Hit(point.id, scores[point.id], point.payload) for point in points]
+
+    def scroll_page(
+        self, where: Filter, *, after: str | None, limit: int, with_vectors: bool = False
+    ) -> list[Point]:
+        passing = engine_filter(where)
+        found: list[Point] = []
+        while len(found) < limit:
+            asked = min(limit - len(found), PAGE_POINTS)
+            with self._opened():
+                page = fanout.first_ids(self.shards.all(), passing, after, asked)
+                found += fanout.read_points(page, with_vectors=with_vectors)
+            if len(page) < asked:
+                break
+            after = str(page[-1][0])
+        return found
+
+    def count(self, where: Filter) -> int:
+        passing = engine_filter(where)
+        with self._opened():
+            return sum(shard.count(passing) for shard in self.shards.all())
+
+    def info(self) -> StoreInfo:
+        with self._opened():
+            entries = self.manifest.shards
+            return StoreInfo(
+                engine=ENGINE,
+                location=str(self.path),
+                schema_version=self.manifest.schema_version,
+                points=sum(shard.count() for shard in self.shards.all()),
+                shards=len(entries),
+                bytes_on_disk=bytes_on_disk(self.path / "shards"),
+                detail={
+                    "free_bytes": self.disk.free_bytes(),
+                    "reserve_bytes": self.disk.reserve_bytes,
+                    "ballast_bytes": self.disk.held_bytes(),
+                    "unoptimised_shards": sum(not e.optimised for e in entries[:-1]),
+                    "compaction_error": self._compactor.last_error,
+                },
+            )
+
+    # --- the rest --------------------------------------------------------------------------
+
+    def flush(self) -> None:
+        with self._opened():
+            pass
+        self.shards.flush()
+        self.disk.restore()
+
+    def compact_now(self) -> None:
+        """Optimises and merges all that can be, and returns when it is done; other calls go on
+        meanwhile. Raises StoreError, DiskFullError."""
+        with self._opened():
+            pass
+        self._compactor.run_all()
+
+    @property
+    def manifest(self) -> Manifest:
+        return self.shards.manifest
+
+    @contextmanager
+    def _opened(self) -> Iterator[None]:
+        """The lock, and the promise that the store is open while it is held."""
+        with self.lock:
+            if self._closed:
+                raise StoreError(f"The library {self.path} is closed.")
+            yield

@@ -1,0 +1,67 @@
+"""Asking several shards as if they were one. `shards` are oldest first; the caller holds the lock.
+
+An id that two shards hold counts once, the newer copy winning.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from index.shard import PAGE_POINTS, Shard
+from index.store import Point
+
+Located = list[tuple[uuid.UUID, Shard]]
+"""Ids, each with the shard that has it."""
+
+
+def first_ids(shards: Sequence[Shard], passing: Any, after: str | None, limit: int) -> Located:
+    """The first ids above `after` that pass, in order."""
+    where: dict[uuid.UUID, Shard] = {}
+    for shard in shards:
+        where.update((i, shard) for i in shard.ids(passing, after, limit))
+    return sorted(where.items(), key=lambda item: item[0])[:limit]
+
+
+def nearest(
+    shards: Sequence[Shard], space: str, vector: Any, passing: Any, limit: int, exact: bool
+) -> tuple[Located, dict[str, float]]:
+    """The best ids of all shards, best first, and their scores by id. Ties go by id."""
+    ranked: dict[uuid.UUID, tuple[float, Shard]] = {}
+    for shard in reversed(shards):
+        for score, i in shard.nearest(space, vector, passing, limit, exact):
+            ranked.setdefault(i, (score, shard))
+    best = sorted(ranked.items(), key=lambda item: (-item[1][0], item[0]))[:limit]
+    return [(i, shard) for i, (_, shard) in best], {str(i): score for i, (score, _) in best}
+
+
+def read_points(page: Located, *, with_vectors: bool) -> list[Point]:
+    """The points of a page, in its order."""
+    found: dict[uuid.UUID, Point] = {}
+    for shard, ids in by_shard(page).items():
+        found |= shard.get(ids, with_vectors=with_vectors)
+    return [found[i] for i, _ in page]
+
+
+def by_shard(page: Located) -> dict[Shard, list[uuid.UUID]]:
+    grouped: dict[Shard, list[uuid.UUID]] = {}
+    for i, shard in page:
+        grouped.setdefault(shard, []).append(i)
+    return grouped
+
+
+def settle(shards: Sequence[Shard], unsettled: Iterable[str]) -> None:
+    """Deletes the ids of the unsettled shards from all older ones."""
+    names = [shard.name for shard in shards]
+    for name in unsettled:
+        newer, older = shards[names.index(name)], shards[: names.index(name)]
+        after: str | None = None
+        while older:
+            ids = newer.ids(None, after, PAGE_POINTS)
+            for shard in older:
+                if stale := shard.present(ids):
+                    shard.remove(stale)
+            if len(ids) < PAGE_POINTS:
+                break
+            after = str(ids[-1])

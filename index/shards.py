@@ -1,0 +1,205 @@
+"""The open shards of a library and the manifest that names them: how they come and go, and how they
+become durable.
+
+An id lives in one shard. Writing one that a sealed shard holds puts it into the head and then
+deletes it there. What a kill or a power cut between the two can do is settled by two rules:
+
+* Shards are made durable from the newest to the oldest, so the copy that replaces an older one is
+  on disk before the older one goes. Everything is flushed before a manifest is written that drops
+  shards.
+* A shard whose deletions from older shards may not be on disk yet is not `settled` in the manifest;
+  the head never is. On opening after a kill the ids of unsettled shards are deleted from all older
+  ones, so the newest copy wins before anybody reads.
+"""
+
+from __future__ import annotations
+
+import shutil
+import threading
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import msgspec
+
+from index import fanout
+from index.disk import sync_directory
+from index.faults import fault_point
+from index.folder import LibraryFolder
+from index.health import probe
+from index.manifest import Manifest, ShardEntry, Space
+from index.shard import Shard
+from index.store import VectorSpace
+
+
+class Shards:
+    """All methods but `flush` are called with the lock held.
+
+    Opening loads every shard and puts right what a kill left; it raises LibraryDamagedError.
+    """
+
+    def __init__(self, folder: LibraryFolder, manifest: Manifest, lock: threading.RLock):
+        self.manifest = manifest
+        self._folder = folder
+        self._lock = lock
+        self._open: dict[str, Shard] = {}  # in the manifest's order
+        before = folder.marker()
+        folder.mark("opening")
+        try:
+            folder.sweep(manifest)
+            for entry in manifest.shards:
+                path = folder.shards / entry.name
+                if before == "opening":
+                    probe(path)  # it may be what killed that process: let a child try it first
+                self._open[entry.name] = Shard.load(entry.name, path, entry.spaces)
+        except Exception:
+            folder.mark(before)  # nothing was changed: the next one finds what we found
+            self._close_all()
+            raise
+        if before is not None:
+            fanout.settle(self.all(), [e.name for e in manifest.shards if not e.settled])
+        folder.mark("open")
+        if not manifest.shards:
+            self.begin_head(())
+
+    # --- which there are -------------------------------------------------------------------
+
+    @property
+    def head(self) -> Shard:
+        return self._open[self.manifest.shards[-1].name]
+
+    def all(self) -> list[Shard]:
+        """Oldest first, the head last."""
+        return list(self._open.values())
+
+    def sealed(self) -> list[Shard]:
+        return self.all()[:-1]
+
+    def get(self, name: str) -> Shard | None:
+        return self._open.get(name)
+
+    # --- how they come and go --------------------------------------------------------------
+
+    def reserve(self) -> Path:
+        """A folder for a shard that the manifest does not name yet; nobody else gets it."""
+        number = self.manifest.next_shard
+        self.manifest = self.manifest.replace(next_shard=number + 1)
+        path = self._folder.shards / f"{number:06d}"
+        shutil.rmtree(path, ignore_errors=True)  # of an attempt that failed
+        return path
+
+    def begin_head(self, spaces: Iterable[VectorSpace]) -> None:
+        """Seals the head, if there is one, and adds an empty one."""
+        spaces = list(spaces)
+        entries = list(self.manifest.shards)
+        if entries:
+            self.head.flush()
+            fault_point("rotate-flushed")
+        path = self.reserve()
+        with self._folder.files("making a new shard"):
+            shard = Shard.create(path.name, path, spaces, logged=True)
+            shard.flush()
+            sync_directory(path.parent)
+        fault_point("rotate")
+        if entries:
+            entries[-1] = msgspec.structs.replace(
+                entries[-1],
+                state="sealed",
+                points=self.head.count(),
+                settled=not any(older.dirty for older in self.sealed()),
+            )
+        entries.append(
+            ShardEntry(
+                name=path.name,
+                state="head",
+                created_seconds=time.time(),
+                spaces=tuple(sorted(space.name for space in spaces)),
+            )
+        )
+        self._write(self.manifest.replace(shards=tuple(entries)))
+        self._open[path.name] = shard
+
+    def add_space(self, space: VectorSpace) -> None:
+        """To the head; sealed shards have no points in it."""
+        self.head.add_space(space)
+        self.head.flush()
+        *sealed, head = self.manifest.shards
+        head = msgspec.structs.replace(head, spaces=tuple(sorted(self.head.spaces)))
+        stored = Space(space.name, space.size, space.distance)
+        self._write(
+            self.manifest.replace(spaces=(*self.manifest.spaces, stored), shards=(*sealed, head))
+        )
+
+    def replace(self, names: Sequence[str], output: Shard | None) -> None:
+        """Puts a durable shard, or nothing, into the place of neighbouring sealed ones, and closes
+        those; their folders are the caller's to remove. He has flushed all since he took the
+        lock."""
+        entries = self.manifest.shards
+        inputs = [entry for entry in entries if entry.name in names]
+        at = entries.index(inputs[0])
+        new = ()
+        if output is not None:
+            new = (
+                ShardEntry(
+                    name=output.name,
+                    state="sealed",
+                    optimised=True,
+                    settled=True,
+                    created_seconds=max(entry.created_seconds for entry in inputs),
+                    points=output.count(),
+                    spaces=tuple(sorted(output.spaces)),
+                ),
+            )
+        kept = (*entries[:at], *new, *(e for e in entries[at:] if e not in inputs))
+        fault_point("compaction-before-swap")
+        self._write(self.manifest.replace(shards=kept))
+        fault_point("compaction-swap")
+        gone = [self._open.pop(name) for name in names]
+        if output is not None:
+            self._open[output.name] = output
+        self._open = {entry.name: self._open[entry.name] for entry in kept}
+        for shard in gone:
+            shard.close()
+        fault_point("compaction-swapped")
+
+    def record_version(self, schema_version: int) -> None:
+        self._write(self.manifest.replace(schema_version=schema_version))
+
+    def _write(self, manifest: Manifest) -> None:
+        self._folder.write_manifest(manifest)
+        self.manifest = manifest
+
+    # --- how they become durable -----------------------------------------------------------
+
+    def flush(self) -> None:
+        """Makes everything durable that was written before, the newest shard first. Takes the lock
+        for one shard at a time, so that others get their turn."""
+        with self._lock:
+            newest_first = self.all()[::-1]
+        for shard in newest_first:
+            with self._lock:
+                if shard.dirty and self.get(shard.name) is shard:
+                    shard.flush()
+                    fault_point("between-flushes")
+        # A head that was sealed meanwhile may have replaced points since.
+        sealed = {shard.name for shard in newest_first[1:]}
+        with self._lock:
+            entries = tuple(
+                msgspec.structs.replace(entry, settled=True) if entry.name in sealed else entry
+                for entry in self.manifest.shards
+            )
+            if entries != self.manifest.shards:
+                self._write(self.manifest.replace(shards=entries))
+
+    def close(self) -> None:
+        """Flushes and closes all, and says in the folder that all is well."""
+        try:
+            self.flush()
+        finally:
+            self._close_all()
+        self._folder.mark(None)
+
+    def _close_all(self) -> None:
+        for shard in self._open.values():
+            shard.close()
+        self._open.clear()

@@ -1,0 +1,491 @@
+"""Pictures out of a video file: one pass, in display order, on the one clock (see ingest.media).
+
+FFmpeg decodes on its own threads, driven by one bounded background thread of ours, so that
+decoding and looking overlap; memory does not grow with the film's length.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import queue
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import NamedTuple
+
+import av
+import cv2
+import numpy as np
+from av.video.reformatter import Colorspace, VideoReformatter
+
+from index.errors import DamagedMediaError, MediaError, NotMediaError
+from ingest.media import container_start, open_input, video_stream
+
+_BATCH_FRAMES = 4
+_QUEUE_BATCHES = 3
+_DEMUX_ERRORS_IN_A_ROW = 100
+_SEEK_BACK_SECONDS = (0.0, 2.0, 8.0, 32.0)
+_FALLBACK_FRAME_SECONDS = Fraction(1, 25)
+_PLANAR = {
+    **dict.fromkeys(("yuv420p", "yuv422p", "yuv444p", "yuv440p", "yuv411p", "yuv410p"), 8),
+    **dict.fromkeys(("yuvj420p", "yuvj422p", "yuvj444p", "yuvj440p"), 8),
+    **dict.fromkeys(("yuv420p10le", "yuv422p10le", "yuv444p10le"), 10),
+    **dict.fromkeys(("yuv420p12le", "yuv422p12le", "yuv444p12le"), 12),
+}
+_FULL_RANGE = 2  # AVCOL_RANGE_JPEG
+
+
+@dataclass(frozen=True, slots=True)
+class DecodedFrame:
+    """A decoded picture, still as the decoder left it; see picture and small_bgr.
+
+    time_seconds: when it is shown; strictly increasing. index: from 0 for the first one yielded.
+    pixel_aspect: width over height of one pixel.
+    """
+
+    time_seconds: float
+    index: int
+    frame: av.VideoFrame
+    pixel_aspect: Fraction = Fraction(1)
+
+
+@dataclass(slots=True)
+class Problems:
+    """What went wrong so far while decoding; complete when the frames are exhausted.
+
+    errors: packets that could not be read or decoded, and pictures the decoder patched up.
+    first_seconds: where the first was. message: what it was, for people.
+    """
+
+    errors: int = 0
+    first_seconds: float | None = None
+    message: str = ""
+
+    def add(self, at_seconds: float, message: str) -> None:
+        if not self.errors:
+            self.first_seconds, self.message = at_seconds, message
+        self.errors += 1
+
+    def forget(self) -> None:
+        self.errors, self.first_seconds, self.message = 0, None, ""
+
+
+@dataclass(slots=True)
+class VideoDecoder:
+    """The frames of a file's video stream, once, from the key frame at or before `from_seconds`.
+
+    Iterate it; close it (or use `with`) where not all is read. `problems` fills as it runs.
+
+    path: the file. prefetch: whether decoding runs ahead in a thread of its own.
+    frame_rate: average frames per second, 25 where unknown. from_start: False where it began at a
+    later key frame. end_seconds: where the last frame yielded so far ends.
+
+    Raises MediaError where it cannot be opened, NotMediaError where it has no pictures; the
+    iteration raises DamagedMediaError, after all that decodes, where the stream broke off.
+    """
+
+    path: Path
+    from_seconds: float = 0.0
+    prefetch: bool = True
+    problems: Problems = field(default_factory=Problems)
+    frame_rate: float = 25.0
+    from_start: bool = True
+    end_seconds: float = 0.0
+    _source: _Source | None = field(default=None, repr=False)
+    _frames: Iterator[DecodedFrame] | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        self._source = _Source(self.path, self.problems)
+        try:
+            first = self._source.begin_at(self.from_seconds)
+        except BaseException:
+            self._source.close()
+            raise
+        self.frame_rate = self._source.frame_rate
+        self.from_start = self._source.from_start
+        self._frames = (_prefetched if self.prefetch else _plain)(self._source, first)
+
+    def __iter__(self) -> Iterator[DecodedFrame]:
+        for decoded, end_seconds in self._frames:
+            self.end_seconds = end_seconds
+            yield decoded
+
+    def __enter__(self) -> VideoDecoder:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stops the background thread and closes the file. May be called again."""
+        self._frames.close()
+        self._source.close()
+
+
+def decode_video(path: Path, *, from_seconds: float = 0.0, prefetch: bool = True) -> VideoDecoder:
+    """See VideoDecoder."""
+    return VideoDecoder(path, from_seconds, prefetch)
+
+
+class _Clock:
+    """Ticks to seconds, correctly rounded, in whole numbers (fractions would cost more than
+    everything else that is done for a frame in Python)."""
+
+    def __init__(self, time_base: Fraction, start: Fraction):
+        common = math.lcm(time_base.denominator, start.denominator)
+        self._tick = time_base.numerator * (common // time_base.denominator)
+        self._start = start.numerator * (common // start.denominator)
+        self._common = common
+
+    def seconds(self, ticks: int) -> float:
+        return (ticks * self._tick - self._start) / self._common
+
+    def length(self, ticks: int) -> float:
+        return ticks * self._tick / self._common
+
+
+class _Source:
+    """Container, stream and clock; used by one thread at a time."""
+
+    def __init__(self, path: Path, problems: Problems):
+        self._path = path
+        self._problems = problems
+        self._container: av.container.InputContainer | None = None
+        self.from_start = True
+        self._open()
+
+    def _open(self) -> None:
+        self.close()
+        self._container = open_input(self._path)
+        self._stream = video_stream(self._container)
+        if self._stream is None:
+            self.close()
+            raise NotMediaError(f"{self._path}: has no video stream, only sound.")
+        self._stream.thread_type = "AUTO"
+        for other in self._container.streams:
+            if other is not self._stream:
+                other.discard = av.stream.Discard.all
+        self._start = container_start(self._container)
+        rate = self._stream.average_rate or self._stream.guessed_rate
+        self.frame_rate = float(rate) if rate else 25.0
+        self._frame_seconds = 1 / Fraction(rate) if rate else _FALLBACK_FRAME_SECONDS
+        aspect = self._stream.sample_aspect_ratio
+        usable = aspect and Fraction(1, 10) <= aspect <= 10
+        self._pixel_aspect = Fraction(aspect) if usable else Fraction(1)
+
+    def close(self) -> None:
+        if self._container is not None:
+            self._container.close()
+            self._container = None
+
+    def begin_at(self, from_seconds: float) -> Iterator[tuple[DecodedFrame, float]]:
+        """The frames from the last key frame at or before `from_seconds` that a seek finds.
+
+        Seeking is imprecise in some containers and a key frame may decode only later: then it
+        tries further back, and in the end from the start.
+        """
+        if from_seconds > 0:
+            for back in _SEEK_BACK_SECONDS:
+                target = from_seconds - back
+                if target <= 0:
+                    break
+                ticks = int((Fraction(target) + self._start) / self._stream.time_base)
+                try:
+                    self._container.seek(ticks, stream=self._stream)
+                except av.FFmpegError:
+                    self._open()
+                    break
+                self.from_start = False
+                frames = self._frames()
+                try:
+                    first = next((f for f in frames if f[0].frame.key_frame), None)
+                except DamagedMediaError:
+                    first = None
+                if first is not None and first[0].time_seconds <= from_seconds:
+                    return _renumbered(first, frames)
+                self._problems.forget()
+                self._open()
+            self.from_start = True
+        return self._frames()
+
+    def _frames(self) -> Iterator[tuple[DecodedFrame, float]]:
+        """(frame, when it ends), repairing times that are missing or go back."""
+        clock = _Clock(self._stream.time_base, self._start)
+        length = float(self._frame_seconds)
+        last: float | None = None
+        index = 0
+        bad_since_frame = 0
+        for frame in self._pictures():
+            if frame is None:
+                bad_since_frame += 1
+                self._problems.add(last or 0.0, self._last_error)
+                continue
+            ticks = frame.pts if frame.pts is not None else frame.dts
+            seconds = None if ticks is None else clock.seconds(ticks)
+            if last is None:
+                seconds = max(0.0, seconds or 0.0)
+            elif seconds is None:
+                seconds = last + length
+            elif seconds <= last:
+                self._problems.add(last, "its timestamps go back")
+                seconds = last + length
+            if frame.is_corrupt:
+                self._problems.add(seconds, "a picture is incomplete")
+            last = seconds
+            bad_since_frame = 0
+            shown = clock.length(frame.duration) if frame.duration else length
+            yield DecodedFrame(seconds, index, frame, self._pixel_aspect), seconds + shown
+            index += 1
+        if bad_since_frame:
+            at_seconds = last or 0.0
+            raise DamagedMediaError(
+                f"{self._path}: "
+                + (
+                    f"its pictures break off at {at_seconds:.3f} s"
+                    if index
+                    else "none of its pictures can be decoded"
+                )
+                + f" ({self._last_error}). Copy the file again from its source.",
+                at_seconds,
+            )
+
+    def _pictures(self) -> Iterator[av.VideoFrame | None]:
+        """Decoded pictures; None for each packet that could not be read or decoded."""
+        self._last_error = ""
+        failures = 0
+        packets = self._container.demux(self._stream)
+        while True:
+            try:
+                packet = next(packets)
+            except StopIteration:
+                return
+            except (av.FFmpegError, OSError) as error:
+                self._last_error = getattr(error, "strerror", None) or str(error)
+                failures += 1
+                yield None
+                if failures < _DEMUX_ERRORS_IN_A_ROW:
+                    packets = self._container.demux(self._stream)
+                    continue
+                packet = None  # gives out what the decoder still holds
+            else:
+                failures = 0
+            flushing = packet is None or not packet.size
+            try:
+                yield from self._stream.codec_context.decode(None if flushing else packet)
+            except av.EOFError:
+                pass
+            except av.FFmpegError as error:
+                self._last_error = error.strerror or str(error)
+                yield None
+            if packet is None:
+                return
+
+
+def _renumbered(first, rest):
+    offset = first[0].index
+    yield first
+    for decoded, end_seconds in rest:
+        yield (
+            DecodedFrame(
+                decoded.time_seconds, decoded.index - offset, decoded.frame, decoded.pixel_aspect
+            ),
+            end_seconds,
+        )
+
+
+def _plain(source: _Source, frames):
+    try:
+        yield from frames
+    finally:
+        frames.close()
+        source.close()
+
+
+def _prefetched(source: _Source, frames):
+    """The same frames, decoded ahead by a thread that ends when this generator is closed."""
+    batches: queue.Queue = queue.Queue(_QUEUE_BATCHES)
+    stop = threading.Event()
+
+    def put(item) -> bool:
+        while not stop.is_set():
+            with contextlib.suppress(queue.Full):
+                batches.put(item, timeout=0.1)
+                return True
+        return False
+
+    def work() -> None:
+        error: BaseException | None = None
+        batch = []
+        try:
+            for item in frames:
+                batch.append(item)
+                if len(batch) == _BATCH_FRAMES:
+                    if not put(batch):
+                        return
+                    batch = []
+        except BaseException as caught:
+            error = caught
+        finally:
+            frames.close()
+            source.close()
+            put(batch)
+            put(error)
+
+    thread = threading.Thread(target=work, name="decode", daemon=True)
+    thread.start()
+    try:
+        while isinstance(batch := batches.get(), list):
+            yield from batch
+        if batch is not None:
+            raise batch
+    finally:
+        stop.set()
+        thread.join()
+
+
+def first_picture(path: Path) -> np.ndarray:
+    """The first picture of a file: see picture. Raises MediaError where there is none."""
+    with decode_video(path, prefetch=False) as frames:
+        for decoded in frames:
+            return picture(decoded)
+    raise MediaError(f"{path}: holds no picture.")
+
+
+_local = threading.local()
+
+
+def picture(decoded: DecodedFrame) -> np.ndarray:
+    """The picture as people see it: uint8 of shape (height, width, 3), RGB, upright, with square
+    pixels (the shorter side of oblong pixels is stretched, so nothing is lost)."""
+    frame = decoded.frame
+    if not hasattr(_local, "reformatter"):
+        _local.reformatter = VideoReformatter()
+    untagged = frame.colorspace in (2, 3)
+    image = _local.reformatter.reformat(
+        frame,
+        format="rgb24",
+        # Players take large pictures that do not say for BT.709; FFmpeg for BT.601.
+        src_colorspace=Colorspace.ITU709 if untagged and frame.height > 576 else None,
+        threads=1,
+    ).to_ndarray()
+    aspect = decoded.pixel_aspect
+    if aspect != 1:
+        height, width = image.shape[:2]
+        size = (round(width * aspect), height) if aspect > 1 else (width, round(height / aspect))
+        image = cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)
+    return np.ascontiguousarray(_upright(image, frame))
+
+
+def small_bgr(frame: av.VideoFrame, width: int = 256) -> np.ndarray:
+    """A small copy for analysis: uint8 of shape (h, w, 3), BGR, upright, `width` wide (or as wide
+    as the frame, if less). The size is that which PySceneDetect looks at.
+
+    The planes are reduced before their colours are converted: that is what keeps it cheap.
+    """
+    quarter = clockwise_degrees(frame) % 180 == 90
+    factor = max(1.0, (frame.height if quarter else frame.width) / width)
+    size = (max(1, round(frame.width / factor)), max(1, round(frame.height / factor)))
+    depth = _PLANAR.get(frame.format.name)
+    if depth is None or any(plane.line_size <= 0 for plane in frame.planes):
+        image = frame.reformat(*size, format="bgr24", threads=1).to_ndarray()
+        return np.ascontiguousarray(_upright(image, frame))
+    full = frame.format.name.startswith("yuvj") or frame.color_range == _FULL_RANGE
+    luma = _resized(frame.planes[0], size, depth, cv2.INTER_LINEAR)
+    # FFmpeg's converter repeats the coarser colour samples, so taking the nearest one is equal.
+    blue = _resized(frame.planes[1], size, depth, cv2.INTER_NEAREST_EXACT)
+    red = _resized(frame.planes[2], size, depth, cv2.INTER_NEAREST_EXACT)
+    image = _bgr(luma, blue, red, _FULL_RANGE_COLOURS if full else _LIMITED_RANGE_COLOURS)
+    return _upright(image, frame)
+
+
+def clockwise_degrees(frame: av.VideoFrame) -> int:
+    """How far the picture is turned clockwise to stand upright: 0, 90, 180 or 270."""
+    return round(-frame.rotation / 90) % 4 * 90
+
+
+def _resized(
+    plane: av.video.plane.VideoPlane, size: tuple[int, int], depth: int, interpolation: int
+) -> np.ndarray:
+    if depth == 8:
+        image = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)
+    else:
+        image = np.frombuffer(plane, np.uint16).reshape(-1, plane.line_size // 2)
+    image = image[: plane.height, : plane.width]
+    if (plane.width, plane.height) != size:
+        image = cv2.resize(image, size, interpolation=interpolation)
+    return image if depth == 8 else (image >> (depth - 8)).astype(np.uint8)
+
+
+class _Colours(NamedTuple):
+    """BT.601 to RGB in 16-bit arithmetic: a factor f is (whole, m, s), f = whole + m / 2**s."""
+
+    black: int
+    luma: tuple[int, int, int]
+    blue: tuple[int, int, int]
+    green_of_blue: tuple[int, int, int]
+    green_of_red: tuple[int, int, int]
+    red: tuple[int, int, int]
+
+
+_LIMITED_RANGE_COLOURS = _Colours(
+    16, (1, 84, 9), (2, 141, 13), (0, -201, 9), (0, -208, 8), (1, 153, 8)
+)
+_FULL_RANGE_COLOURS = _Colours(0, (1, 0, 0), (1, 198, 8), (0, -176, 9), (0, -183, 8), (1, 103, 8))
+
+
+def _bgr(luma: np.ndarray, blue: np.ndarray, red: np.ndarray, colours: _Colours) -> np.ndarray:
+    """Three planes, uint8 of one size, to uint8 (h, w, 3), BGR.
+
+    Each term is rounded down by itself, as in FFmpeg's fast converter, whose pictures
+    PySceneDetect looks at: in pictures that are nearly black, one level more or less is the whole
+    saturation, and cuts hang on it.
+    """
+    base = luma.astype(np.int16)
+    base -= colours.black
+    base = _times(base, colours.luma)
+    blue = blue.astype(np.int16)
+    blue -= 128
+    red = red.astype(np.int16)
+    red -= 128
+    green = _times(blue, colours.green_of_blue)
+    green += _times(red, colours.green_of_red)
+    planes = []
+    for plane in (_times(blue, colours.blue), green, _times(red, colours.red)):
+        plane += base
+        np.clip(plane, 0, 255, out=plane)
+        planes.append(plane.astype(np.uint8))
+    return cv2.merge(planes)
+
+
+def _times(plane: np.ndarray, factor: tuple[int, int, int]) -> np.ndarray:
+    whole, numerator, shift = factor
+    if not numerator:
+        return plane * np.int16(whole)
+    product = plane * np.int16(numerator)
+    product >>= shift
+    for _ in range(whole):
+        product += plane
+    return product
+
+
+def _upright(image: np.ndarray, frame: av.VideoFrame) -> np.ndarray:
+    """Turns and mirrors as the display matrix says; a view where that is enough."""
+    if not frame.rotation and not len(frame.side_data):
+        return image
+    for side in frame.side_data:
+        if side.type.name == "DISPLAYMATRIX":
+            right, down, left_down, below = np.frombuffer(side, np.int32)[[0, 1, 3, 4]]
+            break
+    else:
+        return image
+    # x' = a x + c y and y' = b x + d y with (a, b, c, d) as below.
+    a, b, c, d = int(right), int(down), int(left_down), int(below)
+    if abs(b) > abs(a):
+        image = image.transpose(1, 0, 2)
+        flip_x, flip_y = c < 0, b < 0
+    else:
+        flip_x, flip_y = a < 0, d < 0
+    return image[:: -1 if flip_y else 1, :: -1 if flip_x else 1]

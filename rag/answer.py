@@ -1,0 +1,131 @@
+"""Answers, as a stream of events: `Sources`, then `Token` and `Citation`, then `Done`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from index.errors import UsageError
+from index.schema import AnswerEvent, Citation, Done, Moment, Source, Sources, Token
+from rag.retrieve import Retriever
+from rag.sentences import sentences_around
+from rag.settings import AnswerSettings
+from rag.timestamp import time_span
+
+NOTHING = "Nothing in these videos answers that."
+
+CANDIDATES = 5
+"""Moments looked at for each quote, since some say the same as a better one."""
+
+
+class Answerer(Protocol):
+    """Whatever answers questions from a library."""
+
+    def ask(self, question: str, *, videos: Sequence[str] = ()) -> Iterator[AnswerEvent]:
+        """Yields one `Sources`, then the answer as `Token`s, each `Citation` right after the text
+        that leans on it, then one `Done`. Events come as they are known.
+
+        videos: ids, paths, file names or titles to look in; all where empty. Raises UsageError
+        for a question without a word in it, VideoNotFoundError, and what the store raises.
+        """
+        ...
+
+
+class ExtractiveAnswerer:
+    """Answers without a language model: the best evidence, quoted.
+
+    The question's own words (who, when, wie, où, ...) carry no weight, since they are stop words
+    to the analyzers; what is left decides. `Done.detail` has `coverage_note` where what was
+    looked in is not wholly indexed.
+    """
+
+    def __init__(self, retriever: Retriever, settings: AnswerSettings | None = None):
+        self._retriever = retriever
+        self._settings = settings or AnswerSettings()
+
+    def ask(self, question: str, *, videos: Sequence[str] = ()) -> Iterator[AnswerEvent]:
+        if not question.strip():
+            raise UsageError("Ask what?")
+        settings = self._settings
+        result = self._retriever.search(question, videos=videos, limit=settings.quotes * CANDIDATES)
+        quotes = self._choose(result.moments, result.shares)
+        note = coverage_note(self._retriever, videos)
+        detail = {"answerer": "extractive"} | ({"coverage_note": note} if note else {})
+
+        sources = tuple(
+            Source(number, replace(quote.moment, text=quote.text, highlights=quote.highlights))
+            for number, quote in enumerate(quotes, 1)
+        )
+        yield Sources(sources)
+        if not sources:
+            yield Token(NOTHING)
+        for source in sources:
+            moment = source.moment
+            where = f"{moment.title}, {time_span(moment.start_seconds, moment.end_seconds)}"
+            before = "" if source.number == 1 else "\n"
+            yield Token(f"{before}{where}: ")
+            yield Token(f"“{moment.text}”")
+            yield Citation(source)
+        yield Done(found=bool(sources), detail=detail)
+
+    def _choose(self, moments: Sequence[Moment], shares: Sequence[float]) -> list[_Quote]:
+        settings = self._settings
+        chosen: list[_Quote] = []
+        for moment, share in zip(moments, shares, strict=True):
+            if len(chosen) == settings.quotes:
+                break
+            if share < settings.floor or not moment.text:
+                continue
+            if chosen and moment.score < settings.near_best * chosen[0].moment.score:
+                break
+            quote = _quote(moment, settings.quote_characters)
+            if all(_alike(quote.text, other.text) < settings.same_words for other in chosen):
+                chosen.append(quote)
+        return chosen
+
+
+@dataclass(frozen=True, slots=True)
+class _Quote:
+    moment: Moment
+    text: str
+    highlights: tuple[tuple[int, int], ...]
+
+
+def _quote(moment: Moment, longest: int) -> _Quote:
+    """Whole sentences around the match."""
+    text = moment.text.replace("\n", " ")  # lines on a screen; sentences run across them
+    start, end = sentences_around(text, moment.highlights, longest)
+    inside = tuple((a - start, b - start) for a, b in moment.highlights if start <= a and b <= end)
+    return _Quote(moment, text[start:end], inside)
+
+
+def _alike(one: str, other: str) -> float:
+    """The share of the shorter's words that the other holds; of its characters in scripts that
+    put no space between words."""
+    a, b = _word_set(one), _word_set(other)
+    return len(a & b) / min(len(a), len(b)) if a and b else float(one == other)
+
+
+def _word_set(text: str) -> set[str]:
+    words = re.findall(r"\w+", text.casefold())
+    return set(words) if len(words) > 2 else set("".join(words))
+
+
+def coverage_note(retriever: Retriever, videos: Sequence[str]) -> str | None:
+    """What was looked in and is only partly indexed, in a sentence; None where nothing is."""
+    library = retriever.library
+    looked_in = [library.find(name) for name in videos] if videos else library.videos()
+    generations = library.generations()
+    partial = []
+    for video in looked_in:
+        shares = library.coverage(video, generations).values()
+        if not shares or min(shares) < 1.0:
+            partial.append(video)
+    if not partial:
+        return None
+    titles = ", ".join(f"“{video.title}”" for video in partial[:3])
+    more = f" and {len(partial) - 3} more" if len(partial) > 3 else ""
+    verb = "are" if len(partial) > 1 else "is"
+    return f"{titles}{more} {verb} only partly indexed so far, so there may be more."

@@ -1,0 +1,178 @@
+"""What the channels found, brought together on the time axis."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+
+from index.schema import ChannelHit
+from index.text import analyzer
+from rag.settings import RetrieveSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """A word of the query as an analyzer sees it: in `passages` of that analyzer's `of`.
+
+    id: its term id in the space `words`.
+    """
+
+    id: int
+    word: str
+    analyzer: str
+    idf: float
+    passages: int
+    of: int
+
+
+@dataclass(frozen=True, slots=True)
+class Find:
+    """One stretch that one channel found.
+
+    raw: the channel's own score (BM25, or a distance in bits). score: calibrated, 0..1.
+    rank: from 1 within the channel. share: of the query's weight that it holds, 0..1.
+    terms: the words of the query that it holds, all of one analyzer.
+    """
+
+    video_id: str
+    epoch: int
+    channel: str
+    start_seconds: float
+    end_seconds: float
+    raw: float
+    score: float
+    text: str
+    evidence: tuple[str, ...] = ()
+    terms: tuple[Term, ...] = ()
+    share: float = 1.0
+    rank: int = 0
+
+    def highlights(self) -> tuple[tuple[int, int], ...]:
+        """Half-open character ranges of `text` that match."""
+        if not self.terms:
+            return ()
+        model = analyzer(self.terms[0].analyzer)
+        return model.highlight(self.text, [term.id for term in self.terms])
+
+    def hit(self) -> ChannelHit:
+        return ChannelHit(
+            self.channel,
+            self.rank,
+            self.raw,
+            self.start_seconds,
+            self.end_seconds,
+            self.text,
+            self.evidence,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """Something that was found and is no result of its own, and why."""
+
+    find: Find
+    reason: str
+
+
+@dataclass
+class Fused:
+    """Finds of one video that belong together; the first is the best and gives text and channel.
+
+    finds: the best of each channel, best first. merged: what else went into it.
+    """
+
+    start_seconds: float
+    end_seconds: float
+    finds: list[Find]
+    merged: list[Dropped] = field(default_factory=list)
+
+    @property
+    def best(self) -> Find:
+        return self.finds[0]
+
+    @property
+    def seconds(self) -> float:
+        return self.end_seconds - self.start_seconds
+
+    @property
+    def score(self) -> float:
+        """Channels that agree add up as independent evidence does: 1 - (1-a)(1-b)..."""
+        doubt = 1.0
+        for find in self.finds:
+            doubt *= 1.0 - min(max(find.score, 0.0), 1.0)
+        return 1.0 - doubt
+
+    def add(self, find: Find) -> None:
+        if any(find.channel == own.channel for own in self.finds):
+            self.merged.append(Dropped(find, f"joined a better one in {find.channel}"))
+        else:
+            self.finds.append(find)
+
+
+def rank(finds: Iterable[Find]) -> list[Find]:
+    """The finds, best first, with their ranks within each channel."""
+    ordered = sorted(
+        finds, key=lambda f: (-f.score, f.video_id, f.epoch, f.start_seconds, f.channel)
+    )
+    counts: dict[str, int] = {}
+    ranked = []
+    for find in ordered:
+        counts[find.channel] = counts.get(find.channel, 0) + 1
+        ranked.append(replace(find, rank=counts[find.channel]))
+    return ranked
+
+
+def fuse(finds: Sequence[Find], settings: RetrieveSettings) -> tuple[list[Fused], list[Dropped]]:
+    """Groups ranked finds of one video that overlap or nearly touch; best groups first.
+
+    A group starts at its best find and grows to at most `longest_moment_seconds`. What overlaps
+    it and would make it longer adds its agreement, not its span: a slide that stands for ten
+    minutes says less about when than the sentence spoken over it.
+    """
+    groups: dict[tuple[str, int], list[Fused]] = {}
+    for find in finds:
+        of_video = groups.setdefault((find.video_id, find.epoch), [])
+        if not any(_joins(group, find, settings) for group in of_video):
+            of_video.append(Fused(find.start_seconds, find.end_seconds, [find]))
+
+    ordered = sorted(
+        (group for of_video in groups.values() for group in of_video),
+        key=lambda g: (-g.score, g.best.video_id, g.start_seconds),
+    )
+    kept: list[Fused] = []
+    dropped: list[Dropped] = []
+    for group in ordered:
+        better = next((other for other in kept if _covered(group, other)), None)
+        if better is None:
+            kept.append(group)
+        else:  # groups that grew into each other
+            better.merged.extend(Dropped(f, "overlaps a better result") for f in group.finds)
+    return kept, dropped
+
+
+def _joins(group: Fused, find: Find, settings: RetrieveSettings) -> bool:
+    """Adds the find to the group if it belongs there."""
+    gap = max(find.start_seconds - group.end_seconds, group.start_seconds - find.end_seconds)
+    if gap > settings.merge_gap_seconds:
+        return False
+    start = min(find.start_seconds, group.start_seconds)
+    end = max(find.end_seconds, group.end_seconds)
+    longest = settings.longest_moment_seconds
+    if end - start <= longest:
+        group.start_seconds, group.end_seconds = start, end
+    elif gap >= 0:
+        return False
+    elif find.end_seconds - find.start_seconds <= longest < group.seconds:
+        group.start_seconds, group.end_seconds = find.start_seconds, find.end_seconds
+    group.add(find)
+    return True
+
+
+def _covered(group: Fused, better: Fused) -> bool:
+    """At least half of the shorter lies in the other."""
+    if (group.best.video_id, group.best.epoch) != (better.best.video_id, better.best.epoch):
+        return False
+    overlap = min(group.end_seconds, better.end_seconds) - max(
+        group.start_seconds, better.start_seconds
+    )
+    return overlap > 0 and overlap >= 0.5 * min(group.seconds, better.seconds)

@@ -1,0 +1,216 @@
+"""Questions in, moments out: every channel's candidates, fused on the time axis."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from index.errors import UsageError
+from index.library import Library
+from index.schema import CHANNELS, Moment, Video
+from index.store import Filter, Match, where
+from rag.fuse import Dropped, Find, Fused, Term, fuse, rank
+from rag.settings import RetrieveSettings
+from rag.words import WordQuery, find_words
+
+FLIPS = 5
+"""Times a search starts anew because a model swap changed what searchers see under its hands."""
+
+_NOTHING = Filter()
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Why a moment is a result: what each channel found, best first, and what was merged."""
+
+    finds: tuple[Find, ...]
+    merged: tuple[Dropped, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SearchResult:
+    """moments: best first. explanations: one for each of them, where asked for.
+
+    dropped: what was found and did not become a result (where asked for). more: results beyond
+    the limit. terms: the query's words and their weights. notes: sentences for the user.
+    shares: of the query's weight that the words hold, one for each moment.
+    """
+
+    moments: tuple[Moment, ...]
+    explanations: tuple[Explanation, ...] = ()
+    dropped: tuple[Dropped, ...] = ()
+    more: int = 0
+    terms: tuple[Term, ...] = ()
+    notes: tuple[str, ...] = ()
+    shares: tuple[float, ...] = ()
+
+
+class Retriever:
+    """Searches one library. Keeps nothing between searches."""
+
+    def __init__(self, library: Library, settings: RetrieveSettings | None = None):
+        self.library = library
+        self.settings = settings or RetrieveSettings()
+
+    def search(
+        self,
+        text: str = "",
+        *,
+        image: Path | None = None,
+        videos: Sequence[str] = (),
+        channels: Sequence[str] = (),
+        limit: int | None = None,
+        explain: bool = False,
+    ) -> SearchResult:
+        """The moments that match the words, show the picture in the file `image`, or both.
+
+        videos: ids, paths, file names or titles to look in; all of them where empty. channels:
+        likewise. Nothing that matches is an empty result, not an error.
+
+        Raises UsageError for a query without a word or picture, an unknown channel or an
+        ambiguous video; VideoNotFoundError; MediaError for an image that cannot be read.
+        """
+        words = any(unicodedata.category(character)[0] in "LN" for character in text)
+        if not words and image is None:
+            raise UsageError(
+                f"“{text}” holds no word to search for." if text.strip() else "Search for what?"
+            )
+        for name in channels:
+            if name not in CHANNELS:
+                raise UsageError(f"No channel “{name}”. Known: {', '.join(CHANNELS)}.")
+        limit = self.settings.limit if limit is None else limit
+        if limit < 1:
+            raise UsageError(f"A limit of {limit} leaves nothing to show.")
+        pictured: np.ndarray | None = None
+        notes: list[str] = []
+        if image is not None:
+            from rag.images import LOW_QUALITY, fingerprint_of
+
+            pictured, quality = fingerprint_of(image)
+            if quality < LOW_QUALITY:
+                notes.append(
+                    f"{image} shows so little (a plain surface?) that it may match by chance."
+                )
+
+        wanted = _NOTHING
+        if videos:
+            ids = tuple(dict.fromkeys(self.library.find(name).id for name in videos))
+            wanted = wanted.and_(Match("video_id", ids))
+        if channels:
+            wanted = wanted.and_(Match("channel", tuple(channels)))
+
+        hidden = self.library.hidden_generations()
+        for _ in range(FLIPS):
+            result = self._search(
+                text if words else "", pictured, wanted, hidden, limit, explain, notes
+            )
+            before, hidden = hidden, self.library.hidden_generations()
+            if hidden == before:
+                break
+        return result
+
+    def _search(
+        self,
+        text: str,
+        pictured: np.ndarray | None,
+        wanted: Filter,
+        hidden: tuple[str, ...],
+        limit: int,
+        explain: bool,
+        notes: Sequence[str],
+    ) -> SearchResult:
+        """One attempt, which sees everything but the generations that are `hidden`."""
+        candidates = limit * self.settings.candidates
+        finds: list[Find] = []
+        dropped: list[Dropped] = []
+        terms: tuple[Term, ...] = ()
+        notes = list(notes)
+        if text:
+            query = WordQuery.of(text, self.library, self.library.visible(_NOTHING, hidden))
+            terms = tuple(term for known in query.terms.values() for term in known.values())
+            notes.extend(_notes_on(query, text))
+            passages = self.library.visible(where(kind="passage"), hidden).and_(*wanted.must)
+            found, left_out = find_words(query, self.library, passages, candidates, self.settings)
+            finds.extend(found)
+            dropped.extend(left_out)
+        if pictured is not None:
+            from rag.images import find_pictures
+
+            pictures = self.library.visible(where(kind="evidence"), hidden).and_(*wanted.must)
+            found, left_out = find_pictures(pictured, self.library, pictures, candidates)
+            finds.extend(found)
+            dropped.extend(left_out)
+
+        groups, swallowed = fuse(rank(finds), self.settings)
+        dropped.extend(swallowed)
+        catalogue = _Catalogue(self.library)
+        moments: list[Moment] = []
+        kept: list[Fused] = []
+        more = 0
+        for group in groups:
+            if len(moments) == limit:
+                more += 1
+                continue
+            moment = catalogue.moment(group)
+            if moment is not None:
+                moments.append(moment)
+                kept.append(group)
+        return SearchResult(
+            tuple(moments),
+            tuple(Explanation(tuple(g.finds), tuple(g.merged)) for g in kept) if explain else (),
+            tuple(dropped) if explain else (),
+            more,
+            terms,
+            tuple(notes),
+            tuple(group.best.share for group in kept),
+        )
+
+
+class _Catalogue:
+    """What is known of the videos in one result."""
+
+    def __init__(self, library: Library):
+        self._library = library
+        self._known: dict[tuple[str, int], tuple[Video, dict[str, float]] | None] = {}
+
+    def moment(self, group: Fused) -> Moment | None:
+        """None where the video was removed meanwhile."""
+        best = group.best
+        key = (best.video_id, best.epoch)
+        if key not in self._known:
+            video = self._library.video(best.video_id)
+            self._known[key] = video and (
+                video,
+                self._library.coverage(video, self._library.generations(*key)),
+            )
+        known = self._known[key]
+        if known is None:
+            return None
+        video, coverage = known
+        # A picture has no words of its own: what was said or read over it tells more.
+        worded = next((find for find in group.finds if find.terms), best)
+        return Moment(
+            video_id=video.id,
+            epoch=best.epoch,
+            title=video.title,
+            path=video.files[0].path if video.files else None,
+            start_seconds=group.start_seconds,
+            end_seconds=group.end_seconds,
+            score=group.score,
+            channel=best.channel,
+            text=worded.text,
+            highlights=worded.highlights(),
+            hits=tuple(find.hit() for find in group.finds),
+            coverage=coverage,
+        )
+
+
+def _notes_on(query: WordQuery, text: str) -> list[str]:
+    if query.stopped and not query.vector.indices:
+        languages = ", ".join(name.capitalize() for name in query.stopped)
+        return [f"“{text}” holds only words too common to search for in {languages}."]
+    return []

@@ -1,0 +1,229 @@
+"""Search by words: BM25 over passages, narrowed to the evidence in them that matches."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from index.library import Library
+from index.records import evidence_from
+from index.schema import Evidence
+from index.store import Filter, Hit, SparseVector
+from index.text import (
+    K1,
+    PLAIN,
+    SEGMENTED,
+    WORDS,
+    TextStatistics,
+    analyzer,
+    inverse_document_frequency,
+)
+from rag.fuse import Dropped, Find, Term
+from rag.sentences import sentences_around
+from rag.settings import RetrieveSettings
+
+UNSTOPPED = (PLAIN, SEGMENTED)
+"""Analyzers that know no stop words of their own."""
+
+
+@dataclass(frozen=True, slots=True)
+class WordQuery:
+    """The words of a query and what each weighs in this library.
+
+    terms: analyzer -> term id -> what it is. mass: analyzer -> the query's whole weight, in which
+    a word that the library lacks counts as much as the rarest it has. vector: over all analyzers.
+    stopped: analyzers to which the query holds nothing but stop words.
+    """
+
+    terms: Mapping[str, Mapping[int, Term]]
+    mass: Mapping[str, float]
+    vector: SparseVector
+    stopped: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, text: str, library: Library, visible: Filter) -> WordQuery:
+        """visible: a filter that passes what searchers may see."""
+        statistics = TextStatistics(library.store)
+        terms: dict[str, dict[int, Term]] = {}
+        mass: dict[str, float] = {}
+        weights: dict[int, float] = {}
+        stopped: list[str] = []
+        present = statistics.analyzers(visible)
+        for name in present:
+            ids = analyzer(name).query(text)
+            if name in UNSTOPPED:
+                ids = _without_stop_words(text, name, ids, present)
+            if not ids:
+                stopped.append(name)
+                continue
+            total, counts = statistics.document_frequencies(name, ids, visible)
+            words = _words_of(text, name, ids)
+            known = {
+                term: Term(
+                    term,
+                    words[term],
+                    name,
+                    inverse_document_frequency(counts[term], total),
+                    round(counts[term]),
+                    round(total),
+                )
+                for term in ids
+            }
+            here = {term: known[term].idf for term in ids if counts[term] > 0}
+            terms[name] = known
+            weights.update(here)
+            rarest = max(here.values(), default=1.0)
+            mass[name] = sum(here.get(term, rarest) for term in ids)
+        ordered = tuple(sorted(weights))
+        vector = SparseVector(ordered, tuple(weights[term] for term in ordered))
+        return cls(terms, mass, vector, tuple(stopped))
+
+
+def _without_stop_words(
+    text: str, name: str, ids: tuple[int, ...], present: Sequence[str]
+) -> tuple[int, ...]:
+    """What is left for text of no known language when the stop words of the library's languages,
+    and of English, go; all of it where that is nothing. In little text "the" is a rare word."""
+    stopping = [n for n in dict.fromkeys((*present, "english")) if n not in UNSTOPPED]
+    stopped: set[int] = set()
+    for word in text.split():
+        if any(not analyzer(other).query(word) for other in stopping):
+            stopped.update(analyzer(name).query(word))
+    return tuple(term for term in ids if term not in stopped) or ids
+
+
+def _words_of(text: str, name: str, ids: Sequence[int]) -> dict[int, str]:
+    """The word of the query behind each term id, as it was typed."""
+    model = analyzer(name)
+    words = {term: "?" for term in ids}
+    for term in ids:
+        for start, end in model.highlight(text, (term,)):
+            words[term] = text[start:end]
+            break
+    return words
+
+
+@dataclass
+class _Stretch:
+    """Neighbouring evidence of a passage, and the terms that it holds."""
+
+    evidence: list[tuple[str, Evidence]]
+    terms: set[int] = field(default_factory=set)
+
+
+def find_words(
+    query: WordQuery, library: Library, wanted: Filter, limit: int, settings: RetrieveSettings
+) -> tuple[list[Find], list[Dropped]]:
+    """Stretches that match, unranked, and what was left out.
+
+    wanted: passes the passages to look in. limit: passages to take from the store.
+    """
+    if not query.vector.indices:
+        return [], []
+    hits = library.store.query(WORDS.name, query.vector, where=wanted, limit=limit)
+    ids = dict.fromkeys(id for hit in hits for id in hit.payload["evidence"])
+    evidence = {point.id: evidence_from(point) for point in library.store.retrieve(list(ids))}
+    finds: list[Find] = []
+    dropped: list[Dropped] = []
+    for hit in hits:
+        for find in _narrow(hit, evidence, query, settings):
+            if find.share < settings.floor:
+                reason = (
+                    f"holds {find.share:.0%} of the query's weight (floor {settings.floor:.0%})"
+                )
+                dropped.append(Dropped(find, reason))
+            else:
+                finds.append(find)
+    return finds, dropped
+
+
+def _narrow(
+    hit: Hit, evidence: Mapping[str, Evidence], query: WordQuery, settings: RetrieveSettings
+) -> list[Find]:
+    """The stretches of a passage that hold words of the query. Evidence that is gone by now is
+    passed over; a passage without any has gone with it."""
+    name = hit.payload["analyzer"]
+    terms = query.terms.get(name)
+    here = [(id, evidence[id]) for id in hit.payload["evidence"] if id in evidence]
+    if not terms or not here:
+        return []
+    model = analyzer(name)
+    wanted = {term for term, known in terms.items() if known.passages > 0}
+    matched = [wanted & set(model.query(one.text)) for _, one in here]
+    stretches: list[_Stretch] = []
+    last = -1
+    end_seconds = 0.0
+    for at, ((id, one), found) in enumerate(zip(here, matched, strict=True)):
+        if not found:
+            continue
+        near = stretches and one.start_seconds - end_seconds <= settings.join_gap_seconds
+        if near and _seconds(stretches[-1], one) <= settings.longest_moment_seconds:
+            stretches[-1].evidence.extend(here[last + 1 : at + 1])  # and what lies between
+            stretches[-1].terms |= found
+        else:
+            stretches.append(_Stretch([(id, one)], set(found)))
+        last = at
+        end_seconds = max(end_seconds, one.end_seconds)
+    if not stretches:  # a word that only the joined text holds (scripts without spaces)
+        stretches = [_Stretch(here, wanted & set(model.query(hit.payload["text"])))]
+
+    total = sum(terms[t].idf for t in set().union(*(s.terms for s in stretches)))
+    return [_find(hit, stretch, query, name, total) for stretch in stretches]
+
+
+def _seconds(stretch: _Stretch, one: Evidence) -> float:
+    """How long the stretch would be with one more."""
+    everything = [*(e for _, e in stretch.evidence), one]
+    start = min(e.start_seconds for e in everything)
+    return max(e.end_seconds for e in everything) - start
+
+
+def _find(hit: Hit, stretch: _Stretch, query: WordQuery, name: str, total: float) -> Find:
+    """total: idf of all that the passage matches; the stretch gets its share of the score."""
+    terms = query.terms[name]
+    held = sum(terms[term].idf for term in stretch.terms)
+    raw = hit.score * (held / total if total else 1.0)
+    pieces = [_piece(one, stretch.terms, name) for _, one in stretch.evidence]
+    separator = "\n" if hit.payload["channel"] == "screen_text" else " "
+    return Find(
+        video_id=hit.payload["video_id"],
+        epoch=hit.payload["epoch"],
+        channel=hit.payload["channel"],
+        start_seconds=min(piece[0] for piece in pieces),
+        end_seconds=max(piece[1] for piece in pieces),
+        raw=raw,
+        # (K1 + 1) times the query's weight is what BM25 tends to for a passage of nothing else.
+        score=min(raw / ((K1 + 1) * query.mass[name]), 1.0) if query.mass[name] else 0.0,
+        text=separator.join(text for _, _, text in pieces),
+        evidence=tuple(id for id, _ in stretch.evidence),
+        terms=tuple(sorted((terms[t] for t in stretch.terms), key=lambda term: -term.idf)),
+        share=min(held / query.mass[name], 1.0) if query.mass[name] else 0.0,
+    )
+
+
+def _piece(one: Evidence, terms: set[int], name: str) -> tuple[float, float, str]:
+    """Start, end and text of the evidence, or where its words have times of the sentences in it
+    that match."""
+    words = one.attributes.get("words")
+    ranges = analyzer(name).highlight(one.text, terms) if words else ()
+    if ranges:
+        start, end = sentences_around(one.text, ranges)
+        span = _span_of(words, one.text, start, end)
+        if span is not None and (start, end) != (0, len(one.text)):
+            return (*span, one.text[start:end])
+    return one.start_seconds, one.end_seconds, one.text
+
+
+def _span_of(words: Sequence, text: str, start: int, end: int) -> tuple[float, float] | None:
+    """From the first to the last of the timed words in text[start:end]; None where the words
+    are not those of the text."""
+    at = 0
+    inside: list[tuple[float, float]] = []
+    for start_seconds, end_seconds, word in words:
+        found = text.find(word.strip(), at)
+        if found < 0:
+            return None
+        at = found + len(word.strip())
+        if found < end and at > start:
+            inside.append((start_seconds, end_seconds))
+    return (inside[0][0], inside[-1][1]) if inside else None

@@ -1,0 +1,772 @@
+"""What the embedded library promises beyond the Store contract: it survives kills, full disks,
+damage and other versions, and compaction changes nothing but speed."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import index.compaction
+import index.edge
+import index.migrations
+from index.compaction import Candidate, plan
+from index.disk import DiskGuard
+from index.edge import EdgeStore
+from index.errors import (
+    DiskFullError,
+    LibraryBusyError,
+    LibraryDamagedError,
+    LibraryError,
+    LibraryNewerError,
+    LibraryOlderError,
+    StoreError,
+)
+from index.health import check
+from index.settings import StoreSettings
+from index.shard import Shard
+from index.store import Filter, Point, Range, SparseVector, VectorSpace, scroll, where
+
+REPO = Path(__file__).resolve().parents[1]
+EVERYTHING = Filter()
+SMALL = StoreSettings(
+    head_points=64, shard_points=10_000, reserve_bytes=0, ballast_bytes=0, compact=False
+)
+
+
+def pid(number):
+    return str(uuid.UUID(int=number * 2**90 + 7))
+
+
+def point(number, version=0, **payload):
+    return Point(
+        pid(number),
+        {"n": number, "version": version, "start_us": number, "kind": "evidence", **payload},
+        {"frame": np.array([1, number % 17, number % 5], np.float32)}
+        if number % 2
+        else {"words": SparseVector((number % 7, 100 + number), (1.0, 2.0))},
+    )
+
+
+def open_small(path, **changes):
+    store = EdgeStore(path, settings=SMALL.model_copy(update=changes))
+    store.ensure_spaces([VectorSpace("frame", 3), VectorSpace("words")])
+    return store
+
+
+def contents(store):
+    """number -> version, having seen every id once."""
+    points = list(scroll(store, EVERYTHING, page=100))
+    assert len({p.id for p in points}) == len(points) == store.count(EVERYTHING)
+    return {p.payload["n"]: p.payload["version"] for p in points}
+
+
+def shard_names(store):
+    return [entry.name for entry in store.manifest.shards]
+
+
+def child(code, *arguments, fault=None, **options):
+    return subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        env={
+            **os.environ,
+            "PYTHONPATH": f"{REPO}{os.pathsep}{REPO / 'tests'}",
+            "LONGTAKE_FAULT": fault or "",
+        },
+        capture_output=True,
+        text=True,
+        timeout=120,
+        **options,
+    )
+
+
+# --- ownership -------------------------------------------------------------------------------
+
+
+def test_a_library_has_one_owner_at_a_time(tmp_path):
+    with open_small(tmp_path / "lib"):
+        with pytest.raises(LibraryBusyError):
+            EdgeStore(tmp_path / "lib", settings=SMALL)
+        assert EdgeStore.try_open(tmp_path / "lib", settings=SMALL) is None
+    store = EdgeStore.try_open(tmp_path / "lib", settings=SMALL)
+    assert store is not None
+    store.close()
+
+
+def test_without_create_a_missing_library_is_an_error_and_is_not_made(tmp_path):
+    with pytest.raises(LibraryError, match="no library at"):
+        EdgeStore(tmp_path / "lib", settings=SMALL, create=False)
+    assert not (tmp_path / "lib").exists()
+
+
+# --- shards ------------------------------------------------------------------------------------
+
+
+def test_the_head_is_sealed_when_it_is_full(tmp_path):
+    with open_small(tmp_path / "lib") as store:
+        store.upsert([point(n) for n in range(200)])
+        assert len(shard_names(store)) == 4
+        # Writing the same points again does not fill it.
+        for _ in range(5):
+            store.upsert([point(n) for n in range(192, 200)])
+        assert len(shard_names(store)) == 4
+
+
+def test_the_head_is_sealed_when_it_is_old(tmp_path):
+    with open_small(tmp_path / "lib", head_max_age_seconds=1e-9) as store:
+        store.upsert([point(1)])
+        store.upsert([point(2)])
+        assert len(shard_names(store)) == 2
+
+
+def test_a_shard_all_of_whose_points_go_is_dropped_with_its_files(tmp_path):
+    with open_small(tmp_path / "lib") as store:
+        store.upsert([point(n) for n in range(256)])
+        first = shard_names(store)[0]
+        store.delete(Filter((Range("start_us", lt=64),)))
+        assert first not in shard_names(store)
+        assert not (tmp_path / "lib/shards" / first).exists()
+        assert set(contents(store)) == set(range(64, 256))
+
+
+def test_left_over_folders_are_removed(tmp_path):
+    with open_small(tmp_path / "lib") as store:
+        store.upsert([point(1)])
+    (tmp_path / "lib/shards/000099").mkdir()
+    with open_small(tmp_path / "lib") as store:
+        assert contents(store) == {1: 0}
+    assert not (tmp_path / "lib/shards/000099").exists()
+
+
+def test_flush_makes_the_newest_shard_durable_first(tmp_path, monkeypatch):
+    # The copy that replaces an older one must be on disk before the older one goes.
+    order = []
+    flush = Shard.flush
+
+    def recorded(shard):
+        order.append(shard.name)
+        flush(shard)
+
+    with open_small(tmp_path / "lib") as store:
+        store.upsert([point(n) for n in range(192)])
+        store.flush()
+        store.upsert([point(n, version=1) for n in (1, 70, 130)])
+        names = shard_names(store)
+        monkeypatch.setattr(Shard, "flush", recorded)
+        store.flush()
+        assert order == names[::-1]
+        assert len(names) == 4
+
+
+# --- compaction --------------------------------------------------------------------------------
+
+
+def test_compaction_changes_nothing_but_the_number_of_shards(tmp_path):
+    with open_small(tmp_path / "lib") as store:
+        store.upsert([point(n) for n in range(300)])
+        store.upsert([point(n, version=1) for n in range(0, 300, 7)])
+        store.delete(Filter((Range("start_us", gte=20, lt=90),)))
+
+        def everything():
+            return {
+                p.id: (p.payload, {n: repr(v) for n, v in p.vectors.items()})
+                for p in scroll(store, EVERYTHING, with_vectors=True)
+            }
+
+        def found():
+            dense = np.array([1, 3, 2], np.float32)
+            return [
+                [(hit.id, pytest.approx(hit.score, abs=1e-5)) for hit in hits]
+                for hits in (
+                    store.query("frame", dense, where=EVERYTHING, limit=40),
+                    store.query("words", SparseVector((3,), (1.0,)), where=EVERYTHING, limit=40),
+                )
+            ]
+
+        before, hits = everything(), found()
+        store.compact_now()
+        assert len(shard_names(store)) == 2
+        assert everything() == before
+        assert found() == hits
+        store.compact_now()
+        assert len(shard_names(store)) == 2
+    with open_small(tmp_path / "lib") as store:
+        assert len(contents(store)) == len(before)
+    assert len(list((tmp_path / "lib/shards").iterdir())) == 2
+
+
+def test_what_changes_while_a_compaction_runs_is_in_its_result(tmp_path, monkeypatch):
+    with open_small(tmp_path / "lib") as store:
+        store.upsert([point(n) for n in range(300)])
+        build = index.compaction.Compactor._build
+
+        def then_change(compactor, *arguments):
+            build(compactor, *arguments)
+            store.delete(Filter((Range("start_us", gte=10, lt=20),)))
+            store.upsert([point(n, version=1) for n in range(30, 40)])
+            store.upsert([point(400)])
+            # Whole input shards, too many ids for the moment of the swap.
+            store.delete(Filter((Range("start_us", gte=64, lt=256 + 10),)))
+
+        monkeypatch.setattr(index.compaction.Compactor, "_build", then_change)
+        store.compact_now()
+        expected = {n: 0 for n in [*range(10), *range(20, 64), *range(266, 300), 400]}
+        expected |= {n: 1 for n in range(30, 40)}
+        assert contents(store) == expected
+    with open_small(tmp_path / "lib") as store:
+        assert contents(store) == expected
+
+
+def test_the_background_thread_compacts_by_itself(tmp_path):
+    with open_small(tmp_path / "lib", compact=True, compact_delay_seconds=0) as store:
+        store.upsert([point(n) for n in range(300)])
+        deadline = time.monotonic() + 60
+        while store.info().detail["unoptimised_shards"] and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert store.info().detail["unoptimised_shards"] == 0
+        assert len(contents(store)) == 300
+
+
+def test_a_compaction_that_fails_is_reported_and_loses_nothing(tmp_path, monkeypatch):
+    def failing(module, *arguments):
+        return [sys.executable, "-c", "raise SystemExit('no memory left')"]
+
+    with open_small(tmp_path / "lib") as store:
+        store.upsert([point(n) for n in range(200)])
+        with monkeypatch.context() as patch:
+            patch.setattr(index.compaction, "child_command", failing)
+            with pytest.raises(StoreError, match="no memory left"):
+                store.compact_now()
+        assert len(contents(store)) == 200
+        store.compact_now()
+        assert len(shard_names(store)) == 2
+        assert len(contents(store)) == 200
+
+
+def test_closing_does_not_wait_for_a_compaction(tmp_path, monkeypatch):
+    started = threading.Event()
+
+    def endless(module, *arguments):
+        started.set()
+        return [sys.executable, "-c", "import sys; sys.stdin.read(); input(); sys.stdin.read()"]
+
+    monkeypatch.setattr(
+        index.compaction,
+        "child_command",
+        lambda *a: (started.set(), ["sleep", "1000"])[1],
+    )
+    store = open_small(tmp_path / "lib", compact=True, compact_delay_seconds=0)
+    store.upsert([point(n) for n in range(200)])
+    assert started.wait(60)
+    before = time.monotonic()
+    store.close()
+    assert time.monotonic() - before < 20
+    with open_small(tmp_path / "lib") as store:
+        assert len(contents(store)) == 200
+
+
+def shards_of(*sizes, needy=()):
+    return [Candidate(str(n), size, size, n not in needy) for n, size in enumerate(sizes)]
+
+
+def planned(*sizes, needy=(), full=False):
+    group = plan(shards_of(*sizes, needy=needy), 100, full=full)
+    return [int(candidate.name) for candidate in group]
+
+
+def test_plan_of_compaction():
+    assert planned() == []
+    assert planned(20, needy=[0]) == [0]
+    assert planned(20, 20, needy=[1]) == [0, 1]
+    # In the background a large shard is not written again for a small one ...
+    assert planned(40, 20, needy=[1]) == [1]
+    assert planned(40, 20, 20, needy=[2]) == [0, 1, 2]
+    assert planned(90, 20, 20, needy=[1, 2]) == [1, 2]
+    # ... but on demand whatever fits together is.
+    assert planned(40, 20, full=True) == [0, 1]
+    assert planned(80, 20, 10, full=True) == [1, 2]
+    assert planned(80, 30, full=True) == []
+    # An older shard in need is found behind newer ones that are well.
+    assert planned(100, 30, 100, needy=[1]) == [1]
+    # A quarter lost is reason enough.
+    half_empty = [Candidate("0", 60, 90, True), Candidate("1", 90, 90, True)]
+    assert [c.name for c in plan(half_empty, 100, full=False)] == ["0"]
+
+
+# --- kills -------------------------------------------------------------------------------------
+
+OPERATIONS = [
+    ("upsert", range(0, 60), 1),
+    ("upsert", range(60, 124), 2),
+    ("flush",),
+    ("upsert", range(124, 188), 3),
+    ("delete", 20, 30),
+    ("upsert", range(0, 124, 4), 4),
+    ("flush",),
+    ("compact",),
+    ("upsert", range(100, 164), 5),
+    ("flush",),
+    ("delete", 60, 110),
+    ("upsert", range(300, 364), 6),
+    ("upsert", range(0, 364, 6), 7),
+    ("compact",),
+    ("flush",),
+    ("upsert", range(0, 64), 8),
+    ("delete", 150, 320),
+    ("upsert", range(400, 464), 9),
+    ("compact",),
+    ("close",),
+]
+
+
+def perform(store, operation):
+    match operation:
+        case ("upsert", numbers, version):
+            store.upsert([point(n, version) for n in numbers])
+        case ("delete", low, high):
+            store.delete(Filter((Range("start_us", gte=low, lt=high),)))
+        case ("flush",):
+            store.flush()
+        case ("compact",):
+            store.compact_now()
+        case ("close",):
+            store.close()
+
+
+def run_operations(path):
+    """In a child. Says on stdout which flush has returned."""
+    store = open_small(Path(path))
+    print("open", flush=True)
+    for number, operation in enumerate(OPERATIONS):
+        perform(store, operation)
+        if operation[0] in ("flush", "close"):
+            print(number, flush=True)
+
+
+def states():
+    """The contents after each operation, from none to all."""
+    state, after = {}, [{}]
+    for operation in OPERATIONS:
+        match operation:
+            case ("upsert", numbers, version):
+                state = state | {n: version for n in numbers}
+            case ("delete", low, high):
+                state = {n: v for n, v in state.items() if not low <= n < high}
+        after.append(state)
+    return after
+
+
+def check_survivor(path, flushed):
+    """The library opens with what was flushed, each id with what it held then or later, no id
+    twice, and each upsert (they are atomic) wholly or not at all; and it works on."""
+    possible = states()[flushed + 1 :]
+    with open_small(path) as store:
+        found = contents(store)
+        for n in set(found) | set().union(*possible):
+            assert found.get(n) in [state.get(n) for state in possible], n
+        for operation in OPERATIONS[flushed + 1 :]:
+            if operation[0] == "upsert":
+                _, numbers, version = operation
+                has = {n: found.get(n) == version for n in numbers}
+                later = [n for n, yes in has.items() if not yes and n not in found]
+                newer = [n for n in numbers if (found.get(n) or 0) > version]
+                if any(has.values()):
+                    missing = set(numbers) - {n for n, yes in has.items() if yes} - set(newer)
+                    deleted = {n for n in later if any(n not in s for s in possible)}
+                    assert missing <= deleted, (version, missing)
+        store.upsert([point(n, 99) for n in range(0, 500, 3)])
+        store.compact_now()
+        again = contents(store)
+        assert again == found | {n: 99 for n in range(0, 500, 3)}
+    assert not (path / "unclean").exists()
+    assert {p.name for p in (path / "shards").iterdir()} <= {
+        e["name"] for e in json.loads((path / "manifest.json").read_text())["shards"]
+    }
+
+
+CHILD = "import sys, test_edge; test_edge.run_operations(sys.argv[1])"
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        "manifest:2",
+        "manifest:6",
+        "manifest-renamed:4",
+        "manifest-renamed:9",
+        "rotate-flushed:2",
+        "rotate:1",
+        "rotate:3",
+        "between-copies:4",
+        "between-copies:7",
+        "between-copies:9",
+        "between-flushes:2",
+        "between-flushes:5",
+        "compaction-sent:2",
+        "compaction-before-swap:1",
+        "compaction-before-swap:3",
+        "compaction-swap:1",
+        "compaction-swap:2",
+        "compaction-swapped:2",
+        "compaction-inputs-removed:1",
+    ],
+)
+def test_killed_anywhere_it_opens_with_what_was_flushed(tmp_path, fault):
+    died = child(CHILD, tmp_path / "lib", fault=fault)
+    assert died.returncode == -signal.SIGKILL, died.stderr
+    lines = died.stdout.split()
+    flushed = int(lines[-1]) if lines and lines[-1] != "open" else -1
+    check_survivor(tmp_path / "lib", flushed)
+
+
+@pytest.mark.parametrize("share", [0.15, 0.5, 0.85])
+def test_killed_at_any_time_it_opens_with_what_was_flushed(tmp_path, share):
+    before = time.monotonic()
+    assert child(CHILD, tmp_path / "whole").returncode == 0
+    seconds = time.monotonic() - before
+    with subprocess.Popen(
+        [sys.executable, "-c", CHILD, str(tmp_path / "lib")],
+        env={**os.environ, "PYTHONPATH": f"{REPO}{os.pathsep}{REPO / 'tests'}"},
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            process.wait(seconds * share)
+        except subprocess.TimeoutExpired:
+            process.kill()
+        lines = process.stdout.read().split()
+    flushed = int(lines[-1]) if lines and lines[-1] != "open" else -1
+    check_survivor(tmp_path / "lib", flushed)
+
+
+def test_unflushed_points_survive_the_death_of_the_process(tmp_path):
+    died = child(
+        "import sys, os; from test_edge import *; store = open_small(Path(sys.argv[1]));"
+        "store.upsert([point(n) for n in range(40)]); os.kill(os.getpid(), 9)",
+        tmp_path / "lib",
+    )
+    assert died.returncode == -signal.SIGKILL, died.stderr
+    with open_small(tmp_path / "lib") as store:
+        assert len(contents(store)) == 40
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a child with its parent")
+def test_the_compacting_child_dies_with_its_parent(tmp_path):
+    died = child(CHILD, tmp_path / "lib", fault="compaction-sent")
+    assert died.returncode == -signal.SIGKILL
+
+    def orphans():
+        found = []
+        for process in psutil.process_iter(["cmdline"]):
+            if any(str(tmp_path) in part for part in process.info["cmdline"] or ()):
+                found.append(process.pid)
+        return found
+
+    deadline = time.monotonic() + 20
+    while orphans() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert orphans() == []
+
+
+@settings(
+    max_examples=12,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(
+    st.lists(
+        st.one_of(
+            st.tuples(st.just("upsert"), st.lists(st.integers(0, 150), min_size=1, max_size=80)),
+            st.tuples(st.just("delete"), st.integers(0, 150), st.integers(1, 80)),
+            st.sampled_from([("rotate",), ("compact",), ("reopen",), ("flush",)]),
+        ),
+        max_size=12,
+    )
+)
+def test_any_sequence_of_operations_leaves_what_a_dict_would(tmp_path, operations):
+    path = tmp_path / uuid.uuid4().hex
+    store, model = open_small(path), {}
+    try:
+        for version, operation in enumerate(operations):
+            match operation:
+                case ("upsert", numbers):
+                    store.upsert([point(n, version) for n in numbers])
+                    model |= {n: version for n in numbers}
+                case ("delete", low, length):
+                    store.delete(Filter((Range("start_us", gte=low, lt=low + length),)))
+                    model = {n: v for n, v in model.items() if not low <= n < low + length}
+                case ("rotate",):
+                    store.rotate()
+                case ("compact",):
+                    store.compact_now()
+                case ("reopen",):
+                    store.close()
+                    store = open_small(path)
+                case ("flush",):
+                    store.flush()
+            assert contents(store) == model
+    finally:
+        store.close()
+        shutil.rmtree(path)
+
+
+# --- the disk ----------------------------------------------------------------------------------
+
+MIB = 1024 * 1024
+TINY = StoreSettings(
+    head_points=2000, reserve_bytes=48 * MIB, ballast_bytes=24 * MIB, compact=False
+)
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 160 MiB."""
+    mounted = tmp_path / "disk"
+    mounted.mkdir()
+    done = (
+        subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=160m", "tmpfs", mounted], capture_output=True
+        )
+        if shutil.which("mount")
+        else None
+    )
+    if done is None or done.returncode != 0:
+        pytest.skip("this user cannot mount a tmpfs")
+    try:
+        yield mounted
+    finally:
+        subprocess.run(["umount", mounted], check=True)
+
+
+def wide(number):
+    vector = np.random.default_rng(number).standard_normal(512).astype(np.float32)
+    return Point(pid(number), {"n": number, "version": 0, "text": "x" * 2000}, {"wide": vector})
+
+
+def test_a_full_disk_stops_writing_and_loses_nothing(small_disk):
+    library = small_disk / "lib"
+    with EdgeStore(library, settings=TINY) as store:
+        store.ensure_spaces([VectorSpace("wide", 512)])
+        written = 0
+        with pytest.raises(DiskFullError, match="MiB free") as stopped:
+            while written < 200_000:
+                store.upsert([wide(n) for n in range(written, written + 500)])
+                store.flush()
+                written += 500
+        assert str(library) in str(stopped.value)
+        assert 1000 <= written < 200_000
+        # Reading and deleting go on.
+        assert store.count(EVERYTHING) >= written
+        assert store.retrieve([pid(5)])[0].payload["n"] == 5
+        store.delete(where(n=0))
+        store.flush()
+    with EdgeStore(library, settings=TINY) as store:
+        assert set(range(1, written)) <= set(contents(store))
+        with pytest.raises(DiskFullError):
+            store.upsert([wide(7)])
+
+
+def test_a_library_opens_on_a_disk_without_any_room_and_resumes(small_disk):
+    library = small_disk / "lib"
+    with EdgeStore(library, settings=TINY) as store:
+        store.ensure_spaces([VectorSpace("wide", 512)])
+        store.upsert([wide(n) for n in range(1000)])
+    assert (library / "ballast").stat().st_size == TINY.ballast_bytes
+    with open(small_disk / "something-else", "wb", buffering=0) as file:
+        with pytest.raises(OSError):
+            while True:
+                file.write(b"x" * MIB)
+        with pytest.raises(OSError):
+            while True:
+                file.write(b"x")
+    # In a child: what we guard against is the death of the process.
+    script = (
+        "import sys; from test_edge import *\n"
+        "with EdgeStore(sys.argv[1], settings=TINY) as store:\n"
+        "    assert store.count(EVERYTHING) == 1000\n"
+        "    try: store.upsert([wide(1)])\n"
+        "    except DiskFullError: print('stopped')\n"
+    )
+    done = child(script, library)
+    assert (done.returncode, done.stdout.strip()) == (0, "stopped"), done.stderr
+    assert not (library / "ballast").exists()
+    (small_disk / "something-else").unlink()
+    with EdgeStore(library, settings=TINY) as store:
+        store.upsert([wide(n) for n in range(1000, 1100)])
+        store.flush()
+        assert len(contents(store)) == 1100
+    assert (library / "ballast").stat().st_size == TINY.ballast_bytes
+
+
+def test_the_reserve_is_kept(tmp_path):
+    guard = DiskGuard(tmp_path, reserve_bytes=2**62, ballast_bytes=0)
+    with pytest.raises(DiskFullError, match=str(tmp_path)):
+        guard.check()
+    DiskGuard(tmp_path, reserve_bytes=0, ballast_bytes=0).check()
+
+
+# --- versions, permissions, damage --------------------------------------------------------------
+
+
+def set_version(library, version):
+    manifest = json.loads((library / "manifest.json").read_text())
+    manifest["schema_version"] = version
+    (library / "manifest.json").write_text(json.dumps(manifest))
+
+
+def test_a_newer_library_is_refused_and_left_alone(tmp_path):
+    open_small(tmp_path / "lib").close()
+    set_version(tmp_path / "lib", 99)
+    before = (tmp_path / "lib/manifest.json").read_bytes()
+    with pytest.raises(LibraryNewerError, match=r"99.*Upgrade"):
+        EdgeStore(tmp_path / "lib", settings=SMALL)
+    assert (tmp_path / "lib/manifest.json").read_bytes() == before
+
+
+def test_an_older_library_without_a_way_up_says_how_to_rebuild(tmp_path):
+    open_small(tmp_path / "lib").close()
+    set_version(tmp_path / "lib", 0)
+    with pytest.raises(LibraryOlderError, match="longtake index"):
+        EdgeStore(tmp_path / "lib", settings=SMALL)
+
+
+def test_an_older_library_is_upgraded_step_by_step_and_resumes(tmp_path, monkeypatch):
+    with open_small(tmp_path / "lib") as store:
+        store.upsert([point(n) for n in range(3)])
+    seen = []
+
+    def step(number):
+        def run(store):
+            seen.append(number)
+            if number == 2 and seen.count(2) == 1:
+                raise StoreError("killed here")
+            store.upsert([point(n, number) for n in range(3)])
+
+        return run
+
+    monkeypatch.setattr(index.edge, "SCHEMA_VERSION", 3)
+    monkeypatch.setattr(index.migrations, "MIGRATIONS", {1: step(1), 2: step(2)})
+    with pytest.raises(StoreError):
+        EdgeStore(tmp_path / "lib", settings=SMALL)
+    with open_small(tmp_path / "lib") as store:
+        assert seen == [1, 2, 2]
+        assert contents(store) == {0: 2, 1: 2, 2: 2}
+        assert store.info().schema_version == 3
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="needs to drop root")
+@pytest.mark.parametrize("exists", [True, False])
+def test_a_read_only_folder_is_named(tmp_path, exists):
+    library = tmp_path / "lib"
+    if exists:
+        open_small(library).close()
+    for folder in [*tmp_path.parents, tmp_path]:
+        if folder.owner() == "root" and folder.stat().st_uid == os.getuid() and folder != Path("/"):
+            if str(folder).startswith(str(Path(tmp_path.anchor) / "tmp")):
+                folder.chmod(folder.stat().st_mode | 0o055)
+    # The modules are loaded first: that user may not be able to read them.
+    done = child(
+        "import os, sys; from index.edge import EdgeStore\n"
+        "from index.errors import LibraryReadOnlyError\n"
+        "os.setgid(65534); os.setuid(65534)\n"
+        "try: EdgeStore(sys.argv[1])\n"
+        "except LibraryReadOnlyError as error: print(error)\n",
+        library,
+    )
+    assert str(library) in done.stdout, done.stderr
+    assert "--library" in done.stdout
+
+
+def damaged_library(tmp_path, pattern, change):
+    """Two sealed shards and a head, with one file of the first changed. Returns that shard."""
+    with open_small(tmp_path / "lib") as store:
+        store.upsert([point(n) for n in range(150)])
+        name = shard_names(store)[0]
+    (file,) = sorted((tmp_path / "lib/shards" / name).glob(pattern))
+    change(file)
+    return name
+
+
+def test_a_damaged_shard_is_named_with_the_way_out_and_doctor_finds_it(tmp_path):
+    name = damaged_library(tmp_path, "segments/*/segment.json", lambda f: f.write_text("{"))
+    for _ in range(2):  # the second time is no different
+        with pytest.raises(LibraryDamagedError, match=f"Shard {name} of the library.*backup"):
+            EdgeStore(tmp_path / "lib", settings=SMALL)
+    reports = check(tmp_path / "lib")
+    assert [report.ok for report in reports] == [False, True, True]
+    assert (reports[0].name, reports[0].points) == (name, None)
+    assert sum(report.points or 0 for report in reports) == 150 - 64
+    assert all(report.bytes_on_disk > 0 for report in reports)
+
+
+def test_the_engine_panics_on_a_damaged_shard_and_we_do_not(tmp_path):
+    damaged_library(
+        tmp_path,
+        "segments/*/vector_storage-frame/vectors/status.dat",
+        lambda f: f.write_bytes(b""),
+    )
+    with pytest.raises(LibraryDamagedError):
+        EdgeStore(tmp_path / "lib", settings=SMALL)
+
+
+def test_a_shard_that_lost_its_files_is_not_taken_for_an_empty_one(tmp_path):
+    with open_small(tmp_path / "lib") as store:
+        store.upsert([point(n) for n in range(10)])
+        name = shard_names(store)[0]
+    shutil.rmtree(tmp_path / "lib/shards" / name / "segments")
+    with pytest.raises(LibraryDamagedError, match=name):
+        EdgeStore(tmp_path / "lib", settings=SMALL)
+
+
+def test_a_shard_that_kills_who_opens_it_is_found_by_a_child(tmp_path):
+    # Files are mapped into memory: one that is shorter than it says kills its reader (SIGBUS).
+    name = damaged_library(
+        tmp_path,
+        "segments/*/payload_storage/page_0.dat",
+        lambda f: os.truncate(f, 0),
+    )
+    reports = check(tmp_path / "lib")
+    assert [report.ok for report in reports] == [False, True, True]
+    (tmp_path / "lib/unclean").write_text("opening")  # as the last one left it that opened it
+    with pytest.raises(LibraryDamagedError, match=f"Shard {name}"):
+        EdgeStore(tmp_path / "lib", settings=SMALL)
+
+
+def test_a_library_whose_opening_was_killed_opens_the_next_time(tmp_path):
+    with open_small(tmp_path / "lib") as store:
+        store.upsert([point(n) for n in range(100)])
+    (tmp_path / "lib/unclean").write_text("opening")
+    with open_small(tmp_path / "lib") as store:
+        assert len(contents(store)) == 100
+
+
+def test_a_damaged_or_missing_manifest_is_named_and_nothing_is_removed(tmp_path):
+    with open_small(tmp_path / "lib") as store:
+        store.upsert([point(1)])
+    manifest = tmp_path / "lib/manifest.json"
+    good = manifest.read_bytes()
+    manifest.write_bytes(good[:50])
+    with pytest.raises(LibraryDamagedError, match=r"manifest\.json"):
+        EdgeStore(tmp_path / "lib", settings=SMALL)
+    manifest.unlink()
+    with pytest.raises(LibraryDamagedError, match=r"manifest\.json"):
+        EdgeStore(tmp_path / "lib", settings=SMALL)
+    manifest.write_bytes(good)
+    with open_small(tmp_path / "lib") as store:
+        assert contents(store) == {1: 0}
+
+
+def test_check_does_not_touch_a_library_that_is_open(tmp_path):
+    with open_small(tmp_path / "lib"), pytest.raises(LibraryBusyError):
+        check(tmp_path / "lib")
