@@ -14,6 +14,7 @@ from cli.render import (
     print_json,
     safe,
     say,
+    telling_titles,
     terminal_width,
 )
 from cli.settings import Settings
@@ -70,10 +71,11 @@ def print_list(videos: list[Video], coverage: dict[str, dict[str, float]]) -> No
     """Id, duration, coverage, title. The title comes last, so that it can be long."""
     states = {id: coverage_text(shares) for id, shares in coverage.items()}
     durations = {video.id: duration_text(video) for video in videos}
+    titles = telling_titles((v.id, v.title, v.files[0].path if v.files else None) for v in videos)
     wide = max(map(len, durations.values()), default=0)
     state_width = max(map(len, states.values()), default=0)
     for video in videos:
-        title = safe(video.title)
+        title = safe(titles[video.id])
         if sys.stdout.isatty():
             room = terminal_width() - 8 - wide - state_width - 6
             title = fitted(title, room) if room >= 12 else title

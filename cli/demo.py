@@ -65,6 +65,8 @@ def run_demo(library: Path | None = None, folder: Path = FOLDER) -> int:
     for step in _steps(folder):
         _say(f"\n# {step.heading}\n$ {program()} {shlex.join([*step.arguments, *_at(library)])}")
         status = main([*step.arguments, *_at(library)])
+        if status == 130:  # interrupted: nobody wants to hear more
+            return status
         if status != 0:
             failures.append(f"“{step.heading}” ended with exit status {status}.")
         elif step.film and not _found(main, step, library):

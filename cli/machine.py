@@ -17,7 +17,7 @@ from pathlib import Path
 
 from cli.finding import Finding
 
-NATIVE = ("av", "onnxruntime", "pdqhash", "qdrant_edge")
+NATIVE = ("av", "onnxruntime", "qdrant_edge")
 """Modules with machine code inside, which can be installed and still not load. They are only
 loaded here; OpenCV has a check of its own."""
 

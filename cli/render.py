@@ -11,8 +11,10 @@ import json
 import shutil
 import sys
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 import msgspec
@@ -122,11 +124,22 @@ def _one_line(text: str) -> str:
     return safe(text.replace("\n", " / "))
 
 
-def write_moment(moment: Moment) -> None:
+def telling_titles(videos: Iterable[tuple[str, str, str | None]]) -> dict[str, str]:
+    """Video id -> title, with the file's name (or the id) behind it where several videos have
+    the same. videos: (id, title, path)."""
+    known = {id: (title, path) for id, title, path in videos}
+    shared = Counter(title for title, _ in known.values())
+    return {
+        id: f"{title} ({Path(path).name if path else id[:8]})" if shared[title] > 1 else title
+        for id, (title, path) in known.items()
+    }
+
+
+def write_moment(moment: Moment, title: str) -> None:
     """A line that says where, and a line that says what."""
     channels = "+".join(dict.fromkeys((moment.channel, *(hit.channel for hit in moment.hits))))
     data_line(
-        (safe(moment.title), "bold"),
+        (safe(title), "bold"),
         "  ",
         (time_span(moment.start_seconds, moment.end_seconds), "cyan"),
         f"  {moment.score:.2f}  ",

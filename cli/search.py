@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cli.compose import build_retriever, open_library
-from cli.render import data_line, print_json, safe, say, write_moment
+from cli.render import data_line, print_json, safe, say, telling_titles, write_moment
 from cli.settings import Settings
 from rag.fuse import Dropped, Find, Term
 from rag.retrieve import Explanation, SearchResult
@@ -65,8 +65,9 @@ def _print(result: SearchResult, explain: bool) -> None:
         for term in result.terms:
             data_line((_describe(term), "dim"))
         data_line()
+    titles = telling_titles((m.video_id, m.title, m.path) for m in result.moments)
     for at, moment in enumerate(result.moments):
-        write_moment(moment)
+        write_moment(moment, titles[moment.video_id])
         if explain:
             _print_explanation(result.explanations[at])
     if result.dropped:

@@ -4,6 +4,9 @@ full disk open.
 The engine maps its files into memory, so a full disk kills the process (SIGBUS), when it writes and
 again when it opens. Asking for the free space costs two microseconds, so it is asked before every
 write.
+
+On a memory disk (tmpfs) even reading the hole of a file takes space, and each shard that is not yet
+optimised has up to 64 MB of holes in its write-ahead log: there the reserve must cover those.
 """
 
 from __future__ import annotations

@@ -21,7 +21,6 @@ from index.records import (
     generation_from,
     generation_point,
     segment_from,
-    segment_point,
     video_from,
     video_point,
 )
@@ -252,9 +251,6 @@ class Library:
         wanted = self.visible(where(kind="segment", video_id=video_id), self.hidden_generations())
         found = [segment_from(point.payload) for point in scroll(self.store, wanted)]
         return sorted(found, key=lambda segment: segment.start_seconds)
-
-    def segment_points(self, segments: Iterable[Segment]) -> list[Point]:
-        return [segment_point(segment) for segment in segments]
 
     def coverage(self, video: Video, generations: Iterable[Generation]) -> dict[str, float]:
         """channel -> share of the video that its visible generation has analysed, 0..1."""

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from index.errors import DamagedMediaError
 from ingest.channel import Sample
-from ingest.decode import DecodedFrame, Problems, VideoDecoder, picture, small_bgr
+from ingest.decode import Problems, VideoDecoder
+from ingest.frames import DecodedFrame, picture, small_bgr
 from ingest.sampling import SampleSchedule
 from ingest.settings import SamplingSettings, ShotSettings
 from ingest.shots import ShotDetector
@@ -120,7 +121,7 @@ class VideoAnalysis:
         shots = _ShotSampler(
             self._sampling,
             self._from_seconds,
-            self._last_cut_seconds if resumed else 0.0,
+            self._last_cut_seconds,
             resumed=resumed,
         )
         progress_at = self._from_seconds
@@ -200,14 +201,17 @@ class _ShotSampler:
         self,
         settings: SamplingSettings,
         from_seconds: float,
-        start_seconds: float,
+        known_seconds: float,
         *,
         resumed: bool,
     ):
+        """known_seconds: the last cut that was given out before. resumed: whether the frames
+        begin in the middle of the video, with that shot; else they begin at its start."""
         self._settings = settings
         self._resumed = resumed
         self._from_seconds = from_seconds
-        self.start_seconds = start_seconds
+        self._known_seconds = known_seconds
+        self.start_seconds = known_seconds if resumed else 0.0
         self._schedule: SampleSchedule | None = None
         self._sampled = False
         self._shown: DecodedFrame | None = None
@@ -241,7 +245,7 @@ class _ShotSampler:
             self._schedule.falls_before(end_seconds) or not self._sampled
         ):
             yield from self._sample()
-        if end_seconds >= self._from_seconds:
+        if end_seconds >= self._from_seconds and end_seconds > self._known_seconds:
             yield ShotEnded(self.start_seconds, end_seconds)
 
     def _sample(self) -> Iterator[Sample]:

@@ -13,9 +13,10 @@ from typing import Literal
 from index.errors import Interrupted, LibraryError, LongtakeError, StoreError
 from index.library import Library
 from ingest.claims import claim
-from ingest.pipeline import Indexer, Work
+from ingest.pipeline import Indexer
 from ingest.plan import Plan, Task
 from ingest.thumbnails import Thumbnails
+from ingest.work import Work
 
 
 @dataclass(frozen=True)
@@ -125,9 +126,7 @@ class Batch:
     def _picture_step(self, job: _Job) -> None:
         assert job.work is not None
         self._set_stage(job, "pictures", 0.0)
-        self._indexer.index_pictures(
-            job.work, lambda stage, at: self._set_stage(job, stage, at)
-        )
+        self._indexer.index_pictures(job.work, lambda stage, at: self._set_stage(job, stage, at))
 
     def _set_stage(self, job: _Job, stage: str, at_seconds: float) -> None:
         total = (job.work.video.duration_seconds or 0.0) if job.work else 0.0

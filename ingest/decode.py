@@ -14,42 +14,20 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import NamedTuple
 
 import av
-import cv2
 import numpy as np
-from av.video.reformatter import Colorspace, VideoReformatter
 
 from index.errors import DamagedMediaError, MediaError, NotMediaError
 from ingest.media import container_start, open_input, video_stream
+from ingest.frames import DecodedFrame, picture
 
 _BATCH_FRAMES = 4
 _QUEUE_BATCHES = 3
 _DEMUX_ERRORS_IN_A_ROW = 100
 _SEEK_BACK_SECONDS = (0.0, 2.0, 8.0, 32.0)
+_MISSING_SECONDS = 0.5
 _FALLBACK_FRAME_SECONDS = Fraction(1, 25)
-_PLANAR = {
-    **dict.fromkeys(("yuv420p", "yuv422p", "yuv444p", "yuv440p", "yuv411p", "yuv410p"), 8),
-    **dict.fromkeys(("yuvj420p", "yuvj422p", "yuvj444p", "yuvj440p"), 8),
-    **dict.fromkeys(("yuv420p10le", "yuv422p10le", "yuv444p10le"), 10),
-    **dict.fromkeys(("yuv420p12le", "yuv422p12le", "yuv444p12le"), 12),
-}
-_FULL_RANGE = 2  # AVCOL_RANGE_JPEG
-
-
-@dataclass(frozen=True, slots=True)
-class DecodedFrame:
-    """A decoded picture, still as the decoder left it; see picture and small_bgr.
-
-    time_seconds: when it is shown; strictly increasing. index: from 0 for the first one yielded.
-    pixel_aspect: width over height of one pixel.
-    """
-
-    time_seconds: float
-    index: int
-    frame: av.VideoFrame
-    pixel_aspect: Fraction = Fraction(1)
 
 
 @dataclass(slots=True)
@@ -239,6 +217,15 @@ class _Source:
             shown = clock.length(frame.duration) if frame.duration else length
             yield DecodedFrame(seconds, index, frame, self._pixel_aspect), seconds + shown
             index += 1
+            end = seconds + shown
+        # FFmpeg takes a file that was cut short for one that ends there.
+        if (
+            not bad_since_frame
+            and last is not None
+            and self._claimed_end() - end > _MISSING_SECONDS
+        ):
+            bad_since_frame, self._last_error = 1, "the file is shorter than it says"
+            self._problems.add(end, self._last_error)
         if bad_since_frame:
             at_seconds = last or 0.0
             raise DamagedMediaError(
@@ -251,6 +238,13 @@ class _Source:
                 + f" ({self._last_error}). Copy the file again from its source.",
                 at_seconds,
             )
+
+    def _claimed_end(self) -> float:
+        """Where the pictures end by the file's own index, in seconds; 0 where it has none."""
+        stream = self._stream
+        if "mp4" not in self._container.format.name or not stream.duration:
+            return 0.0
+        return float(((stream.start_time or 0) + stream.duration) * stream.time_base - self._start)
 
     def _pictures(self) -> Iterator[av.VideoFrame | None]:
         """Decoded pictures; None for each packet that could not be read or decoded."""
@@ -352,140 +346,3 @@ def first_picture(path: Path) -> np.ndarray:
         for decoded in frames:
             return picture(decoded)
     raise MediaError(f"{path}: holds no picture.")
-
-
-_local = threading.local()
-
-
-def picture(decoded: DecodedFrame) -> np.ndarray:
-    """The picture as people see it: uint8 of shape (height, width, 3), RGB, upright, with square
-    pixels (the shorter side of oblong pixels is stretched, so nothing is lost)."""
-    frame = decoded.frame
-    if not hasattr(_local, "reformatter"):
-        _local.reformatter = VideoReformatter()
-    untagged = frame.colorspace in (2, 3)
-    image = _local.reformatter.reformat(
-        frame,
-        format="rgb24",
-        # Players take large pictures that do not say for BT.709; FFmpeg for BT.601.
-        src_colorspace=Colorspace.ITU709 if untagged and frame.height > 576 else None,
-        threads=1,
-    ).to_ndarray()
-    aspect = decoded.pixel_aspect
-    if aspect != 1:
-        height, width = image.shape[:2]
-        size = (round(width * aspect), height) if aspect > 1 else (width, round(height / aspect))
-        image = cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)
-    return np.ascontiguousarray(_upright(image, frame))
-
-
-def small_bgr(frame: av.VideoFrame, width: int = 256) -> np.ndarray:
-    """A small copy for analysis: uint8 of shape (h, w, 3), BGR, upright, `width` wide (or as wide
-    as the frame, if less). The size is that which PySceneDetect looks at.
-
-    The planes are reduced before their colours are converted: that is what keeps it cheap.
-    """
-    quarter = clockwise_degrees(frame) % 180 == 90
-    factor = max(1.0, (frame.height if quarter else frame.width) / width)
-    size = (max(1, round(frame.width / factor)), max(1, round(frame.height / factor)))
-    depth = _PLANAR.get(frame.format.name)
-    if depth is None or any(plane.line_size <= 0 for plane in frame.planes):
-        image = frame.reformat(*size, format="bgr24", threads=1).to_ndarray()
-        return np.ascontiguousarray(_upright(image, frame))
-    full = frame.format.name.startswith("yuvj") or frame.color_range == _FULL_RANGE
-    luma = _resized(frame.planes[0], size, depth, cv2.INTER_LINEAR)
-    # FFmpeg's converter repeats the coarser colour samples, so taking the nearest one is equal.
-    blue = _resized(frame.planes[1], size, depth, cv2.INTER_NEAREST_EXACT)
-    red = _resized(frame.planes[2], size, depth, cv2.INTER_NEAREST_EXACT)
-    image = _bgr(luma, blue, red, _FULL_RANGE_COLOURS if full else _LIMITED_RANGE_COLOURS)
-    return _upright(image, frame)
-
-
-def clockwise_degrees(frame: av.VideoFrame) -> int:
-    """How far the picture is turned clockwise to stand upright: 0, 90, 180 or 270."""
-    return round(-frame.rotation / 90) % 4 * 90
-
-
-def _resized(
-    plane: av.video.plane.VideoPlane, size: tuple[int, int], depth: int, interpolation: int
-) -> np.ndarray:
-    if depth == 8:
-        image = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)
-    else:
-        image = np.frombuffer(plane, np.uint16).reshape(-1, plane.line_size // 2)
-    image = image[: plane.height, : plane.width]
-    if (plane.width, plane.height) != size:
-        image = cv2.resize(image, size, interpolation=interpolation)
-    return image if depth == 8 else (image >> (depth - 8)).astype(np.uint8)
-
-
-class _Colours(NamedTuple):
-    """BT.601 to RGB in 16-bit arithmetic: a factor f is (whole, m, s), f = whole + m / 2**s."""
-
-    black: int
-    luma: tuple[int, int, int]
-    blue: tuple[int, int, int]
-    green_of_blue: tuple[int, int, int]
-    green_of_red: tuple[int, int, int]
-    red: tuple[int, int, int]
-
-
-_LIMITED_RANGE_COLOURS = _Colours(
-    16, (1, 84, 9), (2, 141, 13), (0, -201, 9), (0, -208, 8), (1, 153, 8)
-)
-_FULL_RANGE_COLOURS = _Colours(0, (1, 0, 0), (1, 198, 8), (0, -176, 9), (0, -183, 8), (1, 103, 8))
-
-
-def _bgr(luma: np.ndarray, blue: np.ndarray, red: np.ndarray, colours: _Colours) -> np.ndarray:
-    """Three planes, uint8 of one size, to uint8 (h, w, 3), BGR.
-
-    Each term is rounded down by itself, as in FFmpeg's fast converter, whose pictures
-    PySceneDetect looks at: in pictures that are nearly black, one level more or less is the whole
-    saturation, and cuts hang on it.
-    """
-    base = luma.astype(np.int16)
-    base -= colours.black
-    base = _times(base, colours.luma)
-    blue = blue.astype(np.int16)
-    blue -= 128
-    red = red.astype(np.int16)
-    red -= 128
-    green = _times(blue, colours.green_of_blue)
-    green += _times(red, colours.green_of_red)
-    planes = []
-    for plane in (_times(blue, colours.blue), green, _times(red, colours.red)):
-        plane += base
-        np.clip(plane, 0, 255, out=plane)
-        planes.append(plane.astype(np.uint8))
-    return cv2.merge(planes)
-
-
-def _times(plane: np.ndarray, factor: tuple[int, int, int]) -> np.ndarray:
-    whole, numerator, shift = factor
-    if not numerator:
-        return plane * np.int16(whole)
-    product = plane * np.int16(numerator)
-    product >>= shift
-    for _ in range(whole):
-        product += plane
-    return product
-
-
-def _upright(image: np.ndarray, frame: av.VideoFrame) -> np.ndarray:
-    """Turns and mirrors as the display matrix says; a view where that is enough."""
-    if not frame.rotation and not len(frame.side_data):
-        return image
-    for side in frame.side_data:
-        if side.type.name == "DISPLAYMATRIX":
-            right, down, left_down, below = np.frombuffer(side, np.int32)[[0, 1, 3, 4]]
-            break
-    else:
-        return image
-    # x' = a x + c y and y' = b x + d y with (a, b, c, d) as below.
-    a, b, c, d = int(right), int(down), int(left_down), int(below)
-    if abs(b) > abs(a):
-        image = image.transpose(1, 0, 2)
-        flip_x, flip_y = c < 0, b < 0
-    else:
-        flip_x, flip_y = a < 0, d < 0
-    return image[:: -1 if flip_y else 1, :: -1 if flip_x else 1]

@@ -1,6 +1,6 @@
 """What is in a media file: its streams, chapters, clock, subtitle packets; pictures from files.
 
-With ingest/decode.py the only place that touches PyAV; its errors end here.
+With ingest/decode.py and ingest/frames.py the only place that touches PyAV; its errors end here.
 
 One clock: a time is pts x time base minus the container's start, the same start for every
 stream, so that sound which begins two seconds after the pictures stays there.
@@ -339,7 +339,7 @@ def _chapters(container, start: Fraction, duration: float | None) -> tuple[Chapt
 
 def _first_picture(container, stream) -> tuple[int, bool]:
     """(clockwise degrees that turn the first picture upright, whether there is one)."""
-    from ingest.decode import clockwise_degrees
+    from ingest.frames import clockwise_degrees
 
     try:
         for count, packet in enumerate(container.demux(stream)):

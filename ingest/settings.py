@@ -52,7 +52,7 @@ class StillSettings(_Settings):
 
     width_pixels: int = Field(320, ge=32, le=4096)
     block_pixels: int = Field(8, ge=2, le=64)
-    threshold: float = Field(10.0, ge=0, le=255)
+    threshold: float = Field(8.0, ge=0, le=255)
 
 
 class SegmentSettings(_Settings):

@@ -61,7 +61,8 @@ def write_clip(
 ) -> Path:
     """Writes a clip whose container is the one that its name's ending says.
 
-    pictures: uint8 (height, width, 3), RGB, all of one size. times: when each is shown, in
+    pictures: uint8 (height, width, 3), RGB, all of one size; none of them and no sound make a
+        file with nothing in it. times: when each is shown, in
     seconds; by default one every 1/rate. rotation: clockwise degrees that a player turns it by.
     start_seconds: shifts everything, as a recorder does whose clock does not begin at 0.
     audio_seconds: length of a tone; 0 for none. subtitles: a text stream of (start, end, text).
@@ -72,9 +73,9 @@ def write_clip(
         av.open(str(path), "w", container_options=container_options or {}) as output,
     ):
         video = audio = words = None
-        if len(pictures):
+        if len(pictures) or not audio_seconds:
             video = output.add_stream(codec, rate=rate)
-            video.height, video.width = pictures[0].shape[:2]
+            video.height, video.width = pictures[0].shape[:2] if len(pictures) else (48, 64)
             video.pix_fmt = "yuv420p"
             video.time_base = video.codec_context.time_base = Fraction(1, 90_000)
             video.gop_size = key_frame_every or 12

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from index.library import Library
 from index.passages import PassageBuilder, passage_point, reading_order
+from index.records import segment_point
 from index.schema import Evidence, FileStat, Generation, Segment, Stream, Video, make_id
 from index.store import Store, VectorSpace
 from index.text import SPACES
@@ -79,7 +80,7 @@ def put_channel(
     passages = builder.push(sorted((e for e in evidence if e.text), key=reading_order))
     derived = [*map(passage_point, passages), *builder.statistics_points()]
     of_generation = [dataclasses.replace(s, generation=generation.id) for s in segments]
-    derived.extend(library.segment_points(of_generation))
+    derived.extend(map(segment_point, of_generation))
     library.commit(generation, evidence, derived)
     return generation
 

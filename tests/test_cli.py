@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from talks import LIGHTHOUSE, TIDES, put_channel, put_video
 
 from cli.main import main
 from cli.timeline import timeline
-from index.schema import Segment
+from index.schema import FileStat, Segment
 
 ROOT = Path(__file__).resolve().parents[1]
 ODD = "tides [red]of\x1b[31m\nthe 潮汐"
@@ -145,6 +146,20 @@ def test_ls_shows_every_video_on_one_line(run):
     records = [json.loads(line) for line in run("ls", "--json")[1]]
     assert [record["title"] for record in records] == ["Lighthouse", ODD]
     assert records[1]["coverage"] == {"speech": 0.5}
+
+
+def test_videos_of_one_title_are_told_apart_by_their_files(tmp_path, run):
+    library = talks.open_library_at(tmp_path / "library")
+    for name in ("talk.mp4", "talk.webm"):
+        video = replace(
+            talks.make_video(name), title="talk", files=(FileStat(f"/films/{name}", 1, 1, 1),)
+        )
+        library.put_video(video)
+        put_channel(library, video, "speech", [(1.0, 2.0, f"Hello from {name}.")])
+    library.store.close()
+    for command in (("ls",), ("search", "hello")):
+        text = "\n".join(run(*command, library=tmp_path / "library")[1])
+        assert "talk (talk.mp4)" in text and "talk (talk.webm)" in text
 
 
 def test_show_has_streams_coverage_counts_segments_and_a_timeline(run):

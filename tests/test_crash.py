@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 import pytest
-from clips import write_film
+from clips import GRAY, noise_picture, solid, text_picture, write_clip
 from dump import dump
 
 REPO = Path(__file__).resolve().parents[1]
@@ -36,6 +36,19 @@ FLIP_POINTS = ["before-flip", "after-flip", "before-generation-record-goes"]
 
 FIRST_SUBTITLES = ["The lamp is lit at dusk.", "Ships steer by its beam.", "Fog hides the rocks."]
 NEW_SUBTITLES = ["The lamp is electric now.", "Nobody climbs the stairs.", "Gulls nest there."]
+
+
+def write_film(path: Path) -> None:
+    """12 s at 10 frames a second: words, a picture, words to which a line is added, nothing."""
+    timetable = "TIDE TABLE"
+    scenes = [
+        *[text_picture("HARBOUR LIGHTS")] * 30,
+        *[noise_picture(7, 320, 180)] * 30,
+        *[text_picture(timetable)] * 15,
+        *[text_picture([timetable, "HIGH WATER 9:40"])] * 15,
+        *[solid(GRAY, 320, 180)] * 30,
+    ]
+    write_clip(path, scenes, rate=10, key_frame_every=25)
 
 
 def write_subtitles(path: Path, lines: list[str]) -> None:

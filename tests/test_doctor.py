@@ -4,6 +4,7 @@ import dataclasses
 import json
 import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -128,7 +129,9 @@ def test_a_library_that_cannot_be_written_is_broken(library):
     assert "cannot be written" in problem and "--library" in problem
 
 
-def test_a_library_in_use_is_asked_through_its_owner(library):
+@pytest.fixture
+def owner(library):
+    """Another process that has the library open."""
     code = (
         "import sys\n"
         "from index.access import open_store\n"
@@ -140,14 +143,26 @@ def test_a_library_in_use_is_asked_through_its_owner(library):
     with subprocess.Popen(
         [sys.executable, "-c", code, str(library)],
         cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-    ) as owner:  # fmt: skip
-        assert owner.stdout.readline() == "open\n"
-        found = findings(library)
-        owner.stdin.close()
-        owner.wait(timeout=30)
+    ) as process:  # fmt: skip
+        assert process.stdout.readline() == "open\n"
+        yield process
+        process.send_signal(signal.SIGCONT)
+        process.stdin.close()
+        process.wait(timeout=30)
+
+
+def test_a_library_in_use_is_asked_through_its_owner(library, owner):
+    found = findings(library)
     assert not broken(found), text_of(found)
     assert f"process {owner.pid}" in text_of(found)
     assert "1 video," in text_of(found)
+
+
+def test_an_owner_that_does_not_answer_is_named(library, owner, monkeypatch):
+    monkeypatch.setattr("cli.checkup.PATIENCE_SECONDS", 0.2)
+    owner.send_signal(signal.SIGSTOP)
+    (problem,) = broken(findings(library))
+    assert str(owner.pid) in problem and "does not answer" in problem
 
 
 def test_work_begun_and_not_finished_is_a_warning(tmp_path):

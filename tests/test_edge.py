@@ -257,10 +257,6 @@ def test_a_compaction_that_fails_is_reported_and_loses_nothing(tmp_path, monkeyp
 def test_closing_does_not_wait_for_a_compaction(tmp_path, monkeypatch):
     started = threading.Event()
 
-    def endless(module, *arguments):
-        started.set()
-        return [sys.executable, "-c", "import sys; sys.stdin.read(); input(); sys.stdin.read()"]
-
     monkeypatch.setattr(
         index.compaction,
         "child_command",
@@ -375,16 +371,12 @@ def check_survivor(path, flushed):
         found = contents(store)
         for n in set(found) | set().union(*possible):
             assert found.get(n) in [state.get(n) for state in possible], n
-        for operation in OPERATIONS[flushed + 1 :]:
-            if operation[0] == "upsert":
+        for number, operation in enumerate(OPERATIONS):
+            if operation[0] == "upsert" and number > flushed:
                 _, numbers, version = operation
-                has = {n: found.get(n) == version for n in numbers}
-                later = [n for n, yes in has.items() if not yes and n not in found]
-                newer = [n for n in numbers if (found.get(n) or 0) > version]
-                if any(has.values()):
-                    missing = set(numbers) - {n for n, yes in has.items() if yes} - set(newer)
-                    deleted = {n for n in later if any(n not in s for s in possible)}
-                    assert missing <= deleted, (version, missing)
+                if any(found.get(n) == version for n in numbers):
+                    since = states()[number + 1 :]
+                    assert all(found.get(n) in [s.get(n) for s in since] for n in numbers)
         store.upsert([point(n, 99) for n in range(0, 500, 3)])
         store.compact_now()
         again = contents(store)
@@ -401,21 +393,16 @@ CHILD = "import sys, test_edge; test_edge.run_operations(sys.argv[1])"
 @pytest.mark.parametrize(
     "fault",
     [
-        "manifest:2",
         "manifest:6",
         "manifest-renamed:4",
-        "manifest-renamed:9",
         "rotate-flushed:2",
         "rotate:1",
         "rotate:3",
         "between-copies:4",
         "between-copies:7",
-        "between-copies:9",
-        "between-flushes:2",
         "between-flushes:5",
         "compaction-sent:2",
         "compaction-before-swap:1",
-        "compaction-before-swap:3",
         "compaction-swap:1",
         "compaction-swap:2",
         "compaction-swapped:2",
@@ -430,11 +417,19 @@ def test_killed_anywhere_it_opens_with_what_was_flushed(tmp_path, fault):
     check_survivor(tmp_path / "lib", flushed)
 
 
-@pytest.mark.parametrize("share", [0.15, 0.5, 0.85])
-def test_killed_at_any_time_it_opens_with_what_was_flushed(tmp_path, share):
+@pytest.fixture(scope="module")
+def undisturbed_seconds(tmp_path_factory):
+    """How long the operations take."""
+    path = tmp_path_factory.mktemp("undisturbed") / "lib"
     before = time.monotonic()
-    assert child(CHILD, tmp_path / "whole").returncode == 0
+    assert child(CHILD, path).returncode == 0
     seconds = time.monotonic() - before
+    check_survivor(path, len(OPERATIONS) - 1)
+    return seconds
+
+
+@pytest.mark.parametrize("share", [0.4, 0.8])
+def test_killed_at_any_time_it_opens_with_what_was_flushed(tmp_path, undisturbed_seconds, share):
     with subprocess.Popen(
         [sys.executable, "-c", CHILD, str(tmp_path / "lib")],
         env={**os.environ, "PYTHONPATH": f"{REPO}{os.pathsep}{REPO / 'tests'}"},
@@ -442,7 +437,7 @@ def test_killed_at_any_time_it_opens_with_what_was_flushed(tmp_path, share):
         text=True,
     ) as process:
         try:
-            process.wait(seconds * share)
+            process.wait(undisturbed_seconds * share)
         except subprocess.TimeoutExpired:
             process.kill()
         lines = process.stdout.read().split()
@@ -480,7 +475,7 @@ def test_the_compacting_child_dies_with_its_parent(tmp_path):
 
 
 @settings(
-    max_examples=12,
+    max_examples=8,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
@@ -531,18 +526,17 @@ TINY = StoreSettings(
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """A file system of 160 MiB."""
-    mounted = tmp_path / "disk"
+    """A real file system of 160 MiB, in a file. (A tmpfs is no disk: there reading a hole of a
+    file takes space.)"""
+    mounted, image = tmp_path / "disk", tmp_path / "image"
     mounted.mkdir()
-    done = (
-        subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", "size=160m", "tmpfs", mounted], capture_output=True
-        )
-        if shutil.which("mount")
-        else None
-    )
-    if done is None or done.returncode != 0:
-        pytest.skip("this user cannot mount a tmpfs")
+    image.touch()
+    os.truncate(image, 160 * MIB)
+    try:
+        subprocess.run(["mkfs.ext4", "-q", image], check=True, capture_output=True)
+        subprocess.run(["mount", "-o", "loop", image, mounted], check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("this user cannot make and mount a file system")
     try:
         yield mounted
     finally:
@@ -671,10 +665,9 @@ def test_a_read_only_folder_is_named(tmp_path, exists):
     library = tmp_path / "lib"
     if exists:
         open_small(library).close()
-    for folder in [*tmp_path.parents, tmp_path]:
-        if folder.owner() == "root" and folder.stat().st_uid == os.getuid() and folder != Path("/"):
-            if str(folder).startswith(str(Path(tmp_path.anchor) / "tmp")):
-                folder.chmod(folder.stat().st_mode | 0o055)
+    for folder in [tmp_path, *tmp_path.parents]:  # that user must be able to come this far
+        if folder.name.startswith("pytest-") or folder == tmp_path:
+            folder.chmod(folder.stat().st_mode | 0o055)
     # The modules are loaded first: that user may not be able to read them.
     done = child(
         "import os, sys; from index.edge import EdgeStore\n"

@@ -4,6 +4,8 @@ import gc
 import os
 import threading
 from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,8 +22,9 @@ from clips import (
 )
 
 from index.errors import DamagedMediaError, MediaError, NotMediaError
-from ingest.decode import decode_video, picture, small_bgr
+from ingest.decode import decode_video
 from ingest.media import decode_image, iter_subtitle_packets, measure_duration, probe
+from ingest.frames import picture, small_bgr
 
 VIDEO = DATA / "video"
 PICTURES = [noise_picture(n // 10) for n in range(50)]
@@ -94,7 +97,7 @@ def test_real_files_say_and_give_what_is_in_them(name):
         shown = [(f.time_seconds, f.frame) for f in frames]
         assert len(shown) == pictures
         assert shown[0][0] == 0.0
-        assert all(a[0] < b[0] for a, b in zip(shown, shown[1:], strict=False))
+        assert all(a[0] < b[0] for a, b in pairwise(shown))
         assert frames.end_seconds == pytest.approx(measured, abs=0.15)
         assert frames.problems.errors == problems
     if name in UPRIGHT:
@@ -257,7 +260,7 @@ def test_a_broken_picture_file_is_refused():
     path = DATA / "images/mmocr/tests/data/broken.jpg"
     if not path.exists():
         pytest.skip("the real material is not here")
-    with pytest.raises(MediaError, match="broken.jpg: cannot be read as a picture"):
+    with pytest.raises(MediaError, match=r"broken\.jpg: cannot be read as a picture"):
         decode_image(path)
 
 
@@ -273,8 +276,6 @@ def test_a_name_is_only_a_name(clip, tmp_path, monkeypatch, name):
     (tmp_path / name).write_bytes(clip.read_bytes())
     assert probe(tmp_path / name).duration_seconds == pytest.approx(2.0, abs=0.1)
     monkeypatch.chdir(tmp_path)
-    from pathlib import Path
-
     assert len(times(Path(name))) == 50
 
 
@@ -310,11 +311,9 @@ def test_a_playlist_reaches_no_other_file(tmp_path, clip):
 
 
 def test_a_video_of_zero_length_is_refused(tmp_path):
-    path = write_clip(tmp_path / "a.mkv", PICTURES[:1])
-    data = path.read_bytes()
-    cluster = data.index(b"\x1f\x43\xb6\x75")
-    with pytest.raises(MediaError, match="zero length"):
-        probe(bad(tmp_path, data[:cluster], "zero.mkv"))
+    path = write_clip(tmp_path / "a.mp4", [])
+    with pytest.raises(NotMediaError, match=r"a\.mp4"):
+        probe(path)
 
 
 def test_a_video_of_one_frame_is_a_video(tmp_path):
@@ -362,15 +361,17 @@ def test_missing_files_folders_and_permissions(tmp_path, clip):
 
 
 def test_a_file_cut_short_gives_what_is_there_and_says_where_it_ends(tmp_path):
-    whole = write_clip(tmp_path / "a.mp4", PICTURES, container_options={"movflags": "faststart"})
-    path = truncated(whole, tmp_path / "short.mp4", 0.7)
+    whole = write_clip(
+        tmp_path / "a.mp4", PICTURES * 2, container_options={"movflags": "faststart"}
+    )
+    path = truncated(whole, tmp_path / "short.mp4", 0.6)
     shown = []
     with (
-        pytest.raises(DamagedMediaError, match=r"short.mp4: its pictures break off") as caught,
+        pytest.raises(DamagedMediaError, match=r"short\.mp4: its pictures break off") as caught,
         decode_video(path) as frames,
     ):
         shown.extend(f.time_seconds for f in frames)
-    assert 5 < len(shown) < 50
+    assert 10 < len(shown) < 90
     assert caught.value.at_seconds == pytest.approx(shown[-1], abs=0.1)
 
 

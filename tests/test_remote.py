@@ -531,7 +531,6 @@ def test_an_owner_that_is_starting_is_waited_for(library):
     edge = TableStore(library)  # holds the lock, listens to nobody yet
     with ThreadPoolExecutor(1) as pool:
         opening = pool.submit(table, library)
-        time.sleep(0)
         with pytest.raises(errors.LibraryBusyError, match="another process"):
             open_store(library, open_edge=TableStore, patience_seconds=0.1)
         with OwningStore(edge, library), opening.result(DEADLINE_SECONDS) as store:

@@ -1,5 +1,7 @@
 """Segments partition the video, keep their lengths, and a resume goes on as if nothing was."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -33,7 +35,7 @@ def segments_of(shots, chapters=(), from_seconds=0.0, join=None):
 def assert_partition(segments, end):
     assert segments[0][0] == 0.0
     assert segments[-1][1] == end
-    assert all(a[1] == b[0] for a, b in zip(segments, segments[1:], strict=False))
+    assert all(a[1] == b[0] for a, b in pairwise(segments))
     assert all(start < stop for start, stop in segments)
 
 
@@ -51,7 +53,7 @@ def test_segments_partition_the_video_between_the_two_lengths(durations):
 def test_no_segment_crosses_a_chapter(durations, borders):
     shots = shots_of(durations)
     edges = [0.0, *sorted(borders)]
-    chapters = [Chapter(a, b, "x") for a, b in zip(edges, edges[1:], strict=False)]
+    chapters = [Chapter(a, b, "x") for a, b in pairwise(edges)]
     segments = segments_of(shots, chapters)
     assert_partition(segments, shots[-1][1])
     for border in borders:
@@ -62,7 +64,7 @@ def test_no_segment_crosses_a_chapter(durations, borders):
 def test_a_resume_at_the_end_of_any_segment_gives_the_same_ones(durations, borders):
     shots = shots_of(durations)
     edges = [0.0, *sorted(borders)]
-    chapters = [Chapter(a, b, "x") for a, b in zip(edges, edges[1:], strict=False)]
+    chapters = [Chapter(a, b, "x") for a, b in pairwise(edges)]
     segments = segments_of(shots, chapters, join=_pairs)
     for at, (_, end) in enumerate(segments[:-1]):
         assert segments_of(shots, chapters, from_seconds=end, join=_pairs) == segments[at + 1 :]

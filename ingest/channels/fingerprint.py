@@ -12,7 +12,6 @@ evidence lasts at most `seal_seconds`, so the watermark is where the open eviden
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from importlib import metadata
 from typing import Any
 
 import numpy as np
@@ -49,7 +48,6 @@ class FingerprintChannel:
     def describe(self) -> Mapping[str, Any]:
         return {
             "hash": "pdq",
-            "version": metadata.version("pdqhash"),
             "side": pdq.SIDE,
             "settings": self._settings.model_dump(mode="json"),
             "code": _CODE_VERSION,

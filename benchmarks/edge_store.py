@@ -1,0 +1,233 @@
+"""How fast the embedded library is, beside one bare shard of its engine doing the same.
+
+    python benchmarks/edge_store.py [--points 100000] [--json]
+
+60% of the points carry a 512-d vector, the others a sparse passage of a dozen terms. Measured: points
+in per second, the median search before and after compaction, reopening, and the longest that any
+call waits while a compaction runs. The last line with --json holds the figures and the ratios to
+the bare shard, which is the limit: it is optimised in this process, at a stretch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import sys
+import tempfile
+import threading
+import time
+import uuid
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from index.edge import EdgeStore
+from index.settings import StoreSettings
+from index.shard import CHUNK_POINTS, Shard, engine_point, plain_vector
+from index.store import Filter, Point, SparseVector, VectorSpace, where
+
+SPACES = [VectorSpace("frame", 512), VectorSpace("words")]
+EVERYTHING = Filter()
+TARGETS = {
+    "in_per_second": (">=", 20_000),
+    "p50_ms_after": ("<", 5),
+    "reopen_seconds": ("<", 0.5),
+    "longest_wait_ms": ("<", 250),
+}
+
+
+def make_points(count: int, seed: int = 0) -> list[Point]:
+    """Evidence and passages of some fifty videos."""
+    rng = np.random.default_rng(seed)
+    points = []
+    for number in range(count):
+        payload = {
+            "kind": "evidence" if number % 5 < 3 else "passage",
+            "video_id": f"video-{number // 2000}",
+            "channel": "frame" if number % 5 < 3 else "speech",
+            "generation": f"generation-{number // 2000}",
+            "start_us": (number % 2000) * 1_000_000,
+            "text": "the words that were spoken there, a dozen or so",
+        }
+        if number % 5 < 3:
+            vectors = {"frame": rng.standard_normal(512, dtype=np.float32)}
+        else:
+            terms = np.unique(rng.zipf(1.3, 24) % 30_000)[:12]
+            vectors = {
+                "words": SparseVector(tuple(terms.tolist()), tuple(rng.random(len(terms)).tolist()))
+            }
+        points.append(Point(str(uuid.UUID(bytes=rng.bytes(16), version=4)), payload, vectors))
+    return points
+
+
+def seconds(call: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    call()
+    return time.perf_counter() - started
+
+
+def median_ms(calls: list[Callable[[], object]]) -> float:
+    return statistics.median(seconds(call) for call in calls) * 1000
+
+
+def bare(points: list[Point], folder: Path) -> dict[str, float]:
+    """One shard, by the engine's own calls."""
+    spaces = {space.name: space for space in SPACES}
+    shard = Shard.create("bare", folder / "shards" / "bare", SPACES, logged=True)
+
+    def write() -> None:
+        for start in range(0, len(points), CHUNK_POINTS):
+            shard.upsert([engine_point(p, spaces) for p in points[start : start + CHUNK_POINTS]])
+        shard.flush()
+
+    vectors = [p.vectors["frame"] for p in points if "frame" in p.vectors][:100]
+
+    def searches() -> list[Callable[[], object]]:
+        def search(vector):
+            found = shard.nearest("frame", plain_vector(vector), None, 10, False)
+            return shard.get([i for _, i in found], with_vectors=False)
+
+        return [lambda v=v: search(v) for v in vectors]
+
+    result = {"bare_in_per_second": len(points) / seconds(write)}
+    result["bare_p50_ms_before"] = median_ms(searches())
+    result["bare_optimise_seconds"] = seconds(shard.optimise)
+    shard.flush()
+    result["bare_p50_ms_after"] = median_ms(searches())
+    shard.close()
+    result["bare_reopen_seconds"] = statistics.median(
+        seconds(lambda: Shard.load("bare", folder / "shards" / "bare", spaces).close())
+        for _ in range(3)
+    )
+    return result
+
+
+def longest_waits(store: EdgeStore, points: list[Point], running: threading.Event) -> dict:
+    """Calls of every kind, one after the other, for as long as the compaction runs. kind ->
+    longest, in ms."""
+    waits: dict[str, float] = defaultdict(float)
+    fresh = make_points(4000, seed=1)
+    rounds = 0
+
+    def timed(kind: str, call: Callable[[], object]) -> None:
+        waits[kind] = max(waits[kind], seconds(call) * 1000)
+
+    while running.is_set():
+        at = rounds * 64 % 3900
+        vector = points[rounds % 500 * 5].vectors["frame"]
+        some = [points[(rounds * 97 + n) % len(points)] for n in range(32)]
+        timed(
+            "search",
+            lambda v=vector: store.query("frame", v, where=where(kind="evidence"), limit=10),
+        )
+        timed(
+            "search_words",
+            lambda: store.query(
+                "words", SparseVector((1, 5, 17), (1.0, 2.0, 3.0)), where=EVERYTHING, limit=10
+            ),
+        )
+        timed("upsert_new", lambda a=at: store.upsert(fresh[a : a + 64]))
+        timed("upsert_again", lambda p=some: store.upsert(p))
+        timed("count", lambda: store.count(where(video_id="video-3")))
+        timed("scroll", lambda: store.scroll_page(EVERYTHING, after=None, limit=200))
+        timed("retrieve", lambda p=some: store.retrieve([x.id for x in p], with_vectors=True))
+        timed(
+            "delete", lambda a=at: store.delete(where(video_id="video-1", start_us=a * 1_000_000))
+        )
+        if rounds % 20 == 0:
+            timed("flush", store.flush)
+        rounds += 1
+        time.sleep(0.002)
+    return dict(waits)
+
+
+def measure(points: list[Point], folder: Path) -> dict:
+    quiet = StoreSettings(compact=False)
+    vectors = [p.vectors["frame"] for p in points if "frame" in p.vectors][:100]
+    result: dict = {}
+    with EdgeStore(folder / "library", settings=quiet) as store:
+        store.ensure_spaces(SPACES)
+
+        def searches() -> list[Callable[[], object]]:
+            return [
+                lambda v=v: store.query("frame", v, where=EVERYTHING, limit=10) for v in vectors
+            ]
+
+        def write() -> None:
+            for start in range(0, len(points), 1000):
+                store.upsert(points[start : start + 1000])
+            store.flush()
+
+        result["in_per_second"] = len(points) / seconds(write)
+        result["shards_before"] = store.info().shards
+        result["p50_ms_before"] = median_ms(searches())
+
+        running = threading.Event()
+        running.set()
+        waits: dict = {}
+        prober = threading.Thread(
+            target=lambda: waits.update(longest_waits(store, points, running))
+        )
+        prober.start()
+        result["compaction_seconds"] = seconds(store.compact_now)
+        running.clear()
+        prober.join()
+        result["waits_ms"] = {kind: round(wait, 1) for kind, wait in sorted(waits.items())}
+        result["longest_wait_ms"] = max(waits.values())
+        result["p50_ms_after"] = median_ms(searches())
+        result["shards_after"] = store.info().shards
+        result["bytes_on_disk"] = store.info().bytes_on_disk
+        exact = [
+            {h.id for h in store.query("frame", v, where=EVERYTHING, limit=10, exact=True)}
+            for v in vectors
+        ]
+        near = [
+            {h.id for h in store.query("frame", v, where=EVERYTHING, limit=10)} for v in vectors
+        ]
+        result["recall_at_10"] = statistics.mean(
+            len(a & b) / 10 for a, b in zip(exact, near, strict=True)
+        )
+    times = []
+    for _ in range(3):
+        opened = []
+        times.append(
+            seconds(lambda o=opened: o.append(EdgeStore(folder / "library", settings=quiet)))
+        )
+        opened[0].close()
+    result["reopen_seconds"] = statistics.median(times)
+    return result
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--points", type=int, default=100_000)
+    parser.add_argument("--folder", type=Path, help="where to write (default: a temporary folder)")
+    parser.add_argument("--json", action="store_true")
+    arguments = parser.parse_args()
+    points = make_points(arguments.points)
+    with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
+        result = measure(points, Path(folder)) | bare(points, Path(folder))
+    result |= {
+        "points": arguments.points,
+        "cpus": os.cpu_count(),
+        "load_average": round(os.getloadavg()[0], 1),
+        "in_vs_bare": result["in_per_second"] / result["bare_in_per_second"],
+        "p50_vs_bare": result["p50_ms_after"] / result["bare_p50_ms_after"],
+        "reopen_vs_bare": result["reopen_seconds"] / result["bare_reopen_seconds"],
+    }
+    result = {k: round(v, 4) if isinstance(v, float) else v for k, v in result.items()}
+    for key, value in result.items():
+        target = TARGETS.get(key)
+        print(f"{key:24} {value}" + (f"   (target {target[0]} {target[1]})" if target else ""))
+    if arguments.json:
+        print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()

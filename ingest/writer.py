@@ -1,0 +1,84 @@
+"""One channel's way into the library: evidence in as it is perceived, commits out."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterable, Sequence
+
+from index.library import Library
+from index.passages import PassageBuilder, passage_point, reading_order
+from index.schema import Evidence, Generation, Segment, Video
+from index.store import Point
+from ingest.segments import Span, titles_from_chapters
+
+
+class ChannelWriter:
+    """Gathers one channel's evidence, and what is derived from it, until the next commit.
+
+    Evidence waits until the watermark has passed its start: only then is it final, and only then
+    is its place in the order that passages are cut in known.
+    """
+
+    def __init__(self, library: Library, generation: Generation):
+        self.generation = generation
+        self._library = library
+        self._waiting: list[Evidence] = []
+        self._points: dict[str, Point] = {}
+        library.resume(generation)
+        before = library.evidence(
+            generation.video_id, channel=generation.channel, generation=generation.id
+        )
+        self._passages = PassageBuilder(generation)
+        if before:
+            self._passages.resume(sorted(before, key=reading_order))
+
+    def add(self, evidence: list[Evidence]) -> None:
+        self._waiting.extend(evidence)
+
+    def add_points(self, points: list[Point]) -> None:
+        """Points of this generation that are derived in another way."""
+        self._points.update((point.id, point) for point in points)
+
+    def note(self, notes: Sequence[str]) -> None:
+        """Keeps what the user should know with the generation."""
+        if notes:
+            kept = dict.fromkeys((*self.generation.detail.get("notes", ()), *notes))
+            detail = {**self.generation.detail, "notes": list(kept)}
+            self.generation = dataclasses.replace(self.generation, detail=detail)
+
+    def take(
+        self, watermark_seconds: float, analysed_seconds: float, *, last: bool = False
+    ) -> tuple[Generation, list[Evidence], list[Point]]:
+        """What a commit writes when the channel has come this far; all there is when `last`."""
+        final_before = math.inf if last else watermark_seconds
+        ready = [e for e in self._waiting if e.start_seconds < final_before]
+        self._waiting = [e for e in self._waiting if e.start_seconds >= final_before]
+        ready.sort(key=reading_order)
+        for passage in self._passages.push([e for e in ready if e.text]):
+            self._points[passage.id] = passage_point(passage)
+        derived = list(self._points.values())
+        if ready:
+            derived.extend(self._passages.statistics_points())
+        self._points = {}
+        self.generation = dataclasses.replace(
+            self.generation,
+            watermark_seconds=watermark_seconds,
+            analysed_seconds=max(analysed_seconds, self.generation.analysed_seconds),
+        )
+        return self.generation, ready, derived
+
+    def finish(self, end_seconds: float) -> None:
+        """Commits the rest and completes the generation."""
+        self._library.commit_all([self.take(end_seconds, end_seconds, last=True)])
+        self.generation = self._library.complete(self.generation)
+
+
+def segments_of(video: Video, generation: Generation, spans: Iterable[Span]) -> list[Segment]:
+    """Segments over the spans, titled by the container's chapters."""
+    spans = list(spans)
+    titles = titles_from_chapters(spans, video.chapters)
+    return [
+        Segment(video.id, 0, generation.id, start, end, title)
+        for (start, end), title in zip(spans, titles, strict=True)
+    ]
