@@ -96,12 +96,12 @@ def _steps(folder: Path) -> list[_Step]:
         _Step("Index a folder", ("index", str(folder))),
         _Step("What is in the library", ("ls",)),
         _Step("Search for words that are spoken", ("search", "who wound the clockwork"),
-              LIGHTHOUSE, (60.0, 65.5)),
+              LIGHTHOUSE, (55.9, 60.8)),
         _Step("Search for words that stand on the screen", ("search", "Bishop Rock"),
-              LIGHTHOUSE, (42.0, 54.0)),
+              LIGHTHOUSE, (38.0, 51.0)),
         _Step("Search with a picture", ("search", "--image", str(folder / PICTURE)),
-              LIGHTHOUSE, (54.0, 66.0)),
-        _Step("Ask", ("ask", "Who invented the lens?"), LIGHTHOUSE, (18.0, 30.0)),
+              LIGHTHOUSE, (51.0, 61.0)),
+        _Step("Ask", ("ask", "Who invented the lens?"), LIGHTHOUSE, (16.0, 29.0)),
     ]  # fmt: skip
 
 

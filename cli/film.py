@@ -15,6 +15,9 @@ from pathlib import Path
 
 from cli.scenes import HEIGHT, WIDTH, Scene, day, harbour, moon, night, rays, slide
 
+FRAME_SIZE = (768, 432)
+"""Width and height in pixels: large enough to play, small enough to be read quickly."""
+
 FRAMES_PER_SECOND = 12
 SAMPLE_RATE = 24_000
 
@@ -22,7 +25,7 @@ LIGHTHOUSE = "how-a-lighthouse-works.mp4"
 TIDES = "ebbe-und-flut.mkv"
 PICTURE = "picture.jpg"
 
-PICTURE_SECONDS = 62.0
+PICTURE_SECONDS = 57.0
 """Where in the lighthouse film the sample picture was taken."""
 
 Cue = tuple[float, float, str]
@@ -47,42 +50,42 @@ _LIGHTHOUSE = _Film(
     "How a lighthouse works",
     "eng",
     (
-        Scene(6, slide("How a lighthouse works", ["Lamp, lens and rhythm"], *_SEA),
+        Scene(7, slide("How a lighthouse works", ["Lamp, lens and rhythm"], *_SEA),
               "A light at sea", still=True),
-        Scene(12, night),
-        Scene(12, slide("The Fresnel lens",
+        Scene(9, night),
+        Scene(13, slide("The Fresnel lens",
                         ["Augustin Fresnel, Paris 1822", "Rings of prisms gather the light",
                          "Range: 20 nautical miles"], *_SEA), "The lens", still=True),
-        Scene(12, rays),
-        Scene(12, slide("Every light has its rhythm",
+        Scene(9, rays),
+        Scene(13, slide("Every light has its rhythm",
                         ["Eddystone: two flashes in 10 seconds",
                          "Bishop Rock: two flashes in 15 seconds",
                          "Fastnet: one flash in 5 seconds"], *_SEA), "The rhythm", still=True),
-        Scene(12, day, "By day"),
-        Scene(8, slide("The last keeper", ["North Foreland, November 1998",
+        Scene(10, day, "By day"),
+        Scene(9, slide("The last keeper", ["North Foreland, November 1998",
                                            "Since then the lamps look after themselves"], *_SEA),
               "Keepers", still=True),
     ),
     (
-        (0.5, 5.5, "In one minute you will know how a lighthouse works."),
-        (6.5, 11.5, "Seen from a ship at night, it looks like a lamp that blinks."),
-        (12.0, 17.5, "But nothing is switched off: the lamp burns steadily, "
+        (0.5, 5.0, "In one minute you will know how a lighthouse works."),
+        (7.3, 11.0, "Seen from a ship at night, it looks like a lamp that blinks."),
+        (11.2, 15.8, "But nothing is switched off: the lamp burns steadily, "
                      "and a beam sweeps over the water."),
-        (18.5, 23.8, "The secret is the lens. Augustin Fresnel invented it "
+        (16.4, 22.2, "The secret is the lens. Augustin Fresnel invented it "
                      "and built it from rings of glass."),
-        (24.0, 29.5, "Each ring bends its share of the light, "
+        (22.5, 28.6, "Each ring bends its share of the light, "
                      "so that hardly any is lost to the sky."),
-        (30.5, 35.8, "Here you see it: rays leave the lamp in every direction, "
+        (29.3, 33.4, "Here you see it: rays leave the lamp in every direction, "
                      "and leave the lens side by side."),
-        (36.0, 41.5, "That is why a small bulb can be seen from twenty miles away."),
-        (42.5, 47.8, "How does a sailor tell one lighthouse from another? By counting."),
-        (48.0, 53.5, "The chart prints how often each one flashes, "
+        (33.6, 37.8, "That is why a small bulb can be seen from twenty miles away."),
+        (38.5, 44.3, "How does a sailor tell one lighthouse from another? By counting."),
+        (44.6, 50.6, "The chart prints how often each one flashes, "
                      "and no two neighbours share a rhythm."),
-        (54.5, 59.8, "By day the tower is a landmark: "
+        (51.3, 55.6, "By day the tower is a landmark: "
                      "its stripes and colours tell it from the others."),
-        (60.0, 65.5, "For centuries keepers climbed the stairs, "
+        (55.9, 60.8, "For centuries keepers climbed the stairs, "
                      "wound the clockwork and trimmed the wick."),
-        (66.5, 73.0, "In Britain the last of them went home long ago. The light still burns."),
+        (61.5, 68.5, "In Britain the last of them went home long ago. The light still burns."),
     ),
 )  # fmt: skip
 
@@ -92,20 +95,20 @@ _TIDES = _Film(
     (
         Scene(5, slide("Ebbe und Flut", ["Warum das Meer steigt und sinkt"], *_DUNE),
               "Der Mond", still=True),
-        Scene(12, moon),
-        Scene(9, slide("Springflut und Nippflut",
+        Scene(9, moon),
+        Scene(12, slide("Springflut und Nippflut",
                        ["Springflut: Neumond und Vollmond", "Nippflut: Halbmond"], *_DUNE),
               "Die Springflut", still=True),
-        Scene(10, harbour, "Im Hafen"),
+        Scene(8, harbour, "Im Hafen"),
     ),
     (
         (0.5, 4.8, "Zweimal am Tag kommt das Wasser, und zweimal geht es wieder."),
-        (5.5, 10.5, "Der Mond zieht am Meer und hebt auf seiner Seite einen Wasserberg."),
-        (10.8, 16.6, "Die Erde dreht sich darunter hindurch, "
+        (5.4, 9.4, "Der Mond zieht am Meer und hebt auf seiner Seite einen Wasserberg."),
+        (9.6, 14.6, "Die Erde dreht sich darunter hindurch, "
                      "darum wandert die Flut um die ganze Welt."),
-        (17.5, 25.5, "Stehen Sonne, Mond und Erde in einer Linie, "
+        (15.0, 25.0, "Stehen Sonne, Mond und Erde in einer Linie, "
                      "steigt das Wasser besonders hoch."),
-        (26.5, 35.5, "Im Hafen zeigt es der Pegel: sechs Stunden steigt das Wasser, "
+        (26.4, 33.6, "Im Hafen zeigt es der Pegel: sechs Stunden steigt das Wasser, "
                      "dann läuft es wieder ab."),
     ),
 )  # fmt: skip
@@ -173,7 +176,8 @@ def _write(path: Path, film: _Film, subtitles: bool = False) -> None:
         container.metadata["title"] = film.title
         container.set_chapters(_chapters(film.scenes))
         video = container.add_stream(_video_codec(), rate=FRAMES_PER_SECOND)
-        video.width, video.height, video.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        video.width, video.height = FRAME_SIZE
+        video.pix_fmt = "yuv420p"
         video.codec_context.thread_count = 2  # x264's output depends on how many there are
         video.codec_context.gop_size = 5 * FRAMES_PER_SECOND
         if video.codec_context.name == "libx264":
@@ -197,7 +201,8 @@ def _write(path: Path, film: _Film, subtitles: bool = False) -> None:
         for index, picture in enumerate(_pictures(film.scenes)):
             if index % FRAMES_PER_SECOND == 0:  # so that the two lie side by side in the file
                 container.mux(audio.encode(next(sound)))
-            frame = av.VideoFrame.from_image(picture)
+            width, height = FRAME_SIZE
+            frame = av.VideoFrame.from_image(picture).reformat(width, height, "yuv420p")
             frame.pts, frame.time_base = index, Fraction(1, FRAMES_PER_SECOND)
             container.mux(video.encode(frame))
         container.mux(audio.encode())

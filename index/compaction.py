@@ -16,7 +16,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -132,10 +132,14 @@ class Compactor:
             pass
 
     def run_all(self) -> None:
-        """Compacts until there is nothing left to do."""
+        """Compacts all that is sealed now. What others seal meanwhile waits for the next time, so
+        that a steady writer does not keep this from ending."""
         with self._working:
-            while group := self._plan(full=True):
-                self._compact(group)
+            with self._lock_while_open():
+                now = {shard.name for shard in self._store.shards.sealed()}
+            done: set[str] = set()
+            while group := self._plan(full=True, only=now | done, done=done):
+                done |= {name for name in [self._compact(group)] if name}
         self.last_error = None
 
     # --- the thread --------------------------------------------------------------------------
@@ -160,14 +164,19 @@ class Compactor:
             self._wake.wait()
             self._wake.clear()
 
-    def _plan(self, *, full: bool) -> list[Candidate]:
+    def _plan(
+        self, *, full: bool, only: set[str] | None = None, done: Collection[str] = ()
+    ) -> list[Candidate]:
+        """The next group. only: leave all other shards alone. done: just compacted, so no reason
+        to do it again, unless to merge."""
         with self._lock_while_open():
-            sealed = [
-                Candidate(entry.name, shard.count(), entry.points, entry.optimised)
-                for entry, shard in zip(
-                    self._store.manifest.shards, self._store.shards.sealed(), strict=False
-                )
-            ]
+            sealed = []
+            for entry in self._store.manifest.shards[:-1]:
+                shard = self._store.shards.get(entry.name)
+                if shard is not None and (only is None or entry.name in only):
+                    points = shard.count()
+                    written = points if entry.name in done else entry.points
+                    sealed.append(Candidate(entry.name, points, written, entry.optimised))
         return plan(sealed, self._store.settings.shard_points, full=full)
 
     @contextmanager
@@ -177,13 +186,15 @@ class Compactor:
                 raise StoreError(f"The library {self._store.path} is closed.")
             yield
 
-    def _compact(self, group: list[Candidate]) -> None:
+    def _compact(self, group: list[Candidate]) -> str | None:
+        """Returns the name of the new shard; None where there is none, because no point was left
+        or because an input went meanwhile."""
         store = self._store
         names = [candidate.name for candidate in group]
         with self._lock_while_open():
             inputs = [shard for shard in store.shards.sealed() if shard.name in names]
             if len(inputs) < len(names):
-                return  # one was dropped since it was planned
+                return None  # one was dropped since it was planned
             store.disk.check(sum(bytes_on_disk(shard.path) for shard in inputs))
             spaces = [s for n, s in store.spaces.items() if any(n in i.spaces for i in inputs)]
             target = store.shards.reserve()
@@ -207,6 +218,7 @@ class Compactor:
         for shard in inputs:
             shutil.rmtree(shard.path, ignore_errors=True)
         fault_point("compaction-inputs-removed")
+        return target.name if store.shards.get(target.name) else None
 
     def _publish(self, names: list[str], output: Shard) -> None:
         """Takes what left the inputs out of the output, then swaps."""

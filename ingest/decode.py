@@ -19,8 +19,8 @@ import av
 import numpy as np
 
 from index.errors import DamagedMediaError, MediaError, NotMediaError
-from ingest.media import container_start, open_input, video_stream
 from ingest.frames import DecodedFrame, picture
+from ingest.media import container_start, open_input, video_stream
 
 _BATCH_FRAMES = 4
 _QUEUE_BATCHES = 3

@@ -157,12 +157,42 @@ def test_killed_while_new_subtitles_replace_old_ones(
     assert dump(library) == dump(fresh)
 
 
-@pytest.mark.parametrize("point", ["rotate", "manifest", "compaction-swap"])
-def test_killed_while_shards_turn_over(
-    point: str, folder: Path, undisturbed: dict, tmp_path: Path
-) -> None:
+@pytest.fixture(scope="module")
+def talkative(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict]:
+    """The film with so many subtitles that small shards fill, and its undisturbed content."""
+    films = tmp_path_factory.mktemp("talkative")
+    shutil.copy(folder / "harbour.mp4", films)
+    cues = [
+        f"{n + 1}\n00:00:{n // 25:02},{n % 25 * 40:03} --> 00:00:{n // 25:02},{n % 25 * 40 + 39:03}"
+        f"\nSignal number {n} is seen from the pier.\n"
+        for n in range(250)
+    ]
+    (films / "harbour.en.srt").write_text("\n".join(cues), encoding="utf-8")
+    library = tmp_path_factory.mktemp("undisturbed-talkative") / "library"
+    assert index(library, films, *SMALL_SHARDS) == 0
+    return films, dump(library)
+
+
+@pytest.mark.parametrize(
+    "point",
+    [
+        "rotate-flushed:2",
+        "rotate:2",
+        "manifest:3",
+        "manifest-renamed:3",
+        "between-copies:1",
+        "between-flushes:1",
+        "compaction-sent:1",
+        "compaction-before-swap:1",
+        "compaction-swap:1",
+        "compaction-swapped:1",
+        "compaction-inputs-removed:1",
+    ],
+)
+def test_killed_while_shards_turn_over(point: str, talkative: tuple, tmp_path: Path) -> None:
     """Shards so small that even this film fills several."""
+    films, undisturbed = talkative
     library = tmp_path / "library"
-    assert index(library, folder, *SMALL_SHARDS, fault=f"{point}:2") == KILLED
-    assert index(library, folder, *SMALL_SHARDS) == 0
+    assert index(library, films, *SMALL_SHARDS, fault=point) == KILLED
+    assert index(library, films, *SMALL_SHARDS) == 0
     assert dump(library) == undisturbed

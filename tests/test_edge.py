@@ -254,6 +254,23 @@ def test_a_compaction_that_fails_is_reported_and_loses_nothing(tmp_path, monkeyp
         assert len(contents(store)) == 200
 
 
+def test_compact_now_ends_though_others_keep_writing(tmp_path, monkeypatch):
+    with open_small(tmp_path / "lib") as store:
+        store.upsert([point(n) for n in range(150)])
+        build, rounds = index.compaction.Compactor._build, []
+
+        def then_write(compactor, *arguments):
+            build(compactor, *arguments)
+            rounds.append(1)
+            low = 1000 * len(rounds)
+            store.upsert([point(n) for n in range(low, low + 150)])
+
+        monkeypatch.setattr(index.compaction.Compactor, "_build", then_write)
+        store.compact_now()
+        assert len(rounds) == 1
+        assert len(contents(store)) == 300
+
+
 def test_closing_does_not_wait_for_a_compaction(tmp_path, monkeypatch):
     started = threading.Event()
 

@@ -23,8 +23,8 @@ from clips import (
 
 from index.errors import DamagedMediaError, MediaError, NotMediaError
 from ingest.decode import decode_video
-from ingest.media import decode_image, iter_subtitle_packets, measure_duration, probe
 from ingest.frames import picture, small_bgr
+from ingest.media import decode_image, iter_subtitle_packets, measure_duration, probe
 
 VIDEO = DATA / "video"
 PICTURES = [noise_picture(n // 10) for n in range(50)]

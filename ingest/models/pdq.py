@@ -3,7 +3,7 @@
 The paper is "The TMK+PDQF Video-Hashing Algorithm and the PDQ Image-Hashing Algorithm" (2019). The
 package of that name has no wheels for Linux, and an install that needs a compiler would be too dear
 for these few lines; on 279 of 280 pictures they gave the package's own bits and quality (the other
-was flat gray, whose bits are rounding noise).
+was flat gray, whose bits are rounding noise), the bits in reverse order.
 
 Measured by benchmarks/fingerprint.py, 147 frames of an animated film at 640x360 (bits of 256, and
 the share of copies within the two distances below):
