@@ -204,7 +204,7 @@ class Compactor:
             self._build(inputs, spaces, target)
             output = Shard.load(target.name, target, [space.name for space in spaces])
             try:
-                self._publish(names, output)
+                gone = self._publish(names, output)
             except BaseException:
                 if store.shards.get(output.name) is None:
                     output.close()
@@ -215,13 +215,14 @@ class Compactor:
             raise
         finally:
             self._inputs = frozenset()
-        for shard in inputs:
-            shutil.rmtree(shard.path, ignore_errors=True)
+        if store.shards.get(target.name) is None:  # no point was left
+            gone = [*gone, output]
+        store.shards.discard(gone)
         fault_point("compaction-inputs-removed")
         return target.name if store.shards.get(target.name) else None
 
-    def _publish(self, names: list[str], output: Shard) -> None:
-        """Takes what left the inputs out of the output, then swaps."""
+    def _publish(self, names: list[str], output: Shard) -> list[Shard]:
+        """Takes what left the inputs out of the output, then swaps. Returns the inputs."""
         shards = self._store.shards
         while True:
             self._apply_removed(output, keep=_FEW)
@@ -234,9 +235,9 @@ class Compactor:
                 if output.dirty:
                     output.flush()
                 shards.flush()
-                shards.replace(names, output if output.count() else None)
+                gone = shards.replace(names, output if output.count() else None)
                 self._inputs = frozenset()
-                return
+                return gone
 
     def _apply_removed(self, output: Shard, keep: int) -> None:
         while len(self._removed) > keep:

@@ -8,7 +8,6 @@ ask all shards and merge. index.shards says what survives what.
 from __future__ import annotations
 
 import os
-import shutil
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -191,8 +190,8 @@ class EdgeStore:
                 if shard.count(passing) < shard.count():
                     continue
                 self.shards.flush()
-                self.shards.replace([name], None)
-            shutil.rmtree(shard.path, ignore_errors=True)
+                gone = self.shards.replace([name], None)
+            self.shards.discard(gone)
 
     def _remove(self, shard: Shard, ids: list[Any]) -> None:
         shard.remove(ids)

@@ -63,9 +63,9 @@ def picture(decoded: DecodedFrame) -> np.ndarray:
     return np.ascontiguousarray(_upright(image, frame))
 
 
-def small_bgr(frame: av.VideoFrame, width: int = 256) -> np.ndarray:
+def small_bgr(frame: av.VideoFrame, width: int) -> np.ndarray:
     """A small copy for analysis: uint8 of shape (h, w, 3), BGR, upright, `width` wide (or as wide
-    as the frame, if less). The size is that which PySceneDetect looks at.
+    as the frame, if less).
 
     The planes are reduced before their colours are converted: that is what keeps it cheap.
     """

@@ -27,7 +27,7 @@ class ShotSettings(_Settings):
     content_threshold: float = Field(27.0, gt=0)
     black_threshold: float = Field(12.0, ge=0, le=255)
     hash_threshold: float = Field(0.35, gt=0, le=1)
-    analysis_width: int = Field(256, ge=32, le=4096)
+    analysis_width: int = Field(128, ge=32, le=4096)
 
 
 class SamplingSettings(_Settings):

@@ -189,9 +189,11 @@ def test_decoding_from_the_middle_begins_at_a_key_frame_with_the_same_frames(
 ):
     path = write_clip(tmp_path / f"a.{ending}", PICTURES, b_frames=b_frames, start_seconds=5.0)
     with decode_video(path) as frames:
-        whole = {f.time_seconds: small_bgr(f.frame) for f in frames}
+        whole = {f.time_seconds: small_bgr(f.frame, 256) for f in frames}
     with decode_video(path, from_seconds=at) as frames:
-        part = [(f.index, f.time_seconds, small_bgr(f.frame), f.frame.key_frame) for f in frames]
+        part = [
+            (f.index, f.time_seconds, small_bgr(f.frame, 256), f.frame.key_frame) for f in frames
+        ]
     assert part[0][1] <= at
     assert part[0][0] == 0
     assert part[0][3]
@@ -223,7 +225,7 @@ def test_pictures_are_upright(tmp_path, rotation, red_at):
         "bottom": (height - 5, width // 2),
     }[red_at]
     assert np.abs(shown[spot].astype(int) - RED).max() < 12
-    small = small_bgr(decoded.frame)
+    small = small_bgr(decoded.frame, 256)
     assert small.shape == shown.shape
     assert np.abs(small[spot][::-1].astype(int) - RED).max() < 12
 
@@ -245,7 +247,7 @@ def test_the_small_picture_shows_what_the_large_one_does_in_any_format(name):
     with decode_video(path) as frames:
         decoded = next(iter(frames))
     large = picture(decoded)[..., ::-1].astype(float)
-    small = small_bgr(decoded.frame).astype(float)
+    small = small_bgr(decoded.frame, 256).astype(float)
     assert np.abs(large.mean((0, 1)) - small.mean((0, 1))).max() < 4
 
 

@@ -27,7 +27,9 @@ def small_pictures(path, from_seconds=0.0, to_seconds=float("inf")):
     """(average rate, [(time, small picture)])."""
     with decode_video(path, from_seconds=from_seconds) as frames:
         wanted = takewhile(lambda f: f.time_seconds < to_seconds, frames)
-        return frames.frame_rate, [(f.time_seconds, small_bgr(f.frame)) for f in wanted]
+        return frames.frame_rate, [
+            (f.time_seconds, small_bgr(f.frame, ShotSettings().analysis_width)) for f in wanted
+        ]
 
 
 def cuts_of(detector, pictures):
@@ -84,7 +86,7 @@ def test_cuts_equal_those_of_its_detector_on_full_pictures():
             small = cv2.resize(large, (256, 144), interpolation=cv2.INTER_LINEAR)
             cuts = theirs.process_frame(FrameTimecode(f.index, fps=24.0), small)
             expected += [cut.frame_num for cut in cuts]
-            found += ours.push(f.time_seconds, small_bgr(f.frame))
+            found += ours.push(f.time_seconds, small_bgr(f.frame, ShotSettings().analysis_width))
     assert len(expected) >= 3
     assert [cut.frame_index for cut in found] == expected
 
