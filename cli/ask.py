@@ -5,19 +5,17 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 
-from cli.compose import build_retriever, open_library
+from cli.compose import build_answerer, open_library
 from cli.render import data_line, print_json, safe, say
 from cli.settings import Settings
 from index.schema import AnswerEvent, Citation, Done, Source, Sources, Token
-from rag.answer import ExtractiveAnswerer
 from rag.timestamp import time_span
 
 
 def run_ask(settings: Settings, question: str, *, videos: Sequence[str], as_json: bool) -> int:
     """Streams the answer; returns the exit status, 0 also where the library holds none."""
     with open_library(settings) as library:
-        answerer = ExtractiveAnswerer(build_retriever(settings, library), settings.answer)
-        events = answerer.ask(question, videos=videos)
+        events = build_answerer(settings, library).ask(question, videos=videos)
         if as_json:
             for event in events:
                 print_json(_tagged(event))

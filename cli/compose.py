@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from cli.settings import Settings, load
+from cli.settings import Settings
 from index.errors import ConfigError, LibraryError
 from index.library import Library
 from index.schema import CHANNELS
@@ -18,20 +17,12 @@ from index.text import detect_language
 if TYPE_CHECKING:
     from ingest.plan import Channels
     from ingest.thumbnails import Thumbnails
+    from rag.answer import Answerer
     from rag.retrieve import Retriever
 
 SPACES = (*TEXT_SPACES, VectorSpace("fingerprint", 256))
 KNOWN_CHANNELS = ("speech", "screen_text", "fingerprint")
 """Channels that exist today, cheapest first; see `build_channels`."""
-
-
-def load_settings(
-    *, library: Path | None, profile: str | None, overrides: dict[str, Any]
-) -> Settings:
-    """Raises ConfigError."""
-    if library is not None:
-        overrides = {**overrides, "library": library}
-    return load(overrides, profile)[0]
 
 
 @contextmanager
@@ -120,3 +111,10 @@ def build_retriever(settings: Settings, library: Library) -> Retriever:
     from rag.retrieve import Retriever
 
     return Retriever(library, settings.retrieve)
+
+
+def build_answerer(settings: Settings, library: Library) -> Answerer:
+    """Without a language model: quotes of the best evidence."""
+    from rag.answer import ExtractiveAnswerer
+
+    return ExtractiveAnswerer(build_retriever(settings, library), settings.answer)

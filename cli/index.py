@@ -6,7 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from rich.console import Console
@@ -49,13 +49,15 @@ def run_index(
     if not found and not roots and problems:
         return max(problem.exit_status for problem in problems)
 
-    with open_library(settings, must_exist=False) as library:
+    unborn = dry_run and settings.server is None and not settings.library.exists()
+    with nullcontext() if unborn else open_library(settings, must_exist=False) as library:
         planner = Planner(library, senses, force=force, verify=verify)
         plan = planner.plan(found, roots)
         for path, error in plan.failures:
             output.failure(path, str(error))
         if dry_run:
             output.dry_run(plan)
+            output.kept(plan)
             return 1 if problems or plan.failures else 0
         stop = threading.Event()
         thumbnails = build_thumbnails(settings)
@@ -79,6 +81,7 @@ def run_index(
                 raise Interrupted(
                     "Stopped; what was indexed is kept, and the next run goes on."
                 ) from None
+    output.kept(plan)
     output.summary(plan, time.monotonic() - started)
     failed = output.counts["failed"] + output.counts["damaged"] + output.counts["busy"]
     return 1 if problems or plan.failures or failed else 0
@@ -230,6 +233,19 @@ class Output:
             f"{len(plan.tasks)} to index, {len(plan.unchanged)} up to date.", highlight=False
         )
 
+    def kept(self, plan: Plan) -> None:
+        """Says what is missing and yet stays."""
+        if plan.kept:
+            folders = sorted({str(path.parent) for path in plan.kept})
+            more = f" and {len(folders) - 1} folders more" if len(folders) > 1 else ""
+            self._console.print(
+                f"{len(plan.kept)} missing from {escape(safe(folders[0]))}{more}, but kept: the "
+                "folder is empty, as if its drive were not mounted. If they are gone for good, "
+                "`longtake rm` removes them.",
+                highlight=False,
+                soft_wrap=True,
+            )
+
     def summary(self, plan: Plan, wall_seconds: float) -> None:
         counts = self.counts
         parts = []
@@ -252,7 +268,8 @@ class Output:
             parts.append(f"{counts['busy']} in another process's hands")
         if counts["failed"]:
             parts.append(f"{counts['failed']} failed")
-        self._console.print(", ".join(parts) + "." if parts else "Nothing to do.", highlight=False)
+        text = ", ".join(parts) + "." if parts else "Nothing to do."
+        self._console.print(text, highlight=False, soft_wrap=True)
 
 
 def shorten(name: str, width: int = 40) -> str:

@@ -24,6 +24,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
+import psutil
 
 from index.disk import bytes_on_disk, sync_directory, sync_tree
 from index.errors import LongtakeError, StoreError
@@ -371,6 +372,8 @@ def _die_with_parent() -> None:
 def _main(target: Path) -> None:
     _die_with_parent()
     os.nice(10)
+    if hasattr(psutil, "IOPRIO_CLASS_IDLE"):  # else what we write holds up the owner's flushes
+        psutil.Process().ionice(psutil.IOPRIO_CLASS_IDLE)
     messages = _receive(sys.stdin.buffer)
     spaces = {space[0]: VectorSpace(*space) for space in next(messages)}
     shard = Shard.create(target.name, target, spaces.values(), logged=False)
@@ -378,7 +381,6 @@ def _main(target: Path) -> None:
     for points in messages:
         shard.upsert([engine_point(_point(plain), spaces) for plain in points])
         received += len(points)
-    shard.flush()
     shard.optimise()
     shard.flush()
     shard.close()

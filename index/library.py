@@ -120,7 +120,7 @@ class Library:
         Returns a complete one where there is nothing to do; an unfinished one of the same
         fingerprint where there is something to resume; else a new one, which is active at once
         where nothing else is, and is built beside the active one where something is. Unfinished
-        ones of other fingerprints are dropped.
+        ones of other fingerprints are dropped. The caller flushes.
         """
         existing = [
             g
@@ -145,7 +145,6 @@ class Library:
         state = "building" if active else "active"
         fresh = dataclasses.replace(generation, state=state, complete=False)
         self.store.upsert([generation_point(fresh)])
-        self.store.flush()
         return fresh
 
     def resume(self, generation: Generation) -> None:
@@ -181,27 +180,34 @@ class Library:
         self.store.flush()
         fault_point("after-watermark-flush")
 
-    def complete(self, generation: Generation) -> Generation:
-        """Marks it complete; where it was built beside an active one, flips the pointer and
-        removes the old one."""
+    def finish(
+        self, commits: Sequence[tuple[Generation, Sequence[Evidence], Sequence[Point]]]
+    ) -> None:
+        """The last `commit_all` of these generations, which are then complete. One that was built
+        beside an active one takes its place, and the old one goes."""
+        self.commit_all(
+            [
+                (dataclasses.replace(g, complete=g.state == "active"), evidence, derived)
+                for g, evidence, derived in commits
+            ]
+        )
+        for generation, _, _ in commits:
+            if generation.state == "building":
+                self._flip(generation)
+
+    def _flip(self, generation: Generation) -> None:
         done = dataclasses.replace(generation, complete=True, state="active")
-        if generation.state == "active":
-            self.store.upsert([generation_point(done)])
-            self.store.flush()
-            return done
-        others = [
-            g
-            for g in self.generations(generation.video_id, generation.epoch)
-            if g.channel == generation.channel and g.id != generation.id
+        retired = [
+            dataclasses.replace(old, state="retired")
+            for old in self.generations(generation.video_id, generation.epoch)
+            if old.channel == generation.channel and old.id != generation.id
         ]
-        retired = [dataclasses.replace(old, state="retired") for old in others]
         fault_point("before-flip")
         self.store.upsert([generation_point(g) for g in (done, *retired)])
         self.store.flush()
         fault_point("after-flip")
         for old in retired:
             self._delete_generation(old)
-        return done
 
     def drop_channel(self, video_id: str, channel: str, epoch: int = 0) -> None:
         """Removes every generation of a channel of a video."""

@@ -132,7 +132,7 @@ class Shards:
 
     def replace(self, names: Sequence[str], output: Shard | None) -> list[Shard]:
         """Puts a durable shard, or nothing, into the place of neighbouring sealed ones, and returns
-        those: they are to be `discard`ed without the lock. The caller has flushed all since he took it."""
+        those, to be `discard`ed without the lock. The caller has flushed all since he took it."""
         entries = self.manifest.shards
         inputs = [entry for entry in entries if entry.name in names]
         at = entries.index(inputs[0])

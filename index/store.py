@@ -106,9 +106,10 @@ class Filter:
 
 def where(**equal: str | int | bool | Sequence[str | int]) -> Filter:
     """`where(kind="evidence", channel=["speech", "sound"])`: a filter of equalities."""
+    several = (list, tuple, set, frozenset)
     return Filter(
         tuple(
-            Match(key, tuple(value) if isinstance(value, (list, tuple, set, frozenset)) else (value,))
+            Match(key, tuple(value) if isinstance(value, several) else (value,))
             for key, value in equal.items()
         )
     )
@@ -116,7 +117,7 @@ def where(**equal: str | int | bool | Sequence[str | int]) -> Filter:
 
 @dataclass(frozen=True, slots=True)
 class StoreInfo:
-    """What `longtake doctor` shows. points counts live points; bytes_on_disk is None when remote."""
+    """What `longtake doctor` shows. points: live ones. bytes_on_disk: None when remote."""
 
     engine: str
     location: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -10,13 +11,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from index.errors import Interrupted, LibraryError, LongtakeError, StoreError
+from index.errors import Interrupted, LibraryError, LongtakeError, MediaError, StoreError
 from index.library import Library
 from ingest.claims import claim
+from ingest.identity import same, stat_of
 from ingest.pipeline import Indexer
 from ingest.plan import Plan, Task
 from ingest.thumbnails import Thumbnails
-from ingest.work import Work
+from ingest.work import RemovedMeanwhile, Work
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,22 @@ class FileReport:
 
 OnStage = Callable[[Path, str, float, float], None]
 """Told a file's path, the stage it is in, and how many of how many media seconds are seen."""
+
+
+def check_unchanged(task: Task) -> None:
+    """What was read is what was identified. A file that has moved meanwhile is: it was open.
+
+    Raises MediaError where somebody wrote to it.
+    """
+    before = next(file for file in task.files if file.path == str(task.path))
+    try:
+        unchanged = same(before, stat_of(task.path))
+    except MediaError:
+        return
+    if not unchanged:
+        raise MediaError(
+            f"{task.path}: changed while it was being indexed; run again when it is complete."
+        )
 
 
 @dataclass
@@ -111,8 +131,21 @@ class Batch:
                     self._report(job, "busy", "another process is indexing it")
         except (Interrupted, LibraryError, StoreError):
             raise
+        except RemovedMeanwhile as error:
+            # What was written between the removal and its discovery goes, too.
+            self._library.remove_video(job.task.video_id)
+            self._thumbnails.remove(job.task.video_id)
+            self._report(job, "failed", str(error))
         except LongtakeError as error:
             self._report(job, "failed", str(error))
+        except Exception as error:  # whatever it is, the other files go on
+            logger.exception("Indexing %s failed", job.task.path)
+            self._report(
+                job,
+                "failed",
+                f"{job.task.path}: something unexpected happened "
+                f"({type(error).__name__}: {error}). The log file holds the details.",
+            )
         finally:
             job.wall_seconds += time.monotonic() - started
         if step == self._picture_step and job.work is not None:
@@ -127,6 +160,7 @@ class Batch:
         assert job.work is not None
         self._set_stage(job, "pictures", 0.0)
         self._indexer.index_pictures(job.work, lambda stage, at: self._set_stage(job, stage, at))
+        check_unchanged(job.task)
 
     def _set_stage(self, job: _Job, stage: str, at_seconds: float) -> None:
         total = (job.work.video.duration_seconds or 0.0) if job.work else 0.0

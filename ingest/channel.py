@@ -77,12 +77,17 @@ class PictureChannel(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Final evidence in time order, and how far the channel has come with it."""
+    """Final evidence in time order, and how far the channel has come with it.
+
+    notes: what the user should know. damaged: something that should have been read could not be;
+    a note says what.
+    """
 
     evidence: tuple[Evidence, ...]
     watermark_seconds: float
     analysed_seconds: float
     notes: tuple[str, ...] = ()
+    damaged: bool = False
 
 
 class FileChannel(Protocol):

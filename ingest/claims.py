@@ -7,16 +7,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from index.disk import translate
+
 
 @contextmanager
 def claim(folder: Path, video_id: str) -> Iterator[bool]:
     """Yields whether this process now holds the claim on `video_id`; gives it up at the end.
 
     folder: where the lock files lie, one a video; made when missing.
+    Raises DiskFullError, LibraryReadOnlyError.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{video_id}.lock"
-    with path.open("w") as file:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / f"{video_id}.lock").open("w")
+    except OSError as error:
+        raise translate(error, folder, "claiming a video") from error
+    with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

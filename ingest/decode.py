@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 import queue
 import threading
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ import numpy as np
 
 from index.errors import DamagedMediaError, MediaError, NotMediaError
 from ingest.frames import DecodedFrame, picture
-from ingest.media import container_start, open_input, video_stream
+from ingest.media import container_start, open_input, unreadable, video_stream
 
 _BATCH_FRAMES = 4
 _QUEUE_BATCHES = 3
@@ -227,6 +228,7 @@ class _Source:
             bad_since_frame, self._last_error = 1, "the file is shorter than it says"
             self._problems.add(end, self._last_error)
         if bad_since_frame:
+            self._check_source()
             at_seconds = last or 0.0
             raise DamagedMediaError(
                 f"{self._path}: "
@@ -238,6 +240,18 @@ class _Source:
                 + f" ({self._last_error}). Copy the file again from its source.",
                 at_seconds,
             )
+
+    def _check_source(self) -> None:
+        """A drive or a server that went away is no damage: what was not read comes another time.
+        FFmpeg does not tell the two apart.
+
+        Raises MediaError where the file cannot be read any more."""
+        try:
+            with open(self._path, "rb") as file:
+                file.seek(max(0, os.fstat(file.fileno()).st_size - 1))
+                file.read(1)
+        except OSError as error:
+            raise unreadable(self._path, error) from error
 
     def _claimed_end(self) -> float:
         """Where the pictures end by the file's own index, in seconds; 0 where it has none."""
@@ -257,6 +271,7 @@ class _Source:
             except StopIteration:
                 return
             except (av.FFmpegError, OSError) as error:
+                self._check_source()
                 self._last_error = getattr(error, "strerror", None) or str(error)
                 failures += 1
                 yield None

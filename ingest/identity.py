@@ -218,7 +218,13 @@ def _unreadable(path: Path, error: OSError) -> MediaError:
             f"{shown(path)}: may not be read (permission); `chmod +r` it and run again."
         )
     if isinstance(error, FileNotFoundError):
-        return MediaError(f"{shown(path)}: is not there (any more).")
+        return MediaError(
+            f"{shown(path)}: is not there (any more); put it back, or connect its drive, and run "
+            "again."
+        )
     if isinstance(error, IsADirectoryError):
         return MediaError(f"{shown(path)}: is a folder, not a file.")
-    return MediaError(f"{shown(path)}: cannot be read ({error.strerror or error}).")
+    return MediaError(
+        f"{shown(path)}: cannot be read ({error.strerror or error}); check its drive or network "
+        "and run again."
+    )

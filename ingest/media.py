@@ -81,7 +81,7 @@ def probe(path: Path) -> MediaInfo:
         video = video_stream(container)
         kept = [s for s in container.streams if s is video or _is_stream_of_interest(s)]
         if not any(s.type in ("video", "audio") for s in kept):
-            raise NotMediaError(f"{path}: holds neither pictures nor sound; nothing to index.")
+            raise NotMediaError(f"{path}: holds neither pictures nor sound; export it again.")
         start = container_start(container)
         rotation = 0
         pictures = False
@@ -89,7 +89,9 @@ def probe(path: Path) -> MediaInfo:
             rotation, pictures = _first_picture(container, video)
         duration = _claimed_duration(container, start)
         if not pictures and not duration and not _has_packet(path):
-            raise NotMediaError(f"{path}: has no picture and no sound in it (zero length).")
+            raise NotMediaError(
+                f"{path}: has no picture and no sound in it (zero length); export it again."
+            )
         return MediaInfo(
             container=container.format.name,
             duration_seconds=duration,
@@ -174,7 +176,7 @@ def decode_image(path: Path) -> np.ndarray:
     try:
         data = Path(path).read_bytes()
     except OSError as error:
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
     if not data:
         raise NotMediaError(f"{path}: is empty; give a picture file.")
     try:
@@ -212,7 +214,7 @@ def open_input(path: Path) -> av.container.InputContainer:
         with open(path, "rb") as file:
             head = file.read(16)
     except OSError as error:
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
     if not head:
         raise NotMediaError(f"{path}: is empty; copy it again from its source or delete it.")
     try:
@@ -225,7 +227,7 @@ def open_input(path: Path) -> av.container.InputContainer:
             metadata_errors="replace",
         )
     except (PermissionError, FileNotFoundError) as error:
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
     except (av.FFmpegError, OSError, ValueError) as error:
         if any(head[at : at + len(magic)] == magic for at, magic in _MAGIC):
             raise DamagedMediaError(
@@ -385,9 +387,14 @@ def _reason(error: Exception) -> str:
     return getattr(error, "strerror", None) or str(error)
 
 
-def _unreadable(path: Path, error: OSError) -> MediaError:
+def unreadable(path: Path, error: OSError) -> MediaError:
+    """The error for a file that cannot be opened or read, with the way out."""
     if isinstance(error, PermissionError):
         return MediaError(f"{path}: may not be read (permission); `chmod +r` it and run again.")
     if isinstance(error, FileNotFoundError):
-        return MediaError(f"{path}: is not there (any more).")
-    return MediaError(f"{path}: cannot be read ({_reason(error)}).")
+        return MediaError(
+            f"{path}: is not there (any more); put it back, or connect its drive, and run again."
+        )
+    return MediaError(
+        f"{path}: cannot be read ({_reason(error)}); check its drive or network and run again."
+    )

@@ -89,6 +89,7 @@ class PicturePass:
                 self._commit()
                 raise
             self._note_damage(analysis)
+            self._checks.removed(self._video)
             self._complete(analysis.end_seconds)
 
     def _take(self, event: Event) -> None:
@@ -166,7 +167,6 @@ class PicturePass:
         self._checks.stopped()
         if time.monotonic() - self._committed_at < self._settings.commit_seconds:
             return
-        self._checks.removed(self._video)
         self._commit()
 
     def _all_writers(self) -> list[ChannelWriter]:
@@ -174,6 +174,7 @@ class PicturePass:
         return [*self._writers.values(), *shot]
 
     def _commit(self) -> None:
+        self._checks.removed(self._video)
         commits = [
             writer.take(self._runs[name].watermark_seconds, self._at_seconds)
             for name, writer in self._writers.items()
@@ -192,10 +193,8 @@ class PicturePass:
             self._writers[name].add(run.finish(end))
         if self._shot_writer is not None and self._segments is not None:
             self._close_segments(self._segments.finish(end))
-        for name in list(self._writers):
-            self._writers[name].finish(end)
-            self._work.pending.pop(name)
+        self._library.finish([w.take(end, end, last=True) for w in self._all_writers()])
+        for writer in self._all_writers():
+            self._work.pending.pop(writer.generation.channel)
         if self._shot_writer is not None:
-            self._shot_writer.finish(end)
-            self._work.pending.pop("shot")
             self._thumbnails.keep_only(self._video.id, self._library.segments(self._video.id))

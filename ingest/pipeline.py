@@ -24,7 +24,7 @@ from ingest.segments import fixed_windows
 from ingest.settings import IngestSettings
 from ingest.sidecars import find_sidecars
 from ingest.thumbnails import Thumbnails
-from ingest.work import Checks, Listener, RemovedMeanwhile, Work
+from ingest.work import Checks, Listener, Work
 from ingest.writer import ChannelWriter, segments_of
 
 
@@ -66,7 +66,7 @@ class Indexer:
             video = Video(
                 id=task.video_id,
                 title=task.path.stem,
-                files=video.files if video else (task.stat,),
+                files=video.files if video else task.files,
                 duration_seconds=duration,
                 streams=info.streams,
                 chapters=info.chapters,
@@ -75,7 +75,6 @@ class Indexer:
         sidecars = tuple(stat_of(path) for path in find_sidecars(task.path))
         video = dataclasses.replace(video, sidecars=sidecars, indexed_at=time.time(), notes=())
         self._library.put_video(video)
-        self._library.store.flush()
 
         force = self._force or task.reason == "changed inside"
         pending = {}
@@ -84,6 +83,7 @@ class Indexer:
             generation = self._library.begin(wanted, force=force)
             if not generation.complete:
                 pending[channel] = generation
+        self._library.store.flush()
         return Work(task.path, video, pending)
 
     def index_text(self, work: Work, listener: Listener) -> None:
@@ -102,14 +102,17 @@ class Indexer:
             writer.add(list(batch.evidence))
             writer.note(batch.notes)
             work.notes.extend(batch.notes)
+            work.damaged = work.damaged or batch.damaged
             self._library.commit_all([writer.take(batch.watermark_seconds, batch.analysed_seconds)])
             listener(channel.name, batch.analysed_seconds)
-        writer.finish(work.video.duration_seconds or 0.0)
+        end_seconds = work.video.duration_seconds or 0.0
+        self._library.finish([writer.take(end_seconds, end_seconds, last=True)])
         del work.pending[channel.name]
 
     def index_pictures(self, work: Work, listener: Listener) -> None:
         """Runs shots, segments and the picture channels over one decode, then completes the
         video's entry."""
+        self._refresh(work)
         if work.pending:
             if any(stream.kind == "video" for stream in work.video.streams):
                 PicturePass(
@@ -125,6 +128,18 @@ class Indexer:
                 self._segment_without_pictures(work)
         self._write_duration(work)
 
+    def _refresh(self, work: Work) -> None:
+        """Takes up the generations as they are now: since the text step another process may have
+        gone on with them, or finished."""
+        self._checks.removed(work.video)
+        pending = {}
+        for channel, known in work.pending.items():
+            wanted = Generation(work.video.id, 0, channel, known.fingerprint, known.revision)
+            generation = self._library.begin(wanted)
+            if not generation.complete:
+                pending[channel] = generation
+        work.pending = pending
+
     def _segment_without_pictures(self, work: Work) -> None:
         generation = work.pending.pop("shot", None)
         if generation is None:
@@ -134,12 +149,10 @@ class Indexer:
         spans = fixed_windows(duration, self._settings.segments, work.video.chapters)
         segments = segments_of(work.video, generation, spans)
         writer.add_points([segment_point(segment) for segment in segments])
-        writer.finish(duration)
+        self._library.finish([writer.take(duration, duration, last=True)])
 
     def _write_duration(self, work: Work) -> None:
-        current = self._library.video(work.video.id)
-        if current is None:
-            raise RemovedMeanwhile(f"{work.video.title} was removed while it was being indexed.")
+        current = self._checks.removed(work.video)
         if work.video.duration_seconds != current.duration_seconds:
             learned = dataclasses.replace(current, duration_seconds=work.video.duration_seconds)
             self._library.put_video(learned)

@@ -6,11 +6,10 @@ are as last seen is not even opened.
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import os
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -75,11 +74,11 @@ def describe_analysis(settings: IngestSettings) -> dict[str, Any]:
     }
 
 
-def home_of(video: Video) -> Path:
-    """Of several paths with one content, the one that the channels read: the first that has
-    subtitles beside it, else the first."""
-    paths = [Path(file.path) for file in video.files]
-    return next((path for path in paths if len(paths) > 1 and find_sidecars(path)), paths[0])
+def home_of(paths: Sequence[Path]) -> Path:
+    """Of several paths with one content, the one that the channels read: of those that are there,
+    the first that has subtitles beside it, else the first."""
+    there = [path for path in paths if len(paths) > 1 and os.path.exists(path)] or list(paths)
+    return next((path for path in there if len(there) > 1 and find_sidecars(path)), there[0])
 
 
 def digest(description: Mapping[str, Any]) -> str:
@@ -89,11 +88,14 @@ def digest(description: Mapping[str, Any]) -> str:
 
 @dataclass(frozen=True)
 class Task:
-    """A file to work on. `video` is its catalogue entry where its content is known, with the path
-    already in it."""
+    """A content to work on, read from `path`.
+
+    files: all paths with it. video: its catalogue entry where it is known, with these files
+    already in it.
+    """
 
     path: Path
-    stat: FileStat
+    files: tuple[FileStat, ...]
     video_id: str
     video: Video | None
     reason: str
@@ -103,49 +105,79 @@ class Task:
 @dataclass
 class Plan:
     """tasks: to be indexed. updates: catalogue entries whose files changed name or place.
-    gone: videos whose last path was seen to have gone. failures: files that cannot be read."""
+    gone: videos whose last path was seen to have gone. kept: paths that are missing from a folder
+    which is there but empty, as that of a drive that is not mounted. failures: files that cannot
+    be read."""
 
     tasks: list[Task] = field(default_factory=list)
     unchanged: list[Path] = field(default_factory=list)
     moved: list[Path] = field(default_factory=list)
     updates: dict[str, Video] = field(default_factory=dict)
     gone: list[Video] = field(default_factory=list)
+    kept: list[Path] = field(default_factory=list)
     failures: list[tuple[Path, LongtakeError]] = field(default_factory=list)
 
 
-class Planner:
-    """Compares files with the catalogue, which is read once."""
+@dataclass
+class _Found:
+    """The files of one content among those asked for. reason: why it is to be indexed, where that
+    is clear from the files alone."""
 
-    def __init__(self, library: Library, channels: Channels, *, force: bool, verify: bool):
+    files: list[FileStat] = field(default_factory=list)
+    moved: list[Path] = field(default_factory=list)
+    unchanged: list[Path] = field(default_factory=list)
+    reason: str | None = None
+    whole_digest: str | None = None
+
+
+class Planner:
+    """Compares files with the catalogue, which is read once. library: None where there is none
+    yet."""
+
+    def __init__(self, library: Library | None, channels: Channels, *, force: bool, verify: bool):
         self._channels = channels
         self._force = force
         self._verify = verify
-        self._videos = {video.id: video for video in library.videos()}
+        self._videos = {video.id: video for video in library.videos()} if library else {}
         self._by_path = {
             file.path: (video.id, file) for video in self._videos.values() for file in video.files
         }
         self._generations: dict[str, list[Generation]] = {}
-        for generation in library.generations():
+        for generation in library.generations() if library else ():
             self._generations.setdefault(generation.video_id, []).append(generation)
 
     def plan(self, paths: Iterable[Path], roots: Sequence[Path] = ()) -> Plan:
         """roots: the folders that `paths` were found in; a video whose last path lay there and
         is no longer is reported gone."""
         plan = Plan()
-        seen: set[str] = set()
-        for path in paths:
-            path = Path(os.path.abspath(path))
-            if str(path) in seen:
-                continue
-            seen.add(str(path))
+        found: dict[str, _Found] = {}
+        changed: set[str] = set()
+        seen = dict.fromkeys(os.path.abspath(path) for path in paths)
+        for path in seen:
             try:
-                self._plan_file(plan, path)
+                self._identify(Path(path), found, changed)
             except LongtakeError as error:
-                plan.failures.append((path, error))
-        self._find_gone(plan, roots, seen)
+                plan.failures.append((Path(path), error))
+        self._drop_lost(plan, roots, seen, changed)
+        # Only now: of files that changed places each has left one video and joined another.
+        for video_id in changed:
+            video = self._videos[video_id]
+            if not video.files:
+                plan.gone.append(video)
+                continue
+            stems = [Path(file.path).stem for file in video.files]
+            title = video.title if video.title in stems else stems[0]
+            self._videos[video_id] = plan.updates[video_id] = replace(video, title=title)
+        for video_id, files in found.items():
+            self._decide(plan, video_id, files)
+        if not self._force:
+            # What lost one of its paths may have lost the subtitles that lay beside it.
+            for video_id in sorted(plan.updates.keys() - found.keys()):
+                self._decide(plan, video_id, _Found())
         return plan
 
-    def _plan_file(self, plan: Plan, path: Path) -> None:
+    def _identify(self, path: Path, found: dict[str, _Found], changed: set[str]) -> None:
+        """Finds out which content the path holds, and puts it among that video's files."""
         stat = stat_of(path)
         known = self._by_path.get(str(path))
         whole_digest = None
@@ -155,46 +187,37 @@ class Planner:
             video_id = content_id(path)
             whole_digest = full_digest(path) if self._verify else None
 
-        video = self._videos.get(video_id)
         if known and known[0] != video_id:
-            self._leave(plan, known[0], path)
+            self._leave(known[0], path)
+            changed.add(known[0])
+        here = found.setdefault(video_id, _Found())
+        here.files.append(stat)
+        here.whole_digest = whole_digest
+        video = self._videos.get(video_id)
         if video is None:
-            reason = "changed" if known else "new"
-            self._plan_new(plan, path, stat, video_id, reason, whole_digest)
+            here.moved.append(path)
+            here.reason = here.reason or ("changed" if known else "new")
             return
-
-        corrupted = whole_digest and video.digest and whole_digest != video.digest
+        if whole_digest and video.digest and whole_digest != video.digest:
+            here.reason = "changed inside"
         if not known or not same(known[1], stat) or whole_digest not in (None, video.digest):
-            video = self._join(plan, video, stat, whole_digest)
-        home = home_of(video)
-        reason = self._reason(home, video, bool(corrupted)) if path == home else None
+            self._join(video, stat, whole_digest)
+            changed.add(video_id)
+        (here.unchanged if known else here.moved).append(path)
+
+    def _decide(self, plan: Plan, video_id: str, found: _Found) -> None:
+        """Puts one content's files on the lists where they belong."""
+        video = self._videos.get(video_id)
+        files = tuple(found.files) if video is None else video.files
+        home = home_of([Path(file.path) for file in files])
+        reason = found.reason or (self._reason(home, video) if video else None)
         if reason:
-            plan.tasks.append(Task(path, stat, video_id, video, reason, whole_digest))
-        elif not known:
-            plan.moved.append(path)
-        else:
-            plan.unchanged.append(path)
+            plan.tasks.append(Task(home, files, video_id, video, reason, found.whole_digest))
+        plan.moved += [path for path in found.moved if not (reason and path == home)]
+        plan.unchanged += [path for path in found.unchanged if not (reason and path == home)]
 
-    def _plan_new(
-        self,
-        plan: Plan,
-        path: Path,
-        stat: FileStat,
-        video_id: str,
-        reason: str,
-        whole_digest: str | None,
-    ) -> None:
-        """A content that is not in the catalogue. A second path with it joins the first's entry
-        at the next run."""
-        if any(task.video_id == video_id for task in plan.tasks):
-            plan.moved.append(path)
-        else:
-            plan.tasks.append(Task(path, stat, video_id, None, reason, whole_digest))
-
-    def _reason(self, path: Path, video: Video, corrupted: bool) -> str | None:
+    def _reason(self, path: Path, video: Video) -> str | None:
         """Why a known video needs work; None where it needs none."""
-        if corrupted:
-            return "changed inside"
         if self._force:
             return "forced"
         generations = self._generations.get(video.id, [])
@@ -214,53 +237,65 @@ class Planner:
                 return "subtitles changed" if beside else f"{channel} settings changed"
         return None
 
-    def _join(self, plan: Plan, video: Video, stat: FileStat, whole_digest: str | None) -> Video:
-        """The video with this path among its files, and without those that have gone."""
+    def _join(self, video: Video, stat: FileStat, whole_digest: str | None) -> None:
+        """The video gets this path among its files, and loses those that have gone."""
         others = tuple(
-            file for file in video.files if file.path != stat.path and os.path.exists(file.path)
+            file for file in video.files if file.path != stat.path and not _missing(file.path)
         )
-        title = video.title if others else Path(stat.path).stem
-        joined = dataclasses.replace(
-            video, files=(*others, stat), title=title, digest=whole_digest or video.digest
-        )
-        self._videos[video.id] = joined
-        plan.updates[video.id] = joined
-        return joined
+        digest = whole_digest or video.digest
+        self._videos[video.id] = replace(video, files=(*others, stat), digest=digest)
 
-    def _leave(self, plan: Plan, video_id: str, path: Path) -> None:
+    def _leave(self, video_id: str, path: Path) -> None:
         """The path now holds something else."""
         video = self._videos[video_id]
         files = tuple(file for file in video.files if file.path != str(path))
-        left = dataclasses.replace(video, files=files)
-        self._videos[video_id] = left
-        if files:
-            plan.updates[video_id] = left
-        else:
-            plan.updates.pop(video_id, None)
-            plan.gone.append(left)
+        self._videos[video_id] = replace(video, files=files)
 
-    def _find_gone(self, plan: Plan, roots: Sequence[Path], seen: set[str]) -> None:
-        """A folder in which nothing at all is found may be a drive that is not mounted: then
+    def _drop_lost(
+        self, plan: Plan, roots: Sequence[Path], seen: Collection[str], changed: set[str]
+    ) -> None:
+        """A folder in which no video at all is found may be a drive that is not mounted: then
         nothing is called gone."""
         for root in roots:
             prefix = os.path.join(os.path.abspath(root), "")
             if not any(path.startswith(prefix) for path in seen):
                 continue
             for video in list(self._videos.values()):
-                lost = [
+                missing = [
                     file
                     for file in video.files
                     if file.path.startswith(prefix)
                     and file.path not in seen
-                    and not os.path.lexists(file.path)
+                    and _missing(file.path)
                 ]
-                if not lost:
-                    continue
-                files = tuple(file for file in video.files if file not in lost)
-                left = dataclasses.replace(video, files=files)
-                self._videos[video.id] = left
-                if files:
-                    plan.updates[video.id] = left
-                elif not any(task.video_id == video.id for task in plan.tasks):
-                    plan.updates.pop(video.id, None)
-                    plan.gone.append(video)
+                lost = [file for file in missing if not _from_empty_folder(file.path)]
+                plan.kept += [Path(file.path) for file in missing if file not in lost]
+                if lost:
+                    files = tuple(file for file in video.files if file not in lost)
+                    self._videos[video.id] = replace(video, files=files)
+                    changed.add(video.id)
+
+
+def _missing(path: str) -> bool:
+    """Whether there is certainly nothing at that path. A folder that may not be entered, or a
+    server that does not answer, says nothing about what is in there."""
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def _from_empty_folder(path: str) -> bool:
+    """Whether the nearest folder above a missing path that is still there is empty."""
+    folder = os.path.dirname(path)
+    while True:
+        try:
+            with os.scandir(folder) as entries:
+                return next(entries, None) is None
+        except (FileNotFoundError, NotADirectoryError):
+            folder = os.path.dirname(folder)
+        except OSError:
+            return True

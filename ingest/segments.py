@@ -10,6 +10,8 @@ from ingest.settings import SegmentSettings
 Span = tuple[float, float]
 """[start_seconds, end_seconds)"""
 
+_ROUNDING_SECONDS = 1e-6
+
 Join = Callable[[Span, Span], bool]
 """Whether a shot belongs to the segment before it: join(segment so far, shot)."""
 
@@ -93,7 +95,7 @@ class Segmenter:
         else:
             done += self._close()
             self._open = shot
-        while _length(self._open) > self._settings.max_seconds:
+        while _length(self._open) > self._settings.max_seconds + _ROUNDING_SECONDS:
             middle = self._cut_of(self._open)
             rest = (middle, self._open[1])
             self._open = (self._open[0], middle)

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -153,12 +154,16 @@ class ShotDetector:
     def _is_new(self, cut: Cut) -> bool:
         return cut.time_seconds >= self._from_seconds and cut.time_seconds > self._known_seconds
 
-    def _timecode(self, index: int, time_seconds: float) -> FrameTimecode:
+    def _timecode(self, index: int, time_seconds: float) -> FrameTimecode | _Tick:
+        if self._kind.subtracts_only:
+            if self._by_frames:
+                return _Tick(index, float(index / self._rate))
+            return _Tick(time_seconds, time_seconds)
         if self._by_frames:
             return FrameTimecode(index, fps=self._rate)
         return FrameTimecode(Timecode(round(time_seconds * 1_000_000), _MICROSECOND), self._rate)
 
-    def _cuts(self, found: list[FrameTimecode]) -> list[Cut]:
+    def _cuts(self, found: list[FrameTimecode | _Tick]) -> list[Cut]:
         cuts = []
         for timecode in found:
             index = self._index_at(timecode.seconds)
@@ -188,10 +193,22 @@ class ShotDetector:
         if self._by_frames:
             index = next((i for i, t in self._pushed if t >= known), None)
             last_index = 0 if index is None or self._pushed[0][1] > known else index
-            timecode = FrameTimecode(last_index, fps=self._rate)
+            timecode = self._timecode(last_index, known)
         else:
             timecode = self._timecode(0, known)
         setattr(self._detector, self._kind.last_cut_attribute, timecode)
+
+
+class _Tick(NamedTuple):
+    """A time for detectors that only take differences of times: PySceneDetect's own, in exact
+    fractions, costs them more than looking at the picture. at: frames or seconds, as the
+    shortest shot is given in."""
+
+    at: float
+    seconds: float
+
+    def __sub__(self, other: _Tick) -> float:
+        return self.at - other.at
 
 
 class _FastScore:
@@ -226,12 +243,14 @@ class _Kind:
     """A detector: how it is built, how late it speaks, what a resume needs.
 
     warmup_frames: gives None where a decision may lean on any earlier frame.
+    subtracts_only: see _Tick.
     """
 
     build: Callable[[ShotSettings, float | int], object]
     lag_frames: Callable[[ShotSettings, int], int]
     warmup_frames: Callable[[ShotSettings, int], int | None]
     last_cut_attribute: str = ""
+    subtracts_only: bool = False
 
 
 _DETECTORS = {
@@ -247,6 +266,7 @@ _DETECTORS = {
         # so that what lies before the first frame seen is too far back to hold up a cut.
         warmup_frames=lambda s, min_frames: 2 * s.adaptive_window_frames + 2 + min_frames,
         last_cut_attribute="_last_cut",
+        subtracts_only=True,
     ),
     "content": _Kind(
         build=lambda s, length: _FastContent(threshold=s.content_threshold, min_scene_len=length),

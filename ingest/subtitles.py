@@ -44,7 +44,8 @@ class Track:
     """One language's subtitles, from one place, in time order.
 
     language: BCP 47 primary tag; None where not even detection is sure. source: for people, such
-    as "friday.vtt" or "stream 3". forced: only what is said in a foreign language.
+    as "friday.vtt" or "stream 3". forced: only what is said in a foreign language. damaged: not
+    all of it could be read.
     """
 
     language: str | None
@@ -52,6 +53,7 @@ class Track:
     cues: tuple[Cue, ...]
     forced: bool = False
     for_the_deaf: bool = False
+    damaged: bool = False
 
 
 # --- What is in a file ----------------------------------------------------------------------
@@ -72,12 +74,16 @@ def read_sidecar(
             f"{path}: cannot be read ({error.strerror}); check its permissions."
         ) from error
     text, notes = decode(data, path, sidecar.language)
+    broken = 0
     if path.suffix.lower() in (".ass", ".ssa") or "[Script Info]" in text[:1000]:
         cues = list(_read_substation(text, path))
     else:
         cues, broken = _read_subrip(text)
         if broken:
-            notes.append(f"{count(broken, 'cue')} with unreadable times left out")
+            notes.append(
+                f"{count(broken, 'cue')} with unreadable times left out; correct them in a text "
+                "editor to have all"
+            )
     if not cues and text.strip() and not text.lstrip().startswith(("WEBVTT", "[Script Info]")):
         raise SubtitleError(
             f"{path}: holds no subtitles that can be read; save it as SubRip (.srt) or WebVTT "
@@ -85,7 +91,14 @@ def read_sidecar(
         )
     tidied, mended = tidy(cues, duration_seconds)
     language = sidecar.language or _detect(tidied)
-    track = Track(language, path.name, tuple(tidied), sidecar.forced, sidecar.for_the_deaf)
+    track = Track(
+        language,
+        path.name,
+        tuple(tidied),
+        forced=sidecar.forced,
+        for_the_deaf=sidecar.for_the_deaf,
+        damaged=bool(broken),
+    )
     return track, [f"{path.name}: {note}" for note in notes + mended]
 
 
@@ -235,12 +248,14 @@ def read_embedded(
     by_stream: dict[int, list[Cue]] = {}
     about: dict[int, tuple[str | None, str]] = {}
     notes: list[str] = []
+    damaged = False
     try:
         for packet in iter_subtitle_packets(path):
             cue = _packet_cue(packet)
             by_stream.setdefault(packet.stream_index, []).append(cue)
             about[packet.stream_index] = (packet.language, folded(packet.title or ""))
     except DamagedMediaError as error:
+        damaged = True
         notes.append(str(error))
     except MediaError as error:
         return [], [str(error)]
@@ -257,6 +272,7 @@ def read_embedded(
                 tuple(tidied),
                 forced=is_forced(words) or {"signs", "songs"} <= words,
                 for_the_deaf=bool(words & {"sdh", "cc"}),
+                damaged=damaged,
             )
         )
     return tracks, notes

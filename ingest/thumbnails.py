@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from index.disk import translate
 from index.schema import Segment, microseconds
 
 WIDTH = 320
@@ -25,12 +26,15 @@ class Thumbnails:
         return self.folder / segment.video_id / name
 
     def write(self, segment: Segment, jpeg: bytes) -> None:
-        """Whole or not at all."""
+        """Whole or not at all. Raises DiskFullError, LibraryReadOnlyError."""
         path = self.path(segment)
-        path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(".part")
-        partial.write_bytes(jpeg)
-        os.replace(partial, path)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            partial.write_bytes(jpeg)
+            os.replace(partial, path)
+        except OSError as error:
+            raise translate(error, self.folder, "writing a thumbnail") from error
 
     def keep_only(self, video_id: str, segments: list[Segment]) -> None:
         """Removes what an earlier cutting of the video left behind."""

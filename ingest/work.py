@@ -42,7 +42,12 @@ class Checks:
         if self.stop():
             raise Interrupted("Stopped; what was indexed is kept, and the next run goes on.")
 
-    def removed(self, video: Video) -> None:
-        """Raises RemovedMeanwhile."""
-        if self.library.video(video.id) is None:
-            raise RemovedMeanwhile(f"{video.title} was removed while it was being indexed.")
+    def removed(self, video: Video) -> Video:
+        """The catalogue's entry as it is now. Raises RemovedMeanwhile."""
+        current = self.library.video(video.id)
+        if current is None:
+            raise RemovedMeanwhile(
+                f"{video.title} was removed from the library while it was being indexed; "
+                "nothing of it is kept."
+            )
+        return current

@@ -22,7 +22,6 @@ class ChannelWriter:
 
     def __init__(self, library: Library, generation: Generation):
         self.generation = generation
-        self._library = library
         self._waiting: list[Evidence] = []
         self._points: dict[str, Point] = {}
         library.resume(generation)
@@ -67,11 +66,6 @@ class ChannelWriter:
             analysed_seconds=max(analysed_seconds, self.generation.analysed_seconds),
         )
         return self.generation, ready, derived
-
-    def finish(self, end_seconds: float) -> None:
-        """Commits the rest and completes the generation."""
-        self._library.commit_all([self.take(end_seconds, end_seconds, last=True)])
-        self.generation = self._library.complete(self.generation)
 
 
 def segments_of(video: Video, generation: Generation, spans: Iterable[Span]) -> list[Segment]:

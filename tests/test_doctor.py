@@ -39,7 +39,7 @@ def make_library(path: Path, *, finished: bool = True, media: Path | None = None
         library.put_video(Video("v1", "A walk", files=(file,), duration_seconds=10.0))
         generation = library.begin(Generation("v1", 0, "speech", "f"))
         if finished:
-            library.complete(dataclasses.replace(generation, complete=True))
+            library.finish([(generation, (), ())])
 
 
 @pytest.fixture

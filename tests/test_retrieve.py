@@ -197,7 +197,7 @@ def test_a_generation_being_built_is_not_seen_until_the_flip(writable):
     new = put_channel(writable, video, "speech", lines, fingerprint="2", state="building")
     assert found(writable, "volcanoes") == []
     assert found(writable, "moon")
-    writable.complete(new)
+    writable.finish([(new, (), ())])
     assert found(writable, "volcanoes") == [("Tides", 0.0, 3.0)]
     assert found(writable, "moon") == []
 
@@ -214,7 +214,7 @@ class FlipDuring:
     def query(self, space, *args, **kwargs):
         hits = self._library.store.query(space, *args, **kwargs)
         if space == "words" and self._new is not None:
-            self._library.complete(self._new)
+            self._library.finish([(self._new, (), ())])
             self._new = None
         return hits
 

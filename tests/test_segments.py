@@ -118,3 +118,22 @@ def test_a_segment_takes_the_title_of_the_chapter_that_holds_most_of_it():
 def test_lengths_that_cannot_both_hold_are_refused():
     with pytest.raises(ValidationError):
         SegmentSettings(min_seconds=10, max_seconds=15)
+
+
+@given(lengths, st.lists(st.floats(0.5, 300), max_size=4, unique=True), st.floats(0.1, 20))
+def test_segments_told_while_a_shot_lasts_are_those_told_at_its_end(durations, borders, tick):
+    """What `advance` gives out early changes nothing, and leaves little waiting."""
+    shots = shots_of(durations)
+    edges = [0.0, *sorted(borders)]
+    chapters = [Chapter(a, b, "x") for a, b in zip(edges, edges[1:], strict=False)]
+    segmenter, segments = Segmenter(SETTINGS, chapters), []
+    for start, end in shots:
+        at = start
+        while at < end:
+            segments += segmenter.advance(at)
+            assert at - segmenter.open_seconds <= 2 * SETTINGS.max_seconds + SETTINGS.min_seconds
+            at += tick
+        segments += segmenter.push(start, end)
+    segments += segmenter.finish(shots[-1][1])
+    expected = segments_of(shots, chapters)
+    assert [pytest.approx(s) for s in expected] == segments

@@ -260,7 +260,11 @@ def test_unreadable_times_are_dropped_with_their_text_and_counted(tmp_path):
     text = SRT + "\n3\n00:0x:05,000 --> 00:00:06,000\nlost\n\n4\n00:00:07,000 -->\nlost too\n"
     track, notes = read(tmp_path / "film.en.srt", text)
     assert said(track) == CUES
-    assert notes == ["film.en.srt: 2 cues with unreadable times left out"]
+    assert notes == [
+        "film.en.srt: 2 cues with unreadable times left out; correct them in a text editor to "
+        "have all"
+    ]
+    assert track.damaged
 
 
 def test_negative_inverted_unsorted_and_late_times_are_mended_and_told():

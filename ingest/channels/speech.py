@@ -62,6 +62,8 @@ class SidecarSubtitles:
                 track, remarks = read_sidecar(sidecar, video.duration_seconds)
             except SubtitleError as error:
                 notes.append(str(error))
+                unread = Track(sidecar.language, sidecar.path.name, (), damaged=True)
+                tracks.append(unread)
                 continue
             notes.extend(remarks)
             tracks.append(track)
@@ -124,7 +126,7 @@ class SpeechChannel:
     ) -> Iterator[Batch]:
         """Batches of cues by start, from the watermark on; one, with a note, where the video has
         sound and nobody wrote down what is said."""
-        tracks, notes = self._choose(path, video)
+        tracks, notes, damaged = self._choose(path, video)
         if not any(track.cues for track in tracks) and any(
             stream.kind == "audio" for stream in video.streams
         ):
@@ -140,19 +142,23 @@ class SpeechChannel:
                 continue
             full = len(evidence) >= _BATCH_CUES
             if full and cue.start_seconds > evidence[-1].start_seconds:
-                yield Batch(tuple(evidence), cue.start_seconds, cue.start_seconds, tuple(notes))
+                at_seconds = cue.start_seconds
+                yield Batch(tuple(evidence), at_seconds, at_seconds, tuple(notes), damaged)
                 evidence, notes = [], []
             evidence.append(_evidence(generation, cue, track))
             end_seconds = max(end_seconds, cue.end_seconds)
-        yield Batch(tuple(evidence), end_seconds, end_seconds, tuple(notes))
+        yield Batch(tuple(evidence), end_seconds, end_seconds, tuple(notes), damaged)
 
-    def _choose(self, path: Path, video: Video) -> tuple[list[Track], list[str]]:
+    def _choose(self, path: Path, video: Video) -> tuple[list[Track], list[str], bool]:
+        """The tracks that are heard, notes, and whether anything could not be read."""
         chosen: dict[str | None, Track] = {}
         notes: list[str] = []
+        damaged = False
         for source in self._sources:
             whole = frozenset(language for language, track in chosen.items() if not track.forced)
             tracks, remarks = source.tracks(path, video, whole)
             notes.extend(remarks)
+            damaged = damaged or any(track.damaged for track in tracks)
             passed_over = []
             for track in tracks:
                 held = chosen.get(track.language)
@@ -165,7 +171,7 @@ class SpeechChannel:
                     passed_over.append(track.source)
             if passed_over:
                 notes.append(_passed_over(passed_over))
-        return list(chosen.values()), notes
+        return list(chosen.values()), notes, damaged
 
 
 def _passed_over(sources: Sequence[str]) -> str:
