@@ -39,11 +39,40 @@ def run_index(
     dry_run: bool = False,
     as_json: bool = False,
 ) -> int:
-    """Indexes and reports. Returns the exit status: 1 where any file failed or was damaged."""
+    """Indexes and reports. Returns the exit status: 1 where any file failed or was damaged.
+
+    Raises Interrupted on Ctrl-C and on SIGTERM, whenever they come.
+    """
+    stop = threading.Event()
+    with stopped_by_signals(stop):
+        return _run(
+            Output(console, as_json),
+            settings,
+            paths,
+            channels=channels,
+            force=force,
+            jobs=jobs,
+            verify=verify,
+            dry_run=dry_run,
+            stop=stop,
+        )
+
+
+def _run(
+    output: Output,
+    settings: Settings,
+    paths: Sequence[str],
+    *,
+    channels: Sequence[str] | None,
+    force: bool,
+    jobs: int | None,
+    verify: bool,
+    dry_run: bool,
+    stop: threading.Event,
+) -> int:
     started = time.monotonic()
     senses = build_channels(settings, channels)
     found, roots, problems = find_files(paths)
-    output = Output(console, as_json)
     for problem in problems:
         output.problem(str(problem))
     if not found and not roots and problems:
@@ -59,7 +88,6 @@ def run_index(
             output.dry_run(plan)
             output.kept(plan)
             return 1 if problems or plan.failures else 0
-        stop = threading.Event()
         thumbnails = build_thumbnails(settings)
         indexer = Indexer(
             library, senses, settings.ingest, thumbnails, force=force, stop=stop.is_set
@@ -74,13 +102,8 @@ def run_index(
             stop,
         )
         batch.apply_updates(plan)
-        with stopped_by_signals(stop), output.live(len(plan.tasks)):
-            try:
-                batch.run(plan, jobs or settings.jobs)
-            except KeyboardInterrupt:
-                raise Interrupted(
-                    "Stopped; what was indexed is kept, and the next run goes on."
-                ) from None
+        with output.live(len(plan.tasks)):
+            batch.run(plan, jobs or settings.jobs)
     output.kept(plan)
     output.summary(plan, time.monotonic() - started)
     failed = output.counts["failed"] + output.counts["damaged"] + output.counts["busy"]
@@ -102,7 +125,7 @@ def find_files(paths: Sequence[str]) -> tuple[list[Path], list[Path], list[Longt
 
 @contextmanager
 def stopped_by_signals(stop: threading.Event) -> Iterator[None]:
-    """SIGTERM stops as Ctrl-C does: what is final is committed first."""
+    """SIGTERM stops as Ctrl-C does: what is final is committed first. Raises Interrupted."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -114,6 +137,8 @@ def stopped_by_signals(stop: threading.Event) -> Iterator[None]:
     before = signal.signal(signal.SIGTERM, interrupt)
     try:
         yield
+    except KeyboardInterrupt:
+        raise Interrupted("Stopped; what was indexed is kept, and the next run goes on.") from None
     finally:
         signal.signal(signal.SIGTERM, before)
 

@@ -209,7 +209,7 @@ REFUSED = {
     "noise.mkv": ("no media file", "copy it again"),
     "index-last.mp4": ("cut short", "Copy it again"),
     "zero.mp4": ("neither pictures nor sound", "export it again"),
-    "zero.mkv": ("no picture and no sound", "export it again"),
+    "zero.mkv": ("begins like a Matroska or WebM file", "Copy it again"),
 }
 DAMAGED = {
     "index-first.mp4": ("break off at 2.", "Copy the file again"),
@@ -623,9 +623,9 @@ def many_undisturbed(many, tmp_path_factory) -> dict:
 
 def start(folder: Path, library: Path) -> subprocess.Popen[str]:
     """The command in another process, whose first reported file can be waited for."""
+    arguments = ["index", str(folder), "--library", str(library), "--json", *TWO, *QUICK]
     return subprocess.Popen(
-        [sys.executable, "-m", "cli.main", "index", str(folder), "--library", str(library)]
-        + ["--json", *TWO, *QUICK],
+        [sys.executable, "-m", "cli.main", *arguments],
         cwd=REPO,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
