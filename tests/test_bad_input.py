@@ -345,6 +345,12 @@ def test_with_every_channel_words_in_a_damaged_picture_stream_are_read(tmp_path,
     assert (run.status, run.records["cut.mp4"]["status"]) == (1, "damaged")
     assert run.texts("cut.mp4", "screen_text") == ["HARBOUR LIGHTS"]
 
+    # It is not read again, and what is wrong with it can be looked up.
+    assert main(["index", str(tmp_path / "cut.mp4"), "--library", str(tmp_path / "library")]) == 0
+    assert "1 up to date" in capsys.readouterr().err
+    assert main(["show", "cut.mp4", "--library", str(tmp_path / "library")]) == 0
+    assert "its pictures break off at" in capsys.readouterr().out
+
 
 # --- Real files --------------------------------------------------------------------------------
 

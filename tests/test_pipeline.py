@@ -1,0 +1,100 @@
+"""What a run leaves in the library: segments with titles and pictures; a channel added later."""
+
+import pytest
+from clips import noise_picture, text_picture, write_clip
+
+from cli.main import main
+from index.access import open_store
+from index.library import Library
+
+CHAPTERS = [(0.0, 4.0, "Setting out"), (4.0, 12.0, "At sea")]
+NO_RESERVE = ("--set", "index.reserve_bytes=0")
+
+
+@pytest.fixture
+def film(tmp_path):
+    """12 s: three scenes of 4 s, two chapters."""
+    path = tmp_path / "films" / "voyage.mp4"
+    path.parent.mkdir()
+    scenes = [
+        *[text_picture("LOG BOOK")] * 40,
+        *[noise_picture(1, 320, 180)] * 40,
+        *[noise_picture(2, 320, 180)] * 40,
+    ]
+    write_clip(path, scenes, rate=10, chapters=CHAPTERS, key_frame_every=20)
+    return path
+
+
+def index(film, library, *options):
+    return main(["index", str(film), "--library", str(library), *NO_RESERVE, *options])
+
+
+@pytest.fixture
+def opened(tmp_path):
+    """Opens the test's library for a look, as often as asked."""
+    stores = []
+
+    def look():
+        while stores:
+            stores.pop().close()
+        stores.append(open_store(tmp_path / "library"))
+        return Library(stores[-1])
+
+    yield look
+    while stores:
+        stores.pop().close()
+
+
+def close(library):
+    library.store.close()
+
+
+def test_segments_follow_cuts_and_chapters_and_each_has_a_picture(film, tmp_path, opened):
+    assert index(film, tmp_path / "library", "--channels", "fingerprint") == 0
+    library = opened()
+    (video,) = library.videos()
+    segments = library.segments(video.id)
+    assert [(s.start_seconds, s.end_seconds) for s in segments] == [(0, 4), (4, 8), (8, 12)]
+    assert [s.title for s in segments] == ["Setting out", "At sea", "At sea"]
+    pictures = sorted((tmp_path / "library" / "thumbnails" / video.id).iterdir())
+    assert {p.name for p in pictures} == {"0.jpg", "4000000.jpg", "8000000.jpg"}
+    assert all(p.read_bytes().startswith(b"\xff\xd8") for p in pictures)
+    close(library)
+
+    assert main(["rm", "voyage", "--yes", "--library", str(tmp_path / "library")]) == 0
+    assert not (tmp_path / "library" / "thumbnails" / video.id).exists()
+
+
+def test_a_channel_added_later_leaves_the_others_as_they_are(film, tmp_path, opened):
+    library_path = tmp_path / "library"
+    assert index(film, library_path, "--channels", "fingerprint") == 0
+    library = opened()
+    (video,) = library.videos()
+    before = {e.id for e in library.evidence(video.id, channel=("shot", "fingerprint"))}
+    close(library)
+
+    assert index(film, library_path) == 0
+    library = opened()
+    after = {e.id for e in library.evidence(video.id, channel=("shot", "fingerprint"))}
+    assert after == before
+    assert [e.text for e in library.evidence(video.id, channel="screen_text")] == ["LOG BOOK"]
+    shares = library.coverage(library.video(video.id), library.generations(video.id))
+    assert shares == {"shot": 1.0, "speech": 1.0, "screen_text": 1.0, "fingerprint": 1.0}
+    close(library)
+
+
+def test_a_setting_changed_runs_what_hangs_on_it_anew_and_nothing_else(film, tmp_path, opened):
+    library_path = tmp_path / "library"
+    assert index(film, library_path) == 0
+    library = opened()
+    (video,) = library.videos()
+    before = {g.channel: g.id for g in library.generations(video.id)}
+    close(library)
+
+    assert index(film, library_path, "--set", "channels.fingerprint.still_distance=20") == 0
+    library = opened()
+    after = {g.channel: g.id for g in library.generations(video.id)}
+    assert {name for name in before if before[name] != after[name]} == {"fingerprint"}
+    held = {e.generation for e in library.evidence(video.id)}
+    assert held <= set(after.values())
+    close(library)
