@@ -191,7 +191,6 @@ def passage_point(passage: Passage, average_length: float | None = None) -> Poin
         "channel": passage.channel,
         "generation": passage.generation,
         "start_us": microseconds(passage.start_seconds),
-        "end_us": microseconds(passage.end_seconds),
         "start_seconds": passage.start_seconds,
         "end_seconds": passage.end_seconds,
         "text": passage.text,

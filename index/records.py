@@ -14,7 +14,6 @@ from index.store import Point
 def _span(start_seconds: float, end_seconds: float) -> dict[str, Any]:
     return {
         "start_us": microseconds(start_seconds),
-        "end_us": microseconds(end_seconds),
         "start_seconds": start_seconds,
         "end_seconds": end_seconds,
     }

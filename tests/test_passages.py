@@ -121,7 +121,7 @@ def test_a_point_carries_the_passage_and_its_terms():
     point = passage_point(passage)
     assert point.id == passage.id
     assert point.payload["kind"] == "passage"
-    assert (point.payload["start_us"], point.payload["end_us"]) == (0, 5_000_000)
+    assert (point.payload["start_us"], point.payload["end_seconds"]) == (0, 5.0)
     assert passage_from_payload(point.payload) == passage
     assert set(point.vectors["words"].indices) == set(analyzer("english").query(passage.text))
 
