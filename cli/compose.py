@@ -63,9 +63,7 @@ def chosen_channels(settings: Settings, names: Sequence[str] | None) -> tuple[st
     for name in wanted:
         if name not in KNOWN_CHANNELS:
             later = " (planned, not there yet)" if name in CHANNELS and name != "shot" else ""
-            raise ConfigError(
-                f"No channel “{name}”{later}. Known: {', '.join(KNOWN_CHANNELS)}."
-            )
+            raise ConfigError(f"No channel “{name}”{later}. Known: {', '.join(KNOWN_CHANNELS)}.")
     if not wanted:
         raise ConfigError(f"No channels chosen. Known: {', '.join(KNOWN_CHANNELS)}.")
     return tuple(name for name in KNOWN_CHANNELS if name in wanted)

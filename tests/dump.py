@@ -16,7 +16,11 @@ def dump(library: Path) -> dict[str, Any]:
     store = open_store(library)
     try:
         everything = Filter(
-            (Match("kind", ("video", "generation", "evidence", "passage", "segment", "text_stats")),)
+            (
+                Match(
+                    "kind", ("video", "generation", "evidence", "passage", "segment", "text_stats")
+                ),
+            )
         )
         return {
             point.id: (_plain(point.payload), {k: _vector(v) for k, v in point.vectors.items()})

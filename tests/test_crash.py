@@ -107,16 +107,22 @@ def test_killed_between_two_writes(
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_killed_at_random_times(
-    seed: int, folder: Path, undisturbed: dict, tmp_path: Path
-) -> None:
+def test_killed_at_random_times(seed: int, folder: Path, undisturbed: dict, tmp_path: Path) -> None:
     """Three kills in a row, wherever they fall, and then a run that is left alone."""
     library = tmp_path / "library"
     chance = random.Random(seed)
     for _ in range(3):
         process = subprocess.Popen(
-            [sys.executable, "-m", "cli.main", "index", str(folder), "--library", str(library)]
-            + list(FAST),
+            [
+                sys.executable,
+                "-m",
+                "cli.main",
+                "index",
+                str(folder),
+                "--library",
+                str(library),
+                *list(FAST),
+            ],
             cwd=REPO,
             stderr=subprocess.DEVNULL,
         )

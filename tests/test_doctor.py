@@ -1,6 +1,5 @@
 """`longtake doctor`: says what is broken and the way out, whatever state the machine is in."""
 
-import dataclasses
 import json
 import multiprocessing
 import os

@@ -125,7 +125,7 @@ def test_segments_told_while_a_shot_lasts_are_those_told_at_its_end(durations, b
     """What `advance` gives out early changes nothing, and leaves little waiting."""
     shots = shots_of(durations)
     edges = [0.0, *sorted(borders)]
-    chapters = [Chapter(a, b, "x") for a, b in zip(edges, edges[1:], strict=False)]
+    chapters = [Chapter(a, b, "x") for a, b in pairwise(edges)]
     segmenter, segments = Segmenter(SETTINGS, chapters), []
     for start, end in shots:
         at = start
