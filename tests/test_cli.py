@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import select
+import shlex
 import signal
 import subprocess
 import sys
@@ -261,7 +262,8 @@ def test_an_interrupt_exits_with_130(run, monkeypatch):
 
 
 def test_a_reader_that_goes_away_is_no_trouble(filled):
-    command = f"{sys.executable} -m cli.main show Lighthouse --library {filled} | true"
+    show = [sys.executable, "-m", "cli.main", "show", "Lighthouse", "--library", str(filled)]
+    command = f"{shlex.join(show)} | true"
     done = subprocess.run(command, shell=True, cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.stderr == ""
 
