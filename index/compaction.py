@@ -10,6 +10,7 @@ place in the manifest.
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import subprocess
@@ -35,6 +36,8 @@ from index.store import Point, SparseVector, VectorSpace
 
 if TYPE_CHECKING:
     from index.edge import EdgeStore
+
+logger = logging.getLogger(__name__)
 
 _DELETED_SHARE = 0.25
 """A shard that lost this share of its points is written anew."""
@@ -158,10 +161,12 @@ class Compactor:
                     while not self._stopping and (group := self._plan(full=False)):
                         self._compact(group)
                 self.last_error = None
-            except LongtakeError as error:
+            except Exception as error:
                 # Kept for `longtake doctor`. Searching goes on, only slower; the next rotation or
-                # opening tries again.
-                self.last_error = None if self._stopping else str(error)
+                # opening tries again. No error, ours or not, may end the thread.
+                self.last_error = None if self._stopping else str(error) or type(error).__name__
+                if not isinstance(error, LongtakeError) and not self._stopping:
+                    logger.warning("compaction failed", exc_info=error)
             self._wake.wait()
             self._wake.clear()
 

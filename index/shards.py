@@ -177,13 +177,14 @@ class Shards:
     # --- how they become durable -----------------------------------------------------------
 
     def flush(self) -> None:
-        """Makes everything durable that was written before, the newest shard first. Takes the lock
-        for one shard at a time, so that others get their turn."""
+        """Makes everything durable that was written before, the newest shard first. Gives the lock
+        up between two shards, so that others get their turn."""
         with self._lock:
             newest_first = self.all()[::-1]
         for shard in newest_first:
             with self._lock:
                 if shard.dirty and self.get(shard.name) is shard:
+                    self._flush_newer_than(shard)
                     shard.flush()
                     fault_point("between-flushes")
         # A head that was sealed meanwhile may have replaced points since.
@@ -195,6 +196,15 @@ class Shards:
             )
             if entries != self.manifest.shards:
                 self._write(self.manifest.replace(shards=entries))
+
+    def _flush_newer_than(self, shard: Shard) -> None:
+        """What others wrote since the newer ones were flushed may replace points whose deletion
+        from this one is about to become durable."""
+        for newer in reversed(self.all()):
+            if newer is shard:
+                return
+            if newer.dirty:
+                newer.flush()
 
     def close(self) -> None:
         """Flushes and closes all, and says in the folder that all is well."""

@@ -169,6 +169,36 @@ def test_flush_makes_the_newest_shard_durable_first(tmp_path, monkeypatch):
         assert len(names) == 4
 
 
+def test_what_is_written_between_two_flushes_is_durable_before_what_it_replaces_goes(
+    tmp_path, monkeypatch
+):
+    """While `flush` goes from shard to shard others write. At each flush of a shard all newer ones
+    must be clean, or the last copy of a point could go before the new one is on disk."""
+    flush, seen, written = Shard.flush, [], []
+
+    def another_thread_writes(name):
+        if name == "between-flushes" and not written:
+            written.append(name)
+            store.upsert([point(2, version=1)])
+
+    def watched(shard):
+        newer = store.shards.all()[store.shards.all().index(shard) + 1 :]
+        seen.append([other.dirty for other in newer])
+        flush(shard)
+
+    with open_small(tmp_path / "lib") as store:
+        store.upsert([point(1), point(2)])
+        store.flush()
+        store.rotate()
+        store.upsert([point(1, version=1)])
+        monkeypatch.setattr("index.shards.fault_point", another_thread_writes)
+        monkeypatch.setattr(Shard, "flush", watched)
+        store.flush()
+        assert written
+        assert not any(dirty for newer in seen for dirty in newer)
+        monkeypatch.undo()
+
+
 # --- compaction --------------------------------------------------------------------------------
 
 
