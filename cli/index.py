@@ -17,14 +17,20 @@ from rich.text import Text
 from cli.compose import build_channels, build_thumbnails, open_library
 from cli.render import print_json, safe
 from cli.settings import Settings
-from index.errors import Interrupted, LongtakeError, UsageError
+from index.errors import Interrupted, LibraryError, LongtakeError, StoreError
 from ingest.batch import Batch, FileReport
 from ingest.identity import discover
 from ingest.pipeline import Indexer
 from ingest.plan import Plan, Planner
 from rag.timestamp import timestamp
 
-MARKS = {"indexed": "[green]✓[/]", "damaged": "[yellow]![/]", "failed": "[red]✗[/]", "busy": "·"}
+MARKS = {
+    "indexed": "[green]✓[/]",
+    "damaged": "[yellow]![/]",
+    "failed": "[red]✗[/]",
+    "busy": "·",
+    "done": "·",
+}
 
 
 def run_index(
@@ -75,19 +81,30 @@ def _run(
     found, roots, problems = find_files(paths)
     for problem in problems:
         output.problem(str(problem))
-    if not found and not roots and problems:
-        return max(problem.exit_status for problem in problems)
+    unborn = settings.server is None and not settings.library.exists()
+    if not found and (unborn or not roots):
+        if problems:
+            return max(problem.exit_status for problem in problems)
+        output.problem(no_videos(paths))
+        return 1
 
-    unborn = dry_run and settings.server is None and not settings.library.exists()
-    with nullcontext() if unborn else open_library(settings, must_exist=False) as library:
+    lent = nullcontext() if unborn and dry_run else open_library(settings, must_exist=False)
+    with while_its_folder_is_there(settings) as opened, lent as library:
+        opened.set()
         planner = Planner(library, senses, force=force, verify=verify)
         plan = planner.plan(found, roots)
+        if not found and not plan.kept:
+            if not problems:
+                output.problem(no_videos(paths))
+            return 1
         for path, error in plan.failures:
             output.failure(path, str(error))
         if dry_run:
             output.dry_run(plan)
             output.kept(plan)
             return 1 if problems or plan.failures else 0
+        if settings.server is not None:  # an embedded library's folder has been made by opening it
+            settings.library.mkdir(parents=True, exist_ok=True)
         thumbnails = build_thumbnails(settings)
         indexer = Indexer(
             library, senses, settings.ingest, thumbnails, force=force, stop=stop.is_set
@@ -102,6 +119,8 @@ def _run(
             stop,
         )
         batch.apply_updates(plan)
+        if settings.server is None:  # the thumbnails of several servers lie in one folder
+            batch.sweep_thumbnails(plan)
         with output.live(len(plan.tasks)):
             batch.run(plan, jobs or settings.jobs)
     output.kept(plan)
@@ -116,11 +135,27 @@ def find_files(paths: Sequence[str]) -> tuple[list[Path], list[Path], list[Longt
     problems: list[LongtakeError] = []
     found = list(discover(list(paths), on_error=problems.append))
     roots = [Path(path) for path in paths if Path(path).is_dir()]
-    if not found and not problems:
-        problems.append(
-            UsageError(f"No videos in {', '.join(paths)}. Name a file to index it whatever it is.")
-        )
     return found, roots, problems
+
+
+def no_videos(paths: Sequence[str]) -> str:
+    return f"No videos in {', '.join(paths)}. Name a file to index it whatever it is."
+
+
+@contextmanager
+def while_its_folder_is_there(settings: Settings) -> Iterator[threading.Event]:
+    """Raises LibraryError in plain words where a run fails because somebody removed the folder of
+    its library, which was there when the event yielded was set."""
+    opened = threading.Event()
+    try:
+        yield opened
+    except (LibraryError, StoreError) as error:
+        if settings.server is not None or not opened.is_set() or settings.library.exists():
+            raise
+        raise LibraryError(
+            f"The folder of the library {settings.library} has gone while it was in use, and with "
+            "it what was indexed. Put it back, or run the same command again to index anew."
+        ) from error
 
 
 @contextmanager
@@ -224,7 +259,7 @@ class Output:
 
     def _line(self, report: FileReport) -> None:
         name = escape(safe(report.path.name))
-        if report.status in ("failed", "busy"):
+        if report.status in ("failed", "busy", "done"):
             text = f"{MARKS[report.status]} {name}: {escape(safe(report.reason))}"
         else:
             speed = report.media_seconds / max(report.wall_seconds, 1e-3)
@@ -265,8 +300,8 @@ class Output:
             more = f" and {len(folders) - 1} folders more" if len(folders) > 1 else ""
             self._console.print(
                 f"{len(plan.kept)} missing from {escape(safe(folders[0]))}{more}, but kept: the "
-                "folder is empty, as if its drive were not mounted. If they are gone for good, "
-                "`longtake rm` removes them.",
+                "folder is empty or holds no video any more, as if its drive were not mounted. If "
+                "they are gone for good, `longtake rm` removes them.",
                 highlight=False,
                 soft_wrap=True,
             )
@@ -291,10 +326,12 @@ class Output:
             parts.append(f"{counts['damaged']} of them damaged")
         if counts["busy"]:
             parts.append(f"{counts['busy']} in another process's hands")
+        if counts["done"]:
+            parts.append(f"{counts['done']} with nothing left to do")
         if counts["failed"]:
             parts.append(f"{counts['failed']} failed")
-        text = ", ".join(parts) + "." if parts else "Nothing to do."
-        self._console.print(text, highlight=False, soft_wrap=True)
+        if parts:
+            self._console.print(", ".join(parts) + ".", highlight=False, soft_wrap=True)
 
 
 def shorten(name: str, width: int = 40) -> str:

@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from index.errors import Interrupted, LibraryError, LongtakeError, MediaError, StoreError
+from index.errors import Interrupted, LibraryError, LongtakeError, StoreError
 from index.library import Library
 from ingest.claims import claim
-from ingest.identity import same, stat_of
 from ingest.pipeline import Indexer
 from ingest.plan import Plan, Task
 from ingest.thumbnails import Thumbnails
@@ -28,11 +27,11 @@ class FileReport:
     """What became of one file.
 
     status: "indexed"; "damaged" (what decodes is indexed); "failed" (nothing is); "busy" (another
-    process has it in hand).
+    process has it in hand); "done" (nothing was left to do when its turn came).
     """
 
     path: Path
-    status: Literal["indexed", "damaged", "failed", "busy"]
+    status: Literal["indexed", "damaged", "failed", "busy", "done"]
     reason: str = ""
     media_seconds: float = 0.0
     wall_seconds: float = 0.0
@@ -41,22 +40,6 @@ class FileReport:
 
 OnStage = Callable[[Path, str, float, float], None]
 """Told a file's path, the stage it is in, and how many of how many media seconds are seen."""
-
-
-def check_unchanged(task: Task) -> None:
-    """What was read is what was identified. A file that has moved meanwhile is: it was open.
-
-    Raises MediaError where somebody wrote to it.
-    """
-    before = next(file for file in task.files if file.path == str(task.path))
-    try:
-        unchanged = same(before, stat_of(task.path))
-    except MediaError:
-        return
-    if not unchanged:
-        raise MediaError(
-            f"{task.path}: changed while it was being indexed; run again when it is complete."
-        )
 
 
 @dataclass
@@ -97,10 +80,22 @@ class Batch:
         for video in plan.updates.values():
             self._library.put_video(video)
         for video in plan.gone:
-            self._library.remove_video(video.id)
-            self._thumbnails.remove(video.id)
+            self._remove(video.id)
         if plan.updates:
             self._library.store.flush()
+
+    def sweep_thumbnails(self, plan: Plan) -> None:
+        """Removes those of videos that are not in the library: a run that was killed may have left
+        them. A video is in the catalogue before it has any, so those of another run are safe."""
+        for video_id in self._thumbnails.videos():
+            if video_id not in plan.known and self._library.video(video_id) is None:
+                self._thumbnails.remove(video_id)
+
+    def _remove(self, video_id: str) -> None:
+        """The catalogue's entry goes last: as long as it is there, a removal that was interrupted
+        is asked for again."""
+        self._thumbnails.remove(video_id)
+        self._library.remove_video(video_id)
 
     def run(self, plan: Plan, jobs: int) -> None:
         """Raises Interrupted when stopped, and LibraryError (a full disk, say) when nothing more
@@ -133,8 +128,7 @@ class Batch:
             raise
         except RemovedMeanwhile as error:
             # What was written between the removal and its discovery goes, too.
-            self._library.remove_video(job.task.video_id)
-            self._thumbnails.remove(job.task.video_id)
+            self._remove(job.task.video_id)
             self._report(job, "failed", str(error))
         except LongtakeError as error:
             self._report(job, "failed", str(error))
@@ -160,7 +154,6 @@ class Batch:
         assert job.work is not None
         self._set_stage(job, "pictures", 0.0)
         self._indexer.index_pictures(job.work, lambda stage, at: self._set_stage(job, stage, at))
-        check_unchanged(job.task)
 
     def _set_stage(self, job: _Job, stage: str, at_seconds: float) -> None:
         total = (job.work.video.duration_seconds or 0.0) if job.work else 0.0
@@ -168,8 +161,10 @@ class Batch:
 
     def _report_done(self, job: _Job) -> None:
         assert job.work is not None
-        status = "damaged" if job.work.damaged else "indexed"
-        self._report(job, status, job.task.reason)
+        if job.work.overtaken:
+            self._report(job, "done", "nothing was left to do; another process may have done it")
+        else:
+            self._report(job, "damaged" if job.work.damaged else "indexed", job.task.reason)
 
     def _report(self, job: _Job, status: str, reason: str) -> None:
         media_seconds = 0.0

@@ -14,11 +14,11 @@ from index.disk import translate
 def claim(folder: Path, video_id: str) -> Iterator[bool]:
     """Yields whether this process now holds the claim on `video_id`; gives it up at the end.
 
-    folder: where the lock files lie, one a video; made when missing.
+    folder: where the lock files lie, one a video; made when missing, but not what is above it.
     Raises DiskFullError, LibraryReadOnlyError.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(exist_ok=True)
         file = (folder / f"{video_id}.lock").open("w")
     except OSError as error:
         raise translate(error, folder, "claiming a video") from error

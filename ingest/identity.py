@@ -6,6 +6,7 @@ import glob
 import hashlib
 import os
 import re
+import stat
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -26,6 +27,8 @@ _NOT_THE_USERS = frozenset(
     {"$recycle.bin", "system volume information", "lost+found", "@eadir", "__macosx"}
 )
 
+_OF_A_LIBRARY = frozenset({"shards", "thumbnails", "claims"})
+
 _BLOCK = 64 * 1024
 _WHOLE = 1024 * 1024
 _BLOCKS = 16
@@ -37,6 +40,7 @@ def content_id(path: Path) -> str:
 
     Raises NotMediaError where it is empty, MediaError where it cannot be read.
     """
+    _refuse_pipes(path)
     digest = hashlib.blake2b(digest_size=16)
     try:
         with open(path, "rb") as file:
@@ -56,6 +60,7 @@ def content_id(path: Path) -> str:
 
 def full_digest(path: Path) -> str:
     """BLAKE2b over the whole file, in hexadecimal. Raises MediaError."""
+    _refuse_pipes(path)
     try:
         with open(path, "rb") as file:
             return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
@@ -72,6 +77,19 @@ def stat_of(path: Path) -> FileStat:
     return FileStat(os.path.abspath(path), status.st_size, status.st_mtime_ns, status.st_ino)
 
 
+def _refuse_pipes(path: Path) -> None:
+    """Opening a pipe waits for a writer that may never come. Raises MediaError."""
+    try:
+        mode = os.stat(path).st_mode
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        raise MediaError(
+            f"{shown(path)}: is a pipe, a socket or a device, not a file; save what comes out of "
+            "it to a file and index that."
+        )
+
+
 def same(a: FileStat, b: FileStat) -> bool:
     """Whether a file has the size, time and inode that it had; its path does not matter."""
     return (a.size, a.modified_ns, a.inode) == (b.size, b.modified_ns, b.inode)
@@ -86,9 +104,10 @@ def discover(
 ) -> Iterator[Path]:
     """The files that the arguments mean, each once, folders in natural order (2 before 10).
 
-    A file is itself whatever its name; a folder, all videos in it and below, by their extensions,
-    without hidden ones; what does not exist and has `*`, `?` or `[` in it is a pattern (`**` for
-    any depth). on_error is told what is wrong with an argument; the others go on.
+    A file is itself whatever its name, but a subtitle file is the video it belongs to; a folder,
+    all videos in it and below, by their extensions, without hidden ones; what does not exist and
+    has `*`, `?` or `[` in it is a pattern (`**` for any depth). on_error is told what
+    is wrong with an argument; the others go on.
     """
     seen: set[str] = set()
     for argument in paths:
@@ -114,7 +133,9 @@ def _meant(argument: str, on_error: Callable[[LongtakeError], None]) -> Iterator
     elif os.path.lexists(path):
         if path.suffix.lower() not in SUBTITLE_EXTENSIONS:
             yield path
-        elif not _beside_its_video(path):
+        elif (video := _its_video(path)) is not None:
+            yield video
+        else:
             on_error(
                 UsageError(f"{shown(path)}: is a subtitle file without its video; name the video.")
             )
@@ -159,8 +180,11 @@ def _walk(folder: Path, on_error: Callable[[LongtakeError], None]) -> Iterator[P
             continue
         entered.add((status.st_dev, status.st_ino))
         if "manifest.json" in files and "shards" in folders:  # a Longtake library
-            folders.clear()
-            continue
+            if Path(root) != folder:
+                folders.clear()
+                continue
+            # The user named it: a library may lie right among the films.
+            folders[:] = [name for name in folders if name not in _OF_A_LIBRARY]
         folders[:] = sorted(
             (f for f in folders if f[0] != "." and f.lower() not in _NOT_THE_USERS),
             key=natural_order,
@@ -175,15 +199,18 @@ def _is_video(path: Path) -> bool:
     extension = path.suffix.lower()
     if extension in _ALSO_PROGRAM_TEXT:
         try:
+            if not stat.S_ISREG(os.stat(path).st_mode):
+                return True  # to be reported where it is read
             with open(path, "rb") as file:
                 head = file.read(5)
         except OSError:
-            return True  # to be reported where it is read
+            return True
         return not head or head[0] == 0x47 or head[4:] == b"G"  # sync byte of a transport stream
     return extension in VIDEO_EXTENSIONS
 
 
-def _beside_its_video(path: Path) -> bool:
+def _its_video(path: Path) -> Path | None:
+    """The video that a subtitle file belongs to."""
     folder = path.parent
     candidates = [folder, folder.parent, folder.parent.parent]
     mine = os.path.abspath(path)
@@ -196,8 +223,8 @@ def _beside_its_video(path: Path) -> bool:
             if os.path.splitext(name)[1].lower() in VIDEO_EXTENSIONS and mine in (
                 os.path.abspath(sidecar) for sidecar in find_sidecars(place / name)
             ):
-                return True
-    return False
+                return place / name
+    return None
 
 
 def natural_order(name: str) -> tuple:

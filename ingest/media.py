@@ -46,10 +46,6 @@ class MediaInfo:
     start_offset: Fraction
     video_stream: int | None
 
-    @property
-    def has_audio(self) -> bool:
-        return any(stream.kind == "audio" for stream in self.streams)
-
 
 @dataclass(frozen=True, slots=True)
 class SubtitlePacket:

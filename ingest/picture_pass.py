@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import time
 
-from index.errors import Interrupted
+from index.errors import Interrupted, MediaError
 from index.library import Library
-from index.records import segment_point
-from index.schema import Evidence
+from index.records import segment_from, segment_point
+from index.schema import Evidence, Segment
+from index.store import scroll, where
 from ingest.analysis import Event, ShotEnded, VideoAnalysis
 from ingest.channel import PictureRun, Sample
 from ingest.plan import Channels
@@ -16,7 +18,7 @@ from ingest.segments import Segmenter, Span
 from ingest.settings import IngestSettings
 from ingest.thumbnails import ThumbnailPicker, Thumbnails
 from ingest.work import Checks, Listener, Work
-from ingest.writer import ChannelWriter, segments_of
+from ingest.writer import ChannelWriter, Commit, segments_of
 
 
 class PicturePass:
@@ -86,7 +88,8 @@ class PicturePass:
                     self._take(event)
                     self._maybe_commit()
             except Interrupted:
-                self._commit()
+                with contextlib.suppress(MediaError):
+                    self._commit()
                 raise
             self._note_damage(analysis)
             self._checks.removed(self._video)
@@ -175,6 +178,7 @@ class PicturePass:
 
     def _commit(self) -> None:
         self._checks.removed(self._video)
+        self._work.check_unchanged()
         commits = [
             writer.take(self._runs[name].watermark_seconds, self._at_seconds)
             for name, writer in self._writers.items()
@@ -185,6 +189,7 @@ class PicturePass:
         self._committed_at = time.monotonic()
 
     def _complete(self, end_seconds: float) -> None:
+        self._work.check_unchanged()
         end = max(end_seconds, self._at_seconds)
         video = self._work.video
         if video.duration_seconds is None or video.duration_seconds < end:
@@ -193,8 +198,17 @@ class PicturePass:
             self._writers[name].add(run.finish(end))
         if self._shot_writer is not None and self._segments is not None:
             self._close_segments(self._segments.finish(end))
-        self._library.finish([w.take(end, end, last=True) for w in self._all_writers()])
+        commits = [w.take(end, end, last=True) for w in self._all_writers()]
+        if self._shot_writer is not None:
+            # Before they are complete: nobody would come back for what is left behind then.
+            self._thumbnails.keep_only(self._video.id, self._segments_with(commits[-1]))
+        self._library.finish(commits)
         for writer in self._all_writers():
             self._work.pending.pop(writer.generation.channel)
-        if self._shot_writer is not None:
-            self._thumbnails.keep_only(self._video.id, self._library.segments(self._video.id))
+
+    def _segments_with(self, commit: Commit) -> list[Segment]:
+        """The segments of this cutting: those committed and those about to be."""
+        generation, _, derived = commit
+        wanted = where(kind="segment", generation=generation.id)
+        points = [*scroll(self._library.store, wanted), *derived]
+        return [segment_from(p.payload) for p in points if p.payload["kind"] == "segment"]

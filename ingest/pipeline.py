@@ -24,7 +24,7 @@ from ingest.segments import fixed_windows
 from ingest.settings import IngestSettings
 from ingest.sidecars import find_sidecars
 from ingest.thumbnails import Thumbnails
-from ingest.work import Checks, Listener, Work
+from ingest.work import Checks, Listener, Work, check_unchanged
 from ingest.writer import ChannelWriter, segments_of
 
 
@@ -55,8 +55,10 @@ class Indexer:
     def describe(self, task: Task) -> Work:
         """Reads the file's headers and puts the video into the catalogue.
 
-        Raises MediaError where it cannot be read as video or audio.
+        Raises MediaError where it cannot be read as video or audio, or is not what it was.
         """
+        file = next(file for file in task.files if file.path == str(task.path))
+        check_unchanged(file)
         video = task.video
         if video is None or not video.streams:
             info = probe(task.path)
@@ -74,6 +76,7 @@ class Indexer:
             )
         sidecars = tuple(stat_of(path) for path in find_sidecars(task.path))
         video = dataclasses.replace(video, sidecars=sidecars, indexed_at=time.time(), notes=())
+        check_unchanged(file)
         self._library.put_video(video)
 
         force = self._force or task.reason == "changed inside"
@@ -84,7 +87,7 @@ class Indexer:
             if not generation.complete:
                 pending[channel] = generation
         self._library.store.flush()
-        return Work(task.path, video, pending)
+        return Work(task.path, file, video, pending, overtaken=not pending)
 
     def index_text(self, work: Work, listener: Listener) -> None:
         """Runs the file channels, cheapest first."""
@@ -103,9 +106,11 @@ class Indexer:
             writer.note(batch.notes)
             work.notes.extend(batch.notes)
             work.damaged = work.damaged or batch.damaged
+            work.check_unchanged()
             self._library.commit_all([writer.take(batch.watermark_seconds, batch.analysed_seconds)])
             listener(channel.name, batch.analysed_seconds)
         end_seconds = work.video.duration_seconds or 0.0
+        work.check_unchanged()
         self._library.finish([writer.take(end_seconds, end_seconds, last=True)])
         del work.pending[channel.name]
 
@@ -138,6 +143,7 @@ class Indexer:
             generation = self._library.begin(wanted)
             if not generation.complete:
                 pending[channel] = generation
+        work.overtaken = work.overtaken or (bool(work.pending) and not pending)
         work.pending = pending
 
     def _segment_without_pictures(self, work: Work) -> None:
@@ -149,6 +155,7 @@ class Indexer:
         spans = fixed_windows(duration, self._settings.segments, work.video.chapters)
         segments = segments_of(work.video, generation, spans)
         writer.add_points([segment_point(segment) for segment in segments])
+        work.check_unchanged()
         self._library.finish([writer.take(duration, duration, last=True)])
 
     def _write_duration(self, work: Work) -> None:

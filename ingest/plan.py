@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from index.errors import LongtakeError
+from index.errors import LongtakeError, NotMediaError
 from index.library import Library
 from index.schema import FileStat, Generation, Video
 from ingest.channel import FileChannel, PictureChannel
@@ -106,8 +106,8 @@ class Task:
 class Plan:
     """tasks: to be indexed. updates: catalogue entries whose files changed name or place.
     gone: videos whose last path was seen to have gone. kept: paths that are missing from a folder
-    which is there but empty, as that of a drive that is not mounted. failures: files that cannot
-    be read."""
+    which is there without any video, as that of a drive that is not mounted. failures: files that
+    cannot be read. known: ids of the videos in the catalogue."""
 
     tasks: list[Task] = field(default_factory=list)
     unchanged: list[Path] = field(default_factory=list)
@@ -116,6 +116,7 @@ class Plan:
     gone: list[Video] = field(default_factory=list)
     kept: list[Path] = field(default_factory=list)
     failures: list[tuple[Path, LongtakeError]] = field(default_factory=list)
+    known: frozenset[str] = frozenset()
 
 
 @dataclass
@@ -128,6 +129,9 @@ class _Found:
     unchanged: list[Path] = field(default_factory=list)
     reason: str | None = None
     whole_digest: str | None = None
+
+    def paths(self) -> list[Path]:
+        return [Path(file.path) for file in self.files]
 
 
 class Planner:
@@ -149,7 +153,7 @@ class Planner:
     def plan(self, paths: Iterable[Path], roots: Sequence[Path] = ()) -> Plan:
         """roots: the folders that `paths` were found in; a video whose last path lay there and
         is no longer is reported gone."""
-        plan = Plan()
+        plan = Plan(known=frozenset(self._videos))
         found: dict[str, _Found] = {}
         changed: set[str] = set()
         seen = dict.fromkeys(os.path.abspath(path) for path in paths)
@@ -159,6 +163,8 @@ class Planner:
             except LongtakeError as error:
                 plan.failures.append((Path(path), error))
         self._drop_lost(plan, roots, seen, changed)
+        for video_id in sorted(found.keys() | changed):
+            self._look_again(video_id, seen, changed)
         # Only now: of files that changed places each has left one video and joined another.
         for video_id in changed:
             video = self._videos[video_id]
@@ -209,7 +215,10 @@ class Planner:
         """Puts one content's files on the lists where they belong."""
         video = self._videos.get(video_id)
         files = tuple(found.files) if video is None else video.files
-        home = home_of([Path(file.path) for file in files])
+        readable = [Path(file.path) for file in files if _as_it_was(file)] or found.paths()
+        if not readable:
+            return
+        home = home_of(readable)
         reason = found.reason or (self._reason(home, video) if video else None)
         if reason:
             plan.tasks.append(Task(home, files, video_id, video, reason, found.whole_digest))
@@ -251,15 +260,37 @@ class Planner:
         files = tuple(file for file in video.files if file.path != str(path))
         self._videos[video_id] = replace(video, files=files)
 
+    def _look_again(self, video_id: str, seen: Collection[str], changed: set[str]) -> None:
+        """The video's paths that this run was not asked for may hold something else by now: none
+        is read before it is known to hold this video. What it holds is found out when it is asked
+        for."""
+        video = self._videos.get(video_id)
+        for file in video.files if video else ():
+            if file.path in seen or _missing(file.path):
+                continue
+            path = Path(file.path)
+            try:
+                stat = stat_of(path)
+                if same(file, stat):
+                    continue
+                if content_id(path) == video_id:
+                    self._join(self._videos[video_id], stat, None)
+                else:
+                    self._leave(video_id, path)
+            except NotMediaError:  # emptied
+                self._leave(video_id, path)
+            except LongtakeError:
+                continue
+            changed.add(video_id)
+
     def _drop_lost(
         self, plan: Plan, roots: Sequence[Path], seen: Collection[str], changed: set[str]
     ) -> None:
         """A folder in which no video at all is found may be a drive that is not mounted: then
-        nothing is called gone."""
+        nothing is called gone, and what is missing is kept."""
         for root in roots:
             prefix = os.path.join(os.path.abspath(root), "")
-            if not any(path.startswith(prefix) for path in seen):
-                continue
+            mounted = any(path.startswith(prefix) for path in seen)
             for video in list(self._videos.values()):
                 missing = [
                     file
@@ -268,12 +299,21 @@ class Planner:
                     and file.path not in seen
                     and _missing(file.path)
                 ]
-                lost = [file for file in missing if not _from_empty_folder(file.path)]
-                plan.kept += [Path(file.path) for file in missing if file not in lost]
+                lost = [f for f in missing if mounted and not _from_empty_folder(f.path)]
+                kept = (Path(file.path) for file in missing if file not in lost)
+                plan.kept += [path for path in kept if path not in plan.kept]
                 if lost:
                     files = tuple(file for file in video.files if file not in lost)
                     self._videos[video.id] = replace(video, files=files)
                     changed.add(video.id)
+
+
+def _as_it_was(file: FileStat) -> bool:
+    """Whether the file is there and nobody has written to it since it was identified."""
+    try:
+        return same(file, stat_of(Path(file.path)))
+    except LongtakeError:
+        return False
 
 
 def _missing(path: str) -> bool:

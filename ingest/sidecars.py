@@ -91,6 +91,8 @@ def _list(folder: str, changed_ns: int) -> _Listing:
                     continue
                 stem, extension = os.path.splitext(entry.name)
                 if extension.lower() in SUBTITLE_EXTENSIONS:
+                    if _is_pipe_or_device(entry):
+                        continue
                     subtitles.append((folded(stem), entry.name))
                 elif entry.is_dir():
                     folders.append(entry.name)
@@ -99,6 +101,11 @@ def _list(folder: str, changed_ns: int) -> _Listing:
     except OSError:
         pass
     return _Listing(tuple(sorted(subtitles)), tuple(sorted(folders)), frozenset(stems))
+
+
+def _is_pipe_or_device(entry: os.DirEntry) -> bool:
+    """Opening a pipe waits for a writer that may never come."""
+    return not entry.is_file() and not entry.is_dir() and os.path.exists(entry.path)
 
 
 def is_forced(words: Iterable[str]) -> bool:

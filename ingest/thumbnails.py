@@ -26,11 +26,15 @@ class Thumbnails:
         return self.folder / segment.video_id / name
 
     def write(self, segment: Segment, jpeg: bytes) -> None:
-        """Whole or not at all. Raises DiskFullError, LibraryReadOnlyError."""
+        """Whole or not at all. The folder above all thumbnails must be there.
+
+        Raises DiskFullError, LibraryReadOnlyError; LibraryError where that folder has gone.
+        """
         path = self.path(segment)
         partial = path.with_suffix(".part")
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            self.folder.mkdir(exist_ok=True)
+            path.parent.mkdir(exist_ok=True)
             partial.write_bytes(jpeg)
             os.replace(partial, path)
         except OSError as error:
@@ -45,6 +49,13 @@ class Thumbnails:
 
     def remove(self, video_id: str) -> None:
         shutil.rmtree(self.folder / video_id, ignore_errors=True)
+
+    def videos(self) -> list[str]:
+        """Ids of the videos that there are thumbnails of."""
+        try:
+            return os.listdir(self.folder)
+        except OSError:
+            return []
 
 
 def encode(image: np.ndarray) -> bytes:

@@ -6,9 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from index.errors import Interrupted, LongtakeError
+from index.errors import Interrupted, LongtakeError, MediaError
 from index.library import Library
-from index.schema import Generation, Video
+from index.schema import FileStat, Generation, Video
+from ingest.identity import same, stat_of
 
 Listener = Callable[[str, float], None]
 """Told the stage and how many seconds of the video it has seen."""
@@ -20,14 +21,40 @@ class RemovedMeanwhile(LongtakeError):
 
 @dataclass
 class Work:
-    """One file on its way. pending: channels still to be run; notes: for the user, kept with the
-    video; damaged: part of the file could not be decoded."""
+    """One file on its way.
+
+    file: as it was when its content was identified. pending: channels still to be run; notes: for
+    the user, kept with the video; damaged: part of the file could not be decoded; overtaken:
+    nothing was left to do when its turn came.
+    """
 
     path: Path
+    file: FileStat
     video: Video
     pending: dict[str, Generation]
     notes: list[str] = field(default_factory=list)
     damaged: bool = False
+    overtaken: bool = False
+
+    def check_unchanged(self) -> None:
+        """Asked before every commit, so that nothing is kept but what was read from the content
+        that was identified. Raises MediaError."""
+        check_unchanged(self.file)
+
+
+def check_unchanged(file: FileStat) -> None:
+    """What was read is what was identified. A file that has moved meanwhile is: it was open.
+
+    Raises MediaError where somebody wrote to it.
+    """
+    try:
+        unchanged = same(file, stat_of(Path(file.path)))
+    except MediaError:
+        return
+    if not unchanged:
+        raise MediaError(
+            f"{file.path}: changed while it was being indexed; run again when it is complete."
+        )
 
 
 @dataclass(frozen=True)

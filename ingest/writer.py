@@ -12,6 +12,9 @@ from index.schema import Evidence, Generation, Segment, Video
 from index.store import Point
 from ingest.segments import Span, titles_from_chapters
 
+Commit = tuple[Generation, list[Evidence], list[Point]]
+"""What one commit of a channel writes; see Library.commit."""
+
 
 class ChannelWriter:
     """Gathers one channel's evidence, and what is derived from it, until the next commit.
@@ -48,7 +51,7 @@ class ChannelWriter:
 
     def take(
         self, watermark_seconds: float, analysed_seconds: float, *, last: bool = False
-    ) -> tuple[Generation, list[Evidence], list[Point]]:
+    ) -> Commit:
         """What a commit writes when the channel has come this far; all there is when `last`."""
         final_before = math.inf if last else watermark_seconds
         ready = [e for e in self._waiting if e.start_seconds < final_before]

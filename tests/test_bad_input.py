@@ -484,7 +484,7 @@ def test_what_may_not_be_read_or_written_is_named(open_place):
         env={
             **os.environ,
             "LONGTAKE_LOG": str(open_place / "log"),
-            "LONGTAKE_CONFIG": str(open_place / "config.toml"),
+            "LONGTAKE_CONFIG": os.devnull,
         },
         capture_output=True,
         text=True,
@@ -663,9 +663,32 @@ def test_two_runs_at_once_share_the_work(many, many_undisturbed, tmp_path):
     said = [process.communicate(timeout=60) for process in processes]
     for process, (out, err) in zip(processes, said, strict=True):
         statuses = {r["status"] for r in records_of(out).values()}
-        assert statuses <= {"indexed", "busy"}, err
+        assert statuses <= {"indexed", "busy", "done"}, err
         assert process.returncode == int("busy" in statuses)
     assert dump(tmp_path / "library") == many_undisturbed
+
+
+def test_what_another_process_has_done_meanwhile_is_not_counted_as_this_runs(
+    films, tmp_path, capsys, monkeypatch
+):
+    library = tmp_path / "library"
+
+    def other_run():
+        done = longtake("index", str(films), *TWO, "--library", str(library))
+        assert done.returncode == 0, done.stderr
+
+    after_report(monkeypatch, 1, other_run)
+    run = index(capsys, films, *TWO, library=library)
+    assert run.status == 0
+    assert [run.records[n]["status"] for n in ("a.mp4", "b.mp4", "c.mp4")] == [
+        "indexed",
+        "done",
+        "done",
+    ]
+    assert "1 indexed (0:03 of video" in run.said
+    assert "2 with nothing left to do" in run.said
+    monkeypatch.undo()
+    assert dump(library) == undisturbed(capsys, films, tmp_path)
 
 
 # --- The library ---------------------------------------------------------------------------------
@@ -753,9 +776,37 @@ def test_a_newer_library_is_refused(small_library, tmp_path, capsys, monkeypatch
     assert path.read_text() == newer
 
 
+def test_a_library_that_is_deleted_during_the_run_is_told_and_stays_away(films, tmp_path):
+    library = tmp_path / "library"
+    code = (
+        "import shutil, sys, cli.index\n"
+        "from cli.main import main\n"
+        "report = cli.index.Output.report\n"
+        "def watched(self, reported):\n"
+        "    report(self, reported)\n"
+        "    shutil.rmtree(sys.argv[3])\n"
+        "cli.index.Output.report = watched\n"
+        "sys.exit(main(['index', sys.argv[1], '--library', sys.argv[3], *sys.argv[4:]]))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(films), "--library", str(library), *TWO, *QUICK],
+        cwd=REPO,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 1
+    assert f"The folder of the library {library} has gone" in done.stderr
+    assert not library.exists()
+
+
 def test_a_folder_without_videos_and_a_path_that_is_not_there(tmp_path, capsys):
     (tmp_path / "nothing").mkdir()
-    assert main(["index", str(tmp_path / "nothing"), "--library", str(tmp_path / "l")]) == 1
-    assert "No videos in" in capsys.readouterr().err
+    library = tmp_path / "l"
+    for meant in ("nothing", "noth*"):
+        assert main(["index", str(tmp_path / meant), "--library", str(library)]) == 1
+        said = capsys.readouterr().err
+        assert "No videos in" in said and "Nothing to do" not in said
+        assert not library.exists()
     assert main(["index", str(tmp_path / "absent.mp4"), "--library", str(tmp_path / "l")]) == 2
     assert "absent.mp4: does not exist" in capsys.readouterr().err

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from index.errors import LongtakeError, MediaError, NotMediaError, UsageError
 from ingest.identity import content_id, discover, full_digest, natural_order, same, stat_of
+from ingest.sidecars import find_sidecars
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -125,6 +126,25 @@ def test_a_librarys_own_folder_is_passed_over(tmp_path):
     assert found(tmp_path) == ["film.mp4"]
 
 
+def test_a_folder_that_is_a_library_itself_still_means_its_videos(tmp_path):
+    for name in ("manifest.json", "shards/x.mp4", "thumbnails/y.mp4", "film.mp4", "deep/b.mp4"):
+        write(tmp_path / name)
+    assert found(tmp_path) == ["film.mp4", "b.mp4"]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+@pytest.mark.parametrize("read", [content_id, full_digest])
+def test_a_pipe_is_named_and_not_waited_for(tmp_path, read):
+    for name in ("pipe.mp4", "pipe.ts"):
+        os.mkfifo(tmp_path / name)
+        with pytest.raises(MediaError, match=rf"{name}: is a pipe"):
+            read(tmp_path / name)
+    assert found(tmp_path) == ["pipe.mp4", "pipe.ts"]
+    write(tmp_path / "film.mp4")
+    os.mkfifo(tmp_path / "film.srt")
+    assert find_sidecars(tmp_path / "film.mp4") == ()
+
+
 def test_patterns_work_where_the_shell_has_not_expanded_them(tmp_path):
     for name in ("a1.mp4", "a2.mp4", "b.mp4", "deep/er/c.mp4", "a.txt", "s.mp3"):
         write(tmp_path / name)
@@ -186,7 +206,7 @@ def test_program_text_in_ts_files_is_no_video(tmp_path):
 def test_subtitles_that_the_shell_swept_up_belong_to_their_video(tmp_path):
     film = write(tmp_path / "film.mp4")
     sidecar = write(tmp_path / "film.en.srt")
-    assert found(film, sidecar) == ["film.mp4"]
+    assert found(film, sidecar) == found(sidecar) == ["film.mp4"]
     with pytest.raises(UsageError, match=r"lone\.srt.*subtitle"):
         found(write(tmp_path / "lone.srt"))
 

@@ -221,6 +221,110 @@ def test_of_two_paths_the_one_with_subtitles_is_read(place):
     assert place.index() == {}
 
 
+@pytest.fixture
+def copies(place) -> tuple[Path, Path]:
+    """One film in two folders, with subtitles beside the first; both are indexed."""
+    with_words, plain = place.folder / "X" / "film.mp4", place.folder / "Y" / "film.mp4"
+    for path in (with_words, plain):
+        path.parent.mkdir()
+        shutil.copy(place.folder / "one.mp4", path)
+    with_words.with_suffix(".srt").write_text(WORDS)
+    place.index(with_words, plain)
+    assert place.said_in("film") == ["The lamp is lit at dusk."]
+    return with_words, plain
+
+
+def without_generations(content: dict) -> Counter:
+    """What is known of each video, whichever run found it out."""
+    return Counter(
+        (p["kind"], p["video_id"], p.get("channel"), p.get("start_us"), p.get("text"))
+        for p, _ in content.values()
+    )
+
+
+@pytest.mark.parametrize("order", [("--force",), (), ("--force", "--force")])
+def test_a_copy_that_now_holds_another_film_is_not_read_for_the_first(place, copies, order):
+    """The copy that has become another film is not among the files asked for."""
+    with_words, plain = copies
+    old = place.videos()["film"]["video_id"]
+    shutil.copy(place.folder / "two.mp4", with_words)
+    for force in order or ("",):
+        place.index(plain, *([force] if force else []))
+    assert {v["video_id"]: v["paths"] for v in place.videos().values()} == {old: [str(plain)]}
+    assert place.said_in("film") == []
+    assert place.index(with_words, plain) == {("indexed", "new"): 1}
+    assert place.index(with_words, plain) == {}
+    after = without_generations(dump(place.library))
+    place.library = place.library.with_name("anew")
+    place.index(with_words, plain)
+    assert after == without_generations(dump(place.library))
+
+
+def test_a_copy_that_was_only_touched_still_counts(place, copies):
+    with_words, plain = copies
+    os.utime(with_words)
+    assert place.index(plain, "--force") == {("indexed", "forced"): 1}
+    assert place.said_in("film") == ["The lamp is lit at dusk."]
+    assert place.index(with_words, plain) == {}
+    assert "2 up to date" in place.said
+
+
+def test_a_copy_that_is_lost_from_sight_is_not_read(place, copies):
+    with_words, plain = copies
+    with_words.write_bytes(b"")
+    assert place.index(plain) == {("indexed", "subtitles changed"): 1}
+    assert place.said_in("film") == []
+    assert place.videos()["film"]["paths"] == [str(plain)]
+
+
+@pytest.mark.parametrize("commit", ["30", "0"])
+@pytest.mark.parametrize("when", ["probe", "speech", "pictures"])
+def test_what_is_written_over_while_it_is_read_is_never_kept(
+    place, capfd, monkeypatch, when, commit
+):
+    """Not even where the run commits at every step: the library says nothing of the new content
+    under the old one's name."""
+    import ingest.batch
+
+    film, set_stage = place.folder / "one.mp4", ingest.batch.Batch._set_stage
+
+    def overwrites(self, job, stage, at_seconds):
+        set_stage(self, job, stage, at_seconds)
+        if stage == when:
+            shutil.copy(place.folder / "two.mp4", film)
+
+    monkeypatch.setattr(ingest.batch.Batch, "_set_stage", overwrites)
+    place.index(film, "--set", f"ingest.commit_seconds={commit}", status=1)
+    assert "changed while it was being indexed" in place.said
+    monkeypatch.undo()
+    kept = [payload["kind"] for payload, _ in dump(place.library).values()]
+    assert not {"evidence", "segment", "passage"} & set(kept)
+    complete = {
+        channel
+        for video in place.videos().values()
+        for channel, share in video["coverage"].items()
+        if share
+    }
+    assert complete <= {"speech"}  # which was read, where the pictures were written over, before
+    assert ("speech" in complete) == (when == "pictures")
+
+
+def test_thumbnails_that_a_killed_run_left_behind_are_swept(indexed):
+    left = indexed.library / "thumbnails" / "of-no-video"
+    left.mkdir()
+    (left / "0.jpg").write_bytes(b"jpeg")
+    videos = {video["video_id"] for video in indexed.videos().values()}
+    assert indexed.index() == {}
+    assert {path.name for path in left.parent.iterdir()} == videos
+
+
+def test_films_are_found_in_a_library_that_lies_right_among_them(place):
+    place.library = place.folder
+    assert place.index() == {("indexed", "new"): 3}
+    assert place.index() == {}
+    assert "3 up to date" in place.said
+
+
 def test_a_removed_file_goes_with_all_that_is_known_of_it(indexed):
     (indexed.folder / "one.mp4").unlink()
     assert indexed.index() == {}
@@ -250,7 +354,9 @@ def test_an_unmounted_drive_loses_nothing(place, where):
     before = dump(place.library)
     mount.rename(aside)
     mount.mkdir()
-    place.index(status=0 if where else 1)
+    place.index()
+    assert "missing" in place.said and "longtake rm" in place.said
+    assert "No videos" not in place.said
     assert str(mount) in place.said
     assert dump(place.library) == before
     mount.rmdir()
