@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 
 from cli.compose import build_thumbnails, open_library
 from cli.render import (
@@ -35,6 +36,7 @@ def run_ls(settings: Settings, *, as_json: bool) -> int:
         generations: dict[str, list[Generation]] = {}
         for generation in library.generations():
             generations.setdefault(generation.video_id, []).append(generation)
+        notes = {video.id: notes_on(video, generations.get(video.id, ())) for video in videos}
         coverage = {
             video.id: in_order(library.coverage(video, generations.get(video.id, ())))
             for video in videos
@@ -49,16 +51,25 @@ def run_ls(settings: Settings, *, as_json: bool) -> int:
                     "paths": [file.path for file in video.files],
                     "duration_seconds": video.duration_seconds,
                     "coverage": coverage[video.id],
-                    "notes": video.notes,
+                    "notes": notes[video.id],
                     "indexed_at": video.indexed_at,
                 }
             )
     else:
-        print_list(videos, coverage)
+        print_list(videos, coverage, notes)
     total = sum(video.duration_seconds or 0.0 for video in videos)
     count = f"{len(videos)} video{'' if len(videos) == 1 else 's'}"
     say((f"{count}, {timestamp(round(total))} in all, in {safe(str(settings.library))}", "dim"))
     return 0
+
+
+def notes_on(video: Video, generations: Iterable[Generation]) -> list[str]:
+    """What indexing left for the user to know of the video and of its channels."""
+    notes = list(video.notes)
+    for generation in generations:
+        if generation.state == "active":
+            notes += map(str, generation.detail.get("notes", ()))
+    return list(dict.fromkeys(notes))
 
 
 def in_order(shares: dict[str, float]) -> dict[str, float]:
@@ -67,7 +78,9 @@ def in_order(shares: dict[str, float]) -> dict[str, float]:
     return dict(sorted(shares.items(), key=lambda item: known.get(item[0], len(known))))
 
 
-def print_list(videos: list[Video], coverage: dict[str, dict[str, float]]) -> None:
+def print_list(
+    videos: list[Video], coverage: dict[str, dict[str, float]], notes: dict[str, list[str]]
+) -> None:
     """Id, duration, coverage, title. The title comes last, so that it can be long."""
     states = {id: coverage_text(shares) for id, shares in coverage.items()}
     durations = {video.id: duration_text(video) for video in videos}
@@ -79,7 +92,8 @@ def print_list(videos: list[Video], coverage: dict[str, dict[str, float]]) -> No
         if sys.stdout.isatty():
             room = terminal_width() - 8 - wide - state_width - 6
             title = fitted(title, room) if room >= 12 else title
-        note = f"  ({len(video.notes)} note{'s' * (len(video.notes) > 1)})" if video.notes else ""
+        count = len(notes[video.id])
+        note = f"  ({count} note{'s' * (count > 1)})" if count else ""
         data_line(
             (video.id[:8], "dim"),
             f"  {durations[video.id]:>{wide}}  ",
@@ -225,7 +239,10 @@ def print_segments(segments: list[Segment]) -> None:
     width = max(map(cells, spans))
     for segment, span in zip(segments, spans, strict=False):
         title = safe(segment.title or "")
-        data_line((f"{span:<{width}}", "cyan"), f"  {title}" if title else "", indent=2)
+        if title:
+            data_line((f"{span:<{width}}", "cyan"), f"  {title}", indent=2)
+        else:
+            data_line((span, "cyan"), indent=2)
     if limit < len(segments):
         data_line((f"... and {len(segments) - limit} segments more; --json has all.", "dim"))
 
@@ -233,7 +250,7 @@ def print_segments(segments: list[Segment]) -> None:
 def run_rm(settings: Settings, name: str, *, yes: bool, as_json: bool) -> int:
     """Removes a video and all that was derived from it; returns 1 where the user says no."""
     with open_library(settings) as library:
-        video = library.find(name)
+        video = library.find(name, exact=True)
         if not yes and not confirmed(video):
             say("Nothing was removed.")
             return 1
@@ -248,8 +265,9 @@ def run_rm(settings: Settings, name: str, *, yes: bool, as_json: bool) -> int:
 
 def confirmed(video: Video) -> bool:
     """Asks on the terminal. Raises UsageError where there is none to ask on."""
+    place = ", ".join((video.id[:8], *(file.path for file in video.files)))
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        raise UsageError(f"rm would remove “{video.title}” ({video.id[:8]}); --yes does it.")
-    sys.stderr.write(f"Remove {safe(video.title)} ({video.id[:8]}) from the library? [y/N] ")
+        raise UsageError(f"rm would remove “{video.title}” ({place}); --yes does it.")
+    sys.stderr.write(f"Remove {safe(f'{video.title} ({place})')} from the library? [y/N] ")
     sys.stderr.flush()
     return sys.stdin.readline().strip().casefold() in ("y", "yes")

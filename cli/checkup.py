@@ -13,6 +13,7 @@ from cli.finding import Finding
 if TYPE_CHECKING:
     from cli.settings import Settings
     from index.library import Library
+    from index.schema import Generation
 
 PATIENCE_SECONDS = 3.0
 """How long an owner may stay silent before it is reported."""
@@ -187,9 +188,13 @@ def catalogue(library: Library, owned: bool = False) -> Iterator[Finding]:
 
     owned: another process has the library open, so unfinished work may be in its hands.
     """
+    from cli.browse import notes_on
+
     videos = {video.id: video for video in library.videos()}
     unfinished: dict[str, set[str]] = {}
+    generations: dict[str, list[Generation]] = {}
     for generation in library.generations():
+        generations.setdefault(generation.video_id, []).append(generation)
         if not generation.complete or generation.state != "active":
             unfinished.setdefault(generation.video_id, set()).add(generation.channel)
     if unfinished:
@@ -216,7 +221,9 @@ def catalogue(library: Library, owned: bool = False) -> Iterator[Finding]:
             "If moved, index the new place; if gone for good, longtake rm VIDEO.",
             {"missing": missing},
         )  # fmt: skip
-    noted = [video.title for video in videos.values() if video.notes]
+    noted = [
+        video.title for video in videos.values() if notes_on(video, generations.get(video.id, ()))
+    ]
     if noted:
         yield Finding(
             "library", "info",

@@ -37,17 +37,19 @@ class _Step:
     span: tuple[float, float] = (0.0, 0.0)
 
 
-def run_demo(library: Path | None = None, folder: Path = FOLDER) -> int:
+def run_demo(
+    library: Path | None = None, folder: Path = FOLDER, options: Sequence[str] = ()
+) -> int:
     """Returns the exit status: 1 where a command failed or a search missed what it must find.
 
     library: where None, the demo has its own (`folder`/library), whatever the settings say, so
-    that trying Longtake out leaves nothing in a library that is in use. Raises UsageError where
-    `folder` cannot be written.
+    that trying Longtake out leaves nothing in a library that is in use. options: further
+    arguments for every command. Raises UsageError where `folder` cannot be written.
     """
     from cli.main import main
     from index.errors import UsageError
 
-    library = library or folder / "library"
+    at = ("--library", str(library or folder / "library"), *options)
     films = [folder / name for name in (LIGHTHOUSE, TIDES)]
     if all(film.exists() for film in films):
         _say(f"The sample films are in {folder}{os.sep} already.")
@@ -63,13 +65,13 @@ def run_demo(library: Path | None = None, folder: Path = FOLDER) -> int:
 
     failures = []
     for step in _steps(folder):
-        _say(f"\n# {step.heading}\n$ {program()} {shlex.join([*step.arguments, *_at(library)])}")
-        status = main([*step.arguments, *_at(library)])
+        _say(f"\n# {step.heading}\n$ {program()} {shlex.join([*step.arguments, *at])}")
+        status = main([*step.arguments, *at])
         if status == 130:  # interrupted: nobody wants to hear more
             return status
         if status != 0:
             failures.append(f"“{step.heading}” ended with exit status {status}.")
-        elif step.film and not _found(main, step, library):
+        elif step.film and not _found(main, step, at):
             failures.append(f"“{step.heading}” did not find its place in {step.film}.")
         if step.arguments[0] == "index" and status != 0:
             break
@@ -77,7 +79,7 @@ def run_demo(library: Path | None = None, folder: Path = FOLDER) -> int:
         print("\nThe demo did not work:\n  " + "\n  ".join(failures), file=sys.stderr)
         print(f"{program()} doctor says what is broken.", file=sys.stderr)
         return 1
-    _say(_farewell(folder, library))
+    _say(_farewell(folder, at))
     return 0
 
 
@@ -105,15 +107,11 @@ def _steps(folder: Path) -> list[_Step]:
     ]  # fmt: skip
 
 
-def _at(library: Path) -> tuple[str, str]:
-    return "--library", str(library)
-
-
-def _found(main: Command, step: _Step, library: Path) -> bool:
+def _found(main: Command, step: _Step, at: Sequence[str]) -> bool:
     """Runs the command again for its JSON and looks whether the best result lies where it must."""
     output = io.StringIO()
     with contextlib.redirect_stdout(output), contextlib.redirect_stderr(io.StringIO()):
-        main([*step.arguments, *_at(library), "--json"])
+        main([*step.arguments, *at, "--json"])
     for line in output.getvalue().splitlines():
         moment = _first_moment(json.loads(line))
         if moment:
@@ -136,8 +134,8 @@ def _say(text: str) -> None:
     print(text, flush=True)
 
 
-def _farewell(folder: Path, library: Path) -> str:
-    at = shlex.join(_at(library))
+def _farewell(folder: Path, arguments: Sequence[str]) -> str:
+    at = shlex.join(arguments)
     name = program()
     return f"""
 Everything worked. The films are in {folder}{os.sep} for you to play. Some more to try:

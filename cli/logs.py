@@ -16,6 +16,15 @@ KEEP_BYTES = 2_000_000
 OUR_PACKAGES = ("index", "ingest", "rag", "cli")
 
 
+class _ToUser(logging.Handler):
+    """Tells the user at once, as any message of a command."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        from cli.render import safe, say
+
+        say(safe(record.getMessage()))
+
+
 def log_path() -> Path:
     """`LONGTAKE_LOG`, or longtake.log in the user's state directory."""
     named = os.environ.get("LONGTAKE_LOG")
@@ -29,10 +38,15 @@ def log_path() -> Path:
 def start_logging(*, verbose: bool) -> None:
     """Sends records to the log file, and with `verbose` our own to stderr as well. A place that
     cannot be written costs the log, not the command."""
-    root = logging.getLogger()
-    for handler in [h for h in root.handlers if getattr(h, "longtake", False)]:
-        root.removeHandler(handler)
-        handler.close()
+    root, waiting = logging.getLogger(), logging.getLogger("index.remote")
+    for logger in (root, waiting):
+        for handler in [h for h in logger.handlers if getattr(h, "longtake", False)]:
+            logger.removeHandler(handler)
+            handler.close()
+    if not verbose:  # else it comes with the rest
+        told = _ToUser(logging.WARNING)
+        told.longtake = True
+        waiting.addHandler(told)
     handlers: list[logging.Handler] = []
     try:
         path = log_path()

@@ -7,6 +7,7 @@ command imports its body when it runs. Data goes to stdout, everything else to s
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from pathlib import Path
@@ -89,7 +90,7 @@ def index(
         messages(),
         common.settings(),
         paths,
-        channels=comma_separated([channels]) if channels else None,
+        channels=None if channels is None else comma_separated([channels], "--channels"),
         force=force,
         jobs=jobs,
         verify=verify,
@@ -98,8 +99,18 @@ def index(
     )
 
 
-def comma_separated(given: list[str] | None) -> list[str]:
-    return [name.strip() for text in given or () for name in text.split(",") if name.strip()]
+def comma_separated(given: list[str] | None, option: str) -> list[str]:
+    """The names in what an option was given. Raises UsageError where there is none in it: nothing
+    asked for must not come to mean everything."""
+    from index.errors import UsageError
+
+    names: list[str] = []
+    for text in given or ():
+        here = [name.strip() for name in text.split(",") if name.strip()]
+        if not here:
+            raise UsageError(f"{option} “{text}” names no channel.")
+        names += here
+    return names
 
 
 @app.command()
@@ -108,7 +119,11 @@ def search(
     common: Common,
     words: Annotated[list[str] | None, typer.Argument(help="What to look for.")] = None,
     image: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Find the same or nearly the same picture.")
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="Find the same or nearly the same picture (of a video file: its first picture).",
+        ),
     ] = None,
     videos: VideosOption = None,
     channels: Annotated[
@@ -116,7 +131,8 @@ def search(
         typer.Option("--channel", metavar="C", help="Only this channel, as in speech; repeatable."),
     ] = None,
     limit: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="At most this many results.")
+        int | None,
+        typer.Option(min=1, metavar="N", help="At most this many results (1000 at most)."),
     ] = None,
     explain: Annotated[
         bool, typer.Option("--explain", help="Say why each result is there, and what was dropped.")
@@ -124,13 +140,16 @@ def search(
 ) -> int:
     """Find moments by words, by a picture, or by both."""
     from cli.search import run_search
+    from index.errors import UsageError
 
+    if image is not None and not image.strip():
+        raise UsageError("--image needs the path of a picture file.")
     return run_search(
         common.settings(),
         " ".join(words or ()),
-        image=image,
+        image=None if image is None else Path(image),
         videos=videos or [],
-        channels=comma_separated(channels),
+        channels=comma_separated(channels, "--channel"),
         limit=limit,
         explain=explain,
         as_json=common.as_json,
@@ -203,18 +222,29 @@ def config(common: Common) -> int:
 
 
 @app.command()
-@with_common_options
+@functools.partial(with_common_options, without=("as_json",))
 def demo(common: Common) -> int:
     """Make a sample film, index it, search it and ask it."""
     from cli.demo import run_demo
+    from index.errors import UsageError
 
-    return run_demo(library=common.library)
+    if common.as_json:
+        raise UsageError("demo is for reading and knows no --json; the commands it shows do.")
+    settings = common.settings()  # wrong ones are better told before anything is made
+    return run_demo(
+        library=None if common.library is None else settings.library, options=common.passed_on()
+    )
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs a command; returns the exit status. No traceback reaches the user unless --verbose
     asks for it."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:  # closed by whoever called, as in `longtake ls >&-`
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode, encoding="utf-8"))
+    # A broken picture gets our own message; OpenCV would put its warnings before it.
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a file's name need not be valid in any encoding
             stream.reconfigure(errors="backslashreplace")
@@ -227,8 +257,14 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:
         status = 1
     except Exception as error:
+        if isinstance(error, OSError) and came_from_printing(error):
+            return output_lost(error)
         status = report(error, arguments)
-    return flushed(status)
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        return max(status, output_lost(error))
+    return status
 
 
 def report(error: Exception, arguments: list[str]) -> int:
@@ -250,14 +286,25 @@ def report(error: Exception, arguments: list[str]) -> int:
     return 1
 
 
-def flushed(status: int) -> int:
-    """A reader that went away (`longtake ls | head -1`) is no reason for a message."""
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return status or 1
-    return status
+def came_from_printing(error: OSError) -> bool:
+    """Whether stdout refused what a command printed. Nothing else that can fail so is written by
+    the command line itself."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    raised_in = trace.tb_frame.f_globals.get("__name__", "") if trace else ""
+    return raised_in.startswith("cli.") and error.filename is None
+
+
+def output_lost(error: OSError) -> int:
+    """The exit status where stdout takes no more. A reader that went away (`longtake ls | head
+    -1`) is no reason for a message; a full disk is."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if not isinstance(error, BrokenPipeError):
+        from cli.render import say_error
+
+        say_error(f"cannot write the output: {error.strerror}")
+    return 1
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ import functools
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
 class Common:
     """What was given of them. `sets` holds the NAME=VALUE of every --set."""
 
-    library: Path | None = None
+    library: str | None = None
     profile: str | None = None
     sets: tuple[str, ...] = ()
     as_json: bool = False
@@ -37,6 +36,12 @@ class Common:
             self.as_json or before.as_json,
             self.verbose or before.verbose,
         )
+
+    def passed_on(self) -> tuple[str, ...]:
+        """The arguments that give another command the same settings; the library is left out."""
+        profile = () if self.profile is None else ("--profile", self.profile)
+        sets = tuple(argument for pair in self.sets for argument in ("--set", pair))
+        return (*profile, *sets, *(("--verbose",) if self.verbose else ()))
 
     def settings(self) -> Settings:
         """The settings in effect. Raises ConfigError."""
@@ -57,7 +62,7 @@ class Common:
 
 def common_options(
     library: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
             metavar="PATH",
             help="The library's folder (env LONGTAKE_LIBRARY; default: the user's data directory).",
@@ -84,11 +89,15 @@ def common_options(
     return Common(library, profile, tuple(sets or ()), as_json, verbose)
 
 
-def with_common_options(body: Callable[..., int | None]) -> Callable[..., None]:
+def with_common_options(
+    body: Callable[..., int | None], without: tuple[str, ...] = ()
+) -> Callable[..., None]:
     """A typer command out of `body(common, ...) -> exit status`: its own parameters, then the
-    common options. The app's callback is one that returns None, and leaves what it was given for
-    the command."""
-    common = inspect.signature(common_options, eval_str=True).parameters
+    common options but those named in `without`. The app's callback is one that returns None, and
+    leaves what it was given for the command."""
+    common = dict(inspect.signature(common_options, eval_str=True).parameters)
+    for name in without:
+        del common[name]
     own = inspect.signature(body, eval_str=True).parameters
 
     @functools.wraps(body)

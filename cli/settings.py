@@ -1,25 +1,26 @@
 """The settings: one tree, put together from the layers' own models.
 
 Where a value comes from, the strongest first: the command line (`--set`, `--library`), the
-environment (`LONGTAKE_LIBRARY`, `LONGTAKE_INGEST__SAMPLING__INTERVAL_SECONDS=2`), the user's
-config.toml, the profile, the defaults in the models.
+environment (`LONGTAKE_LIBRARY`, `LONGTAKE_INGEST__SAMPLING__INTERVAL_SECONDS=2`), the profile
+(`--profile`), the user's config.toml, the defaults in the models. An empty variable counts as
+unset.
 """
 
 from __future__ import annotations
 
 import os
+import tomllib
 from pathlib import Path
 from typing import Any
 
 import platformdirs
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
     InitSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
-    TomlConfigSettingsSource,
 )
 
 import configs
@@ -46,7 +47,11 @@ class Settings(BaseSettings):
     """Everything that can be configured. Unknown names are refused."""
 
     model_config = SettingsConfigDict(
-        extra="forbid", frozen=True, env_prefix="LONGTAKE_", env_nested_delimiter="__"
+        extra="forbid",
+        frozen=True,
+        env_prefix="LONGTAKE_",
+        env_nested_delimiter="__",
+        env_ignore_empty=True,
     )
 
     library: Path = Field(
@@ -59,6 +64,19 @@ class Settings(BaseSettings):
     channels: ChannelSettings = Field(default_factory=ChannelSettings)
     retrieve: RetrieveSettings = Field(default_factory=RetrieveSettings)
     answer: AnswerSettings = Field(default_factory=AnswerSettings)
+
+    @field_validator("library", mode="before")
+    @classmethod
+    def _folder(cls, given: Any) -> Any:
+        """`~` is the user's home wherever the path comes from; an empty path is no folder."""
+        if not isinstance(given, (str, Path)):
+            return given
+        if not str(given).strip():
+            raise ValueError("An empty path names no folder")
+        try:
+            return Path(given).expanduser()
+        except RuntimeError as error:
+            raise ValueError(f"{given} begins with a home that is not known") from error
 
 
 # Variables with the prefix that are no settings: they steer tests and the log.
@@ -73,10 +91,37 @@ def user_config_path() -> Path:
     return platformdirs.user_config_path("longtake", appauthor=False) / "config.toml"
 
 
+def user_config() -> PydanticBaseSettingsSource | None:
+    """What the user's config.toml gives; None where there is none. Raises ConfigError where the
+    file cannot be read, or `LONGTAKE_CONFIG` names one that is not there."""
+    path = user_config_path()
+    try:
+        return toml_source(path)
+    except FileNotFoundError as error:
+        if os.environ.get("LONGTAKE_CONFIG"):
+            raise ConfigError(
+                f"There is no {path}, which LONGTAKE_CONFIG names. Correct or unset the variable."
+            ) from error
+        return None
+
+
+def toml_source(path: Path) -> PydanticBaseSettingsSource:
+    """Raises FileNotFoundError, and ConfigError for whatever else is wrong with the file."""
+    try:
+        given = tomllib.loads(path.read_bytes().decode())
+    except ValueError as error:
+        raise ConfigError(f"{path} is no valid TOML: {error}") from error
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}.") from error
+    return InitSettingsSource(Settings, init_kwargs=given)
+
+
 def profile_path(profile: str) -> Path:
     """The file of a profile given by name or path. Raises ConfigError that lists the known."""
     for path in (Path(profile), PROFILES / f"{profile}.toml"):
-        if path.suffix == ".toml" and path.is_file():
+        if path.suffix == ".toml" and os.path.isfile(path):
             return path
     known = ", ".join(sorted(path.stem for path in PROFILES.glob("*.toml")))
     raise ConfigError(f"No profile “{profile}”. Known: {known}; or give the path of a TOML file.")
@@ -90,15 +135,12 @@ def sources(
         ("command line", InitSettingsSource(Settings, init_kwargs=overrides)),
         ("environment", EnvSettingsSource(Settings)),
     ]
-    files = [user_config_path()] if user_config_path().is_file() else []
-    files += [profile_path(profile)] if profile else []
-    for path in files:
-        try:
-            found.append((str(path), TomlConfigSettingsSource(Settings, path)))
-        except ValueError as error:
-            raise ConfigError(f"{path} is no valid TOML: {error}") from error
-        except OSError as error:
-            raise ConfigError(f"{path} cannot be read: {error}") from error
+    if profile is not None:
+        path = profile_path(profile)
+        found.append((str(path), toml_source(path)))
+    config = user_config()
+    if config is not None:
+        found.append((str(user_config_path()), config))
     return found
 
 
@@ -111,7 +153,7 @@ def load(overrides: dict[str, Any], profile: str | None) -> tuple[Settings, dict
         try:
             given = source()
         except Exception as error:
-            raise ConfigError(f"The {name} gives a setting that cannot be read: {error}") from error
+            raise ConfigError(_unreadable(name, error)) from error
         for dotted in _merge(merged, given):
             origins[dotted] = name
     _refuse_unknown_variables()
@@ -119,6 +161,25 @@ def load(overrides: dict[str, Any], profile: str | None) -> tuple[Settings, dict
         return Settings.model_validate(merged), origins
     except ValidationError as error:
         raise ConfigError(_explain(error, origins)) from error
+
+
+def _unreadable(name: str, error: Exception) -> str:
+    """What to say of a source that fails to read what it is given: the variable, where it is one.
+    Its value may be a secret, so it is not shown."""
+    for variable, text in os.environ.items():
+        if name != "environment" or not variable.startswith("LONGTAKE_"):
+            continue
+        alone = EnvSettingsSource(Settings)
+        alone.env_vars = {variable.lower(): text}
+        try:
+            alone()
+        except Exception:
+            return (
+                f"The environment variable {variable} stands for a list or a group of settings, so "
+                f"it must hold JSON, and does not. A single setting of a group is given as "
+                f"{variable.partition('__')[0]}__NAME=VALUE; `longtake config` lists them all."
+            )
+    return f"The {name} gives a setting that cannot be read: {error}"
 
 
 def _merge(target: dict[str, Any], given: dict[str, Any], prefix: str = "") -> list[str]:

@@ -11,6 +11,7 @@ a flip rewrites the two records in one atomic call.
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Iterable, Sequence
 
 from index.errors import UsageError, VideoNotFoundError
@@ -52,22 +53,34 @@ class Library:
             return video_from(point.payload)
         return None
 
-    def find(self, name: str) -> Video:
-        """The one video that `name` means: its id or the start of it, a path, a file name, or its
-        title.
+    def find(self, name: str, *, exact: bool = False) -> Video:
+        """The one video that `name` means: its id or at least 4 characters of the start of it, a
+        path, the end of one (a file name), or its title, in this order; unless `exact`, also a
+        part of the title. A path is taken from the current folder, and a file that is there is
+        never taken for another one of its name.
 
-        Raises VideoNotFoundError when there is none and UsageError when there are several.
+        Raises VideoNotFoundError when there is none and UsageError when there are several, or
+        `name` is blank.
         """
+        if not name.strip():
+            raise UsageError("An empty name means no video. `longtake ls` lists what there is.")
         videos = self.videos()
         folded = name.casefold()
-        ways = (
+        paths = {name, os.path.abspath(name)}
+        is_file = os.path.isfile(name)
+        if is_file:
+            paths.add(os.path.realpath(name))
+        ways = [
             lambda video: video.id == name,
-            lambda video: any(file.path == name for file in video.files),
+            lambda video: any(file.path in paths for file in video.files),
             lambda video: any(file.path.endswith("/" + name) for file in video.files),
             lambda video: video.title.casefold() == folded,
             lambda video: len(name) >= 4 and video.id.startswith(name),
-            lambda video: folded in video.title.casefold(),
-        )
+        ]
+        if is_file:
+            ways = ways[:2]
+        elif not exact:
+            ways.append(lambda video: folded in video.title.casefold())
         for matches in ways:
             found = [video for video in videos if matches(video)]
             if len(found) == 1:
@@ -75,8 +88,14 @@ class Library:
             if found:
                 listed = ", ".join(f"{video.id[:8]} ({video.title})" for video in found[:5])
                 raise UsageError(f"“{name}” means {len(found)} videos: {listed}. Give the id.")
+        if is_file:
+            raise VideoNotFoundError(
+                f"The file {os.path.abspath(name)} is not in the library. `longtake index` adds "
+                "it; a video that lies elsewhere is named by its id, which `longtake ls` lists."
+            )
+        whole = " of that whole name" if exact else ""
         raise VideoNotFoundError(
-            f"No video “{name}” in the library. `longtake ls` lists what there is."
+            f"No video “{name}”{whole} in the library. `longtake ls` lists what there is."
         )
 
     def put_video(self, video: Video) -> None:
@@ -209,12 +228,6 @@ class Library:
         for old in retired:
             self._delete_generation(old)
 
-    def drop_channel(self, video_id: str, channel: str, epoch: int = 0) -> None:
-        """Removes every generation of a channel of a video."""
-        for generation in self.generations(video_id, epoch):
-            if generation.channel == channel:
-                self._delete_generation(generation)
-
     def _delete_generation(self, generation: Generation) -> None:
         for kind in DERIVED_KINDS:
             self.store.delete(where(kind=kind, generation=generation.id))
@@ -248,9 +261,6 @@ class Library:
         wanted = wanted.and_(Range("start_us", gte=microseconds(start_seconds), lt=end_us))
         found = [evidence_from(p) for p in scroll(self.store, wanted, with_vectors=with_vectors)]
         return sorted(found, key=lambda e: (e.start_seconds, e.end_seconds, e.channel, e.id))
-
-    def evidence_by_id(self, ids: Sequence[str]) -> list[Evidence]:
-        return [evidence_from(point) for point in self.store.retrieve(ids)]
 
     def segments(self, video_id: str) -> list[Segment]:
         """The active segments of a video, in time order."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import random
 import socket
@@ -22,6 +23,11 @@ POINTS_A_MESSAGE = 500
 
 PATIENCE_SECONDS = 30.0
 
+QUIET_SECONDS = 2.0
+"""A wait longer than this is told: a warning of this module's logger, once for each store."""
+
+_LOG = logging.getLogger(__name__)
+
 _GREETING_SECONDS = 5.0
 """An owner that is alive answers a greeting within it, however busy its store is."""
 
@@ -41,11 +47,17 @@ class _Line:
     connection: Connection
     pid: int
 
-    def ask(self, request: bytes, alive: Callable[[], bool], patience_seconds: float) -> wire.Reply:
+    def ask(
+        self,
+        request: bytes,
+        alive: Callable[[], bool],
+        arrives: Callable[[Connection, float], bool],
+        patience_seconds: float,
+    ) -> wire.Reply:
         """Sends and waits for the reply for as long as the owner shows that it is alive."""
         try:
             self.connection.send_bytes(request)
-            while not self.connection.poll(patience_seconds):
+            while not arrives(self.connection, patience_seconds):
                 if not alive():
                     raise _OwnerSilentError
             return wire.decode_reply(self.connection.recv_bytes(2 * wire.MAX_MESSAGE_BYTES))
@@ -91,6 +103,7 @@ class SocketStore:
         self._last_pid: int | None = None
         self._unflushed = False
         self._closed = False
+        self._told = False
         first = self._reach(time.monotonic() + patience_seconds)
         if isinstance(first, _Line):
             self._idle.append(first)
@@ -211,7 +224,7 @@ class SocketStore:
                 return request.apply(owner).value()
             encoded = encoded or wire.encode(request)
             try:
-                reply = owner.ask(encoded, self._owner_alive, self._patience_seconds)
+                reply = owner.ask(encoded, self._owner_alive, self._arrives, self._patience_seconds)
             except _OwnerGoneError:
                 owner.connection.close()
                 self._hang_up()  # the other lines lead to the same owner
@@ -247,6 +260,7 @@ class SocketStore:
         """Finds the owner, or becomes it. One thread at a time."""
         with self._searching:
             pause_seconds = 0.002
+            quiet_until = time.monotonic() + QUIET_SECONDS
             while True:
                 if self._closed:
                     raise StoreError("The library is closed.")
@@ -272,6 +286,8 @@ class SocketStore:
                     raise refusal
                 if time.monotonic() > deadline:
                     raise self._busy()
+                if time.monotonic() > quiet_until:
+                    self._tell()
                 # Jitter, so that clients that lost the same owner do not move in step.
                 time.sleep(pause_seconds * random.uniform(0.5, 1.5))
                 pause_seconds = min(2 * pause_seconds, 0.1)
@@ -305,7 +321,7 @@ class SocketStore:
         connection = rendezvous.frame(connected, max(0.05, self._patience_seconds))
         try:
             connection.send_bytes(wire.encode(ours))
-            if not connection.poll(timeout_seconds):
+            if not self._arrives(connection, timeout_seconds):
                 raise _OwnerSilentError
             theirs = wire.decode_greeting(connection.recv_bytes(wire.MAX_MESSAGE_BYTES))
         except BaseException as error:
@@ -328,6 +344,23 @@ class SocketStore:
             )
         return _Line(connection, theirs.pid)
 
+    def _arrives(self, connection: Connection, patience_seconds: float) -> bool:
+        """Whether something comes within that time."""
+        quiet_seconds = min(patience_seconds, QUIET_SECONDS)
+        if connection.poll(quiet_seconds):
+            return True
+        if patience_seconds <= quiet_seconds:
+            return False
+        self._tell()
+        return connection.poll(patience_seconds - quiet_seconds)
+
+    def _tell(self) -> None:
+        """That the caller is not hung but waits, and for whom."""
+        if not self._told:
+            self._told = True
+            holder = rendezvous.describe(*self._holder())
+            _LOG.warning("Waiting for %s, which has the library open.", holder)
+
     def _owner_alive(self) -> bool:
         """Whether the owner answers a greeting, as it does however long a call of its store takes;
         a process that is stopped does not."""
@@ -340,10 +373,12 @@ class SocketStore:
         return True
 
     def _busy(self, why: str = "which does not answer") -> LibraryBusyError:
-        record = rendezvous.read_record(self._library)
-        pid = record.pid if record else self._last_pid
-        since = record.written_at if record else None
         return LibraryBusyError(
-            f"The library {self._library} is in use by {rendezvous.describe(pid, since)}, {why}. "
-            f"Wait until it has finished, or stop it and try again."
+            f"The library {self._library} is in use by {rendezvous.describe(*self._holder())}, "
+            f"{why}. Wait until it has finished, or stop it and try again."
         )
+
+    def _holder(self) -> tuple[int | None, float | None]:
+        """The process that says it owns the library, and since when it does."""
+        record = rendezvous.read_record(self._library)
+        return (record.pid, record.written_at) if record else (self._last_pid, None)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
 
+from index.errors import MediaError
 from index.library import Library
 from index.store import Filter, Match
 from rag.fuse import Dropped, Find
@@ -26,6 +28,14 @@ def fingerprint_of(path: Path) -> tuple[np.ndarray, int]:
 
     Raises MediaError that names the file where it cannot be read.
     """
+    if os.path.isdir(path):
+        raise MediaError(f"{path}: is a folder; give a picture file.")
+    try:
+        os.stat(path)
+    except FileNotFoundError as error:
+        raise MediaError(f"{path}: no such file; check the spelling.") from error
+    except OSError:
+        pass  # the decoder meets it too, and says what it is
     from ingest.media import decode_image
     from ingest.models.pdq import fingerprint, to_vector
 

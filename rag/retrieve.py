@@ -14,8 +14,8 @@ from index.library import Library
 from index.schema import CHANNELS, Moment, Video
 from index.store import Filter, Match, where
 from rag.fuse import Dropped, Find, Fused, Term, fuse, rank
-from rag.settings import RetrieveSettings
-from rag.words import WordQuery, find_words
+from rag.settings import MOST_MOMENTS, RetrieveSettings
+from rag.words import MOST_WORDS, UNSTOPPED, WordQuery, find_words
 
 FLIPS = 5
 """Times a search starts anew because a model swap changed what searchers see under its hands."""
@@ -74,6 +74,8 @@ class Retriever:
         Raises UsageError for a query without a word or picture, an unknown channel or an
         ambiguous video; VideoNotFoundError; MediaError for an image that cannot be read.
         """
+        # Bytes of a terminal that are no text come as lone surrogates, which no engine takes.
+        text = text.encode(errors="replace").decode()
         words = any(unicodedata.category(character)[0] in "LN" for character in text)
         if not words and image is None:
             raise UsageError(
@@ -85,6 +87,8 @@ class Retriever:
         limit = self.settings.limit if limit is None else limit
         if limit < 1:
             raise UsageError(f"A limit of {limit} leaves nothing to show.")
+        if limit > MOST_MOMENTS:
+            raise UsageError(f"A limit of {limit} is too large: at most {MOST_MOMENTS}.")
         pictured: np.ndarray | None = None
         notes: list[str] = []
         if image is not None:
@@ -211,6 +215,9 @@ class _Catalogue:
 
 def _notes_on(query: WordQuery, text: str) -> list[str]:
     if query.stopped and not query.vector.indices:
-        languages = ", ".join(name.capitalize() for name in query.stopped)
-        return [f"“{text}” holds only words too common to search for in {languages}."]
+        languages = [name.capitalize() for name in query.stopped if name not in UNSTOPPED]
+        places = f" in {', '.join(languages)}" if languages else ""
+        return [f"“{text}” holds only words too common to search for{places}."]
+    if query.cut:
+        return [f"The query is long: its first {MOST_WORDS} different words were searched for."]
     return []

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
+MOST_MOMENTS = 1000
+"""More than a search ever returns. Ten thousand candidates are what a store fetches at ease."""
+
 
 class RetrieveSettings(BaseModel):
     """How moments are found.
@@ -20,8 +23,8 @@ class RetrieveSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    limit: int = Field(10, ge=1)
-    candidates: int = Field(8, ge=1)
+    limit: int = Field(10, ge=1, le=MOST_MOMENTS)
+    candidates: int = Field(8, ge=1, le=100)
     floor: float = Field(0.15, ge=0, le=1)
     join_gap_seconds: float = Field(4.0, ge=0)
     merge_gap_seconds: float = Field(2.0, ge=0)
@@ -40,7 +43,7 @@ class AnswerSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    quotes: int = Field(3, ge=1)
+    quotes: int = Field(3, ge=1, le=100)
     floor: float = Field(0.5, ge=0, le=1)
     near_best: float = Field(0.5, ge=0, le=1)
     quote_characters: int = Field(320, ge=40)

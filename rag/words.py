@@ -26,19 +26,25 @@ UNSTOPPED = (PLAIN, SEGMENTED)
 """Analyzers that know no stop words of their own."""
 
 
+MOST_WORDS = 256
+"""Different words of a query that are searched for, the first ones: each costs look-ups."""
+
+
 @dataclass(frozen=True, slots=True)
 class WordQuery:
     """The words of a query and what each weighs in this library.
 
     terms: analyzer -> term id -> what it is. mass: analyzer -> the query's whole weight, in which
     a word that the library lacks counts as much as the rarest it has. vector: over all analyzers.
-    stopped: analyzers to which the query holds nothing but stop words.
+    stopped: analyzers to which the query holds nothing but stop words. cut: it holds more than
+    MOST_WORDS, and the others are left out.
     """
 
     terms: Mapping[str, Mapping[int, Term]]
     mass: Mapping[str, float]
     vector: SparseVector
     stopped: tuple[str, ...] = ()
+    cut: bool = False
 
     @classmethod
     def of(cls, text: str, library: Library, visible: Filter) -> WordQuery:
@@ -48,6 +54,7 @@ class WordQuery:
         mass: dict[str, float] = {}
         weights: dict[int, float] = {}
         stopped: list[str] = []
+        cut = False
         present = statistics.analyzers(visible)
         for name in present:
             ids = analyzer(name).query(text)
@@ -56,8 +63,11 @@ class WordQuery:
             if not ids:
                 stopped.append(name)
                 continue
-            total, counts = statistics.document_frequencies(name, ids, visible)
             words = _words_of(text, name, ids)
+            if len(ids) > MOST_WORDS:
+                ids = tuple(sorted(list(words)[:MOST_WORDS]))
+                cut = True
+            total, counts = statistics.document_frequencies(name, ids, visible)
             known = {
                 term: Term(
                     term,
@@ -76,31 +86,37 @@ class WordQuery:
             mass[name] = sum(here.get(term, rarest) for term in ids)
         ordered = tuple(sorted(weights))
         vector = SparseVector(ordered, tuple(weights[term] for term in ordered))
-        return cls(terms, mass, vector, tuple(stopped))
+        return cls(terms, mass, vector, tuple(stopped), cut)
 
 
 def _without_stop_words(
     text: str, name: str, ids: tuple[int, ...], present: Sequence[str]
 ) -> tuple[int, ...]:
     """What is left for text of no known language when the stop words of the library's languages,
-    and of English, go; all of it where that is nothing. In little text "the" is a rare word."""
-    stopping = [n for n in dict.fromkeys((*present, "english")) if n not in UNSTOPPED]
+    and of English, go. In little text "the" is a rare word, and would weigh much."""
+    stopping = [analyzer(n) for n in dict.fromkeys((*present, "english")) if n not in UNSTOPPED]
     stopped: set[int] = set()
-    for word in text.split():
-        if any(not analyzer(other).query(word) for other in stopping):
-            stopped.update(analyzer(name).query(word))
-    return tuple(term for term in ids if term not in stopped) or ids
+    for word in dict.fromkeys(text.split()):
+        if any(not other.tokens(word) for other in stopping):
+            stopped.update(analyzer(name).tokens(word))
+    return tuple(term for term in ids if term not in stopped)
 
 
 def _words_of(text: str, name: str, ids: Sequence[int]) -> dict[int, str]:
-    """The word of the query behind each term id, as it was typed."""
+    """The word of the query behind each term id, as it was typed, in the query's order."""
     model = analyzer(name)
-    words = {term: "?" for term in ids}
-    for term in ids:
-        for start, end in model.highlight(text, (term,)):
-            words[term] = text[start:end]
+    words: dict[int, str] = {}
+    missing = set(ids)
+    # Once is enough but for scripts without spaces, where a word can hide others behind it.
+    while missing:
+        before = len(missing)
+        for start, end in model.highlight(text, missing):
+            for term in model.tokens(text[start:end]) & missing:
+                words.setdefault(term, text[start:end])
+        missing -= words.keys()
+        if len(missing) == before:
             break
-    return words
+    return words | {term: "?" for term in ids if term not in words}
 
 
 @dataclass

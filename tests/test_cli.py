@@ -62,7 +62,7 @@ def own_places(tmp_path, monkeypatch):
     for name in list(os.environ):
         if name.startswith("LONGTAKE_"):
             monkeypatch.delenv(name)
-    monkeypatch.setenv("LONGTAKE_CONFIG", str(tmp_path / "config.toml"))
+    monkeypatch.setenv("LONGTAKE_CONFIG", os.devnull)
     monkeypatch.setenv("LONGTAKE_LOG", str(tmp_path / "longtake.log"))
 
 
@@ -213,7 +213,142 @@ def test_rm_asks_where_it_can_and_needs_yes_where_it_cannot(tmp_path, run):
     assert run("rm", "Lighthouse", "--yes", library=path)[0] == 1
 
 
+@pytest.mark.parametrize("name", ["", "  ", "Light", "house", "il", "mp4"])
+def test_rm_takes_no_part_of_a_title_and_no_empty_name(name, tmp_path, run):
+    path = tmp_path / "library"
+    library = talks.open_library_at(path)
+    video = put_video(library, "Lighthouse film")
+    library.store.close()
+    assert run("rm", name, "--yes", library=path)[0] in (1, 2)
+    assert len(run("ls", library=path)[1]) == 1
+    assert run("rm", video.id[:3], "--yes", library=path)[0] == 1
+    assert run("show", "Light", library=path)[0] == 0
+    assert run("rm", video.id[:4], "--yes", library=path)[0] == 0
+
+
+def test_rm_says_which_file_it_would_be(run):
+    status, _, err = run("rm", "Lighthouse")
+    assert status == 2 and "/films/Lighthouse.mp4" in err
+
+
+def test_a_path_is_taken_from_the_current_folder(tmp_path, run, monkeypatch):
+    folders = [tmp_path / name for name in ("here", "there")]
+    library = talks.open_library_at(tmp_path / "library")
+    for folder in folders:
+        folder.mkdir()
+        (folder / "talk.mp4").write_bytes(b"film")
+        file = FileStat(str(folder / "talk.mp4"), 4, 1, 1)
+        library.put_video(replace(talks.make_video(folder.name), files=(file,)))
+    library.store.close()
+
+    def title(name: str) -> str | None:
+        status, lines, _ = run("show", name, "--json", library=tmp_path / "library")
+        return json.loads(lines[0])["video"]["title"] if status == 0 else None
+
+    monkeypatch.chdir(folders[1])
+    assert title("talk.mp4") == title("./talk.mp4") == "there"
+    assert title("../here/talk.mp4") == "here"
+    (tmp_path / "link.mp4").symlink_to(folders[0] / "talk.mp4")
+    assert title("../link.mp4") == "here"
+    monkeypatch.chdir(tmp_path)
+    assert title("talk.mp4") is None  # two of them, elsewhere
+    assert title("here/talk.mp4") == "here"
+
+
+def test_a_file_that_is_not_indexed_is_not_taken_for_another_of_its_name(
+    tmp_path, run, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    assert run("show", "Lighthouse.mp4")[0] == 0
+    (tmp_path / "Lighthouse.mp4").write_bytes(b"another film")
+    status, _, err = run("show", "Lighthouse.mp4")
+    assert status == 1 and f"{tmp_path}/Lighthouse.mp4 is not in the library" in err
+    assert "longtake index" in err
+
+
+def test_notes_of_a_channel_are_counted_and_shown(tmp_path, run):
+    library = talks.open_library_at(tmp_path / "library")
+    video = put_video(library, "Tides")
+    generation = put_channel(library, video, "speech", TIDES)
+    library.commit(replace(generation, detail={"notes": ["no subtitles", "late start"]}), [])
+    library.store.close()
+    assert "Tides  (2 notes)" in run("ls", library=tmp_path / "library")[1][0]
+    (line,) = run("ls", "--json", library=tmp_path / "library")[1]
+    assert json.loads(line)["notes"] == ["no subtitles", "late start"]
+    assert "no subtitles" in "\n".join(run("show", "Tides", library=tmp_path / "library")[1])
+    assert "notes with Tides" in "".join(run("doctor", library=tmp_path / "library")[1])
+
+
+def test_no_line_ends_in_blanks(run):
+    for arguments in (("show", "Lighthouse"), ("ls",), ("search", "lens"), ("config",)):
+        assert [line for line in run(*arguments)[1] if line != line.rstrip()] == []
+
+
 # Errors
+
+
+@pytest.mark.parametrize("stream", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_streams_are_no_trouble(stream, filled, tmp_path):
+    command = shlex.join(
+        [sys.executable, "-m", "cli.main", "search", "lens", "--library", str(filled)]
+    )
+    done = subprocess.run(
+        f"{command} {stream}", shell=True, cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert bool(done.stdout) == (">&-" not in stream.replace("2>&-", ""))
+
+
+@pytest.mark.parametrize("arguments", [("ls",), ("show", "Lighthouse")])
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
+@pytest.mark.parametrize("unbuffered", [(), ("-u",)])
+def test_output_that_finds_no_room_is_told(arguments, unbuffered, filled):
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, *unbuffered, "-m", "cli.main", *arguments, "--library", str(filled)],
+            cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60,
+        )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("longtake: cannot write the output: ")
+    assert "unexpected" not in done.stderr and "Traceback" not in done.stderr
+
+
+def test_bytes_that_are_no_text_are_no_bug(filled):
+    for words in ((b"lens", b"\xff"), (b"\xff",)):
+        for command in ("search", "ask"):
+            done = subprocess.run(
+                [sys.executable, "-m", "cli.main", command, *words, "--library", str(filled)],
+                cwd=ROOT, capture_output=True, text=True, timeout=60,
+            )  # fmt: skip
+            assert done.returncode == (0 if len(words) == 2 else 2), done.stderr
+            assert "unexpected" not in done.stderr
+
+
+def test_an_option_that_is_given_nothing_is_told(run, tmp_path):
+    for arguments, word in (
+        (("index", str(tmp_path), "--channels", ""), "--channels"),
+        (("index", str(tmp_path), "--channels", " , "), "--channels"),
+        (("search", "lens", "--channel", ""), "--channel"),
+        (("search", "--image", ""), "--image"),
+        (("search", "lens", "--limit", "99999999999999999999"), "at most 1000"),
+    ):
+        status, lines, err = run(*arguments)
+        assert (status, lines) == (2, []) and word in err
+
+
+def test_a_broken_picture_gets_one_message(filled, tmp_path):
+    import cv2
+    import numpy as np
+
+    noise = np.random.default_rng(1).integers(0, 255, (64, 64, 3), np.uint8)
+    data = cv2.imencode(".png", noise)[1].tobytes()
+    (tmp_path / "broken.png").write_bytes(data[:60] + b"?" * 500)
+    (tmp_path / "no picture.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"?" * 500)
+    for name in ("broken.png", "no picture.png"):
+        done = longtake("search", "--image", str(tmp_path / name), "--library", str(filled))
+        assert done.returncode == 1
+        (line,) = done.stderr.splitlines()
+        assert line.startswith("longtake: ") and name in line
 
 
 def test_errors_name_the_way_out_without_a_traceback(run, tmp_path):
@@ -418,6 +553,14 @@ def test_everything_works_while_another_process_owns_the_library(tmp_path, run):
         assert run("ask", "Who invented the lens?", library=path)[1][0].endswith("[1]")
         assert run("rm", "Lighthouse", "--yes", library=path)[0] == 0
         assert len(run("ls", library=path)[1]) == 1
+        os.kill(owner.pid, signal.SIGSTOP)
+        waiting = subprocess.Popen(
+            [sys.executable, "-m", "cli.main", "ls", "--library", str(path)],
+            cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        assert f"Waiting for process {owner.pid} (stopped)" in waiting.stderr.readline()
+        os.kill(owner.pid, signal.SIGCONT)
+        assert len(waiting.communicate(timeout=60)[0].splitlines()) == 1
         os.kill(owner.pid, signal.SIGKILL)
         owner.wait()
         assert len(run("ls", library=path)[1]) == 1

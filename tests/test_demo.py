@@ -22,7 +22,7 @@ def longtake(*arguments: str, cwd: Path) -> subprocess.CompletedProcess:
     environment |= {
         "PYTHONPATH": str(ROOT),
         "LONGTAKE_LOG": str(cwd / "longtake.log"),
-        "LONGTAKE_CONFIG": str(cwd / "no-config.toml"),
+        "LONGTAKE_CONFIG": os.devnull,
         "LONGTAKE_LIBRARY": str(cwd / "the user's own library"),
     }
     return subprocess.run(
@@ -130,6 +130,18 @@ def test_the_demo_fails_where_indexing_does(tmp_path):
     assert ran.returncode == 1
     assert "did not work" in ran.stderr
     assert "Everything worked" not in ran.stdout
+
+
+def test_the_demo_takes_the_options_that_it_can_honour_and_no_others(workplace, tmp_path):
+    ran = longtake("demo", "--set", "retrieve.limit=1", "--verbose", cwd=workplace)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    for line in ran.stdout.splitlines():
+        if line.startswith("$ "):
+            assert line.endswith("--set retrieve.limit=1 --verbose")
+    assert "--json" not in longtake("demo", "--help", cwd=tmp_path).stdout
+    for arguments in (("--json", "demo"), ("demo", "--set", "retrieve.limits=1")):
+        ran = longtake(*arguments, cwd=tmp_path)
+        assert ran.returncode == 2 and not (tmp_path / "demo").exists()
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path):

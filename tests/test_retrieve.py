@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import string
 from itertools import pairwise
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from talks import put_channel, put_video
 from index.errors import MediaError, UsageError, VideoNotFoundError
 from index.library import Library
 from index.store import where
+from index.text import Analyzer
 from rag.retrieve import Retriever
 from rag.settings import RetrieveSettings
 
@@ -112,13 +114,71 @@ def test_a_query_of_stop_words_says_so(films):
     assert "too common" in result.notes[0]
 
 
-def test_stop_words_alone_are_looked_for_in_text_of_no_known_language(writable):
+def test_stop_words_count_for_nothing_in_text_of_no_known_language_either(writable):
     put_channel(
         writable, writable.find("Tides"), "screen_text", [(40, 42, "The end")], language=None
     )
-    assert found(writable, "the") == [("Tides", 40.0, 42.0)]
-    # but beside other words they count for nothing there
+    for alone in ("the", "the a of"):
+        result = search(writable, alone)
+        assert result.moments == ()
+        assert "too common to search for in English" in result.notes[0]
     assert found(writable, "the clockwork") == [("Lighthouse", 12.0, 15.0)]
+    assert found(writable, "the end") == [("Tides", 40.0, 42.0)]
+
+
+def test_bytes_that_are_no_text_do_no_harm(films):
+    assert found(films, "clockwork \udcff") == [("Lighthouse", 12.0, 15.0)]
+    with pytest.raises(UsageError, match="no word"):
+        search(films, "\udcff\udcfe")
+
+
+def lookups(library: Library, text: str, monkeypatch) -> int:
+    """Questions that a search puts to the store, and to the tokenizers."""
+    asked = 0
+
+    def counted(original):
+        def call(*arguments, **options):
+            nonlocal asked
+            asked += 1
+            return original(*arguments, **options)
+
+        return call
+
+    with monkeypatch.context() as patch:
+        patch.setattr(library.store, "query", counted(library.store.query))
+        patch.setattr(Analyzer, "query", counted(Analyzer.query))
+        search(library, text)
+    return asked
+
+
+def test_a_long_query_costs_no_more_than_its_length(films, monkeypatch):
+    words = [f"{a}{b}{c}word" for a in "bdfgk" for b in "aeiou" for c in string.ascii_lowercase]
+    short = lookups(films, " ".join(words[:30]), monkeypatch)
+    long = lookups(films, " ".join(words[30:630]), monkeypatch)
+    assert long < 25 * short
+    assert lookups(films, "clockwork " * 3000, monkeypatch) < short
+    result = search(films, " ".join(["clockwork", *words[:600]]), explain=True)
+    assert "first 256 different words" in result.notes[0]
+    assert "clockwork" in {term.word for term in result.terms}
+
+
+def test_words_of_a_script_without_spaces_are_named_each(writable):
+    video = put_video(writable, "潮汐")
+    put_channel(writable, video, "speech", [(5, 9, "月亮的引力引起海水的潮汐。")], language="zh")
+    terms = search(writable, "月亮引力潮汐", explain=True).terms
+    assert {"月亮", "引力", "潮汐"} <= {term.word for term in terms}
+
+
+def test_an_image_that_is_no_file_is_told(films, tmp_path):
+    with pytest.raises(MediaError, match="check the spelling"):
+        search(films, image=tmp_path / "missing.png")
+    with pytest.raises(MediaError, match="is a folder"):
+        search(films, image=tmp_path)
+
+
+def test_an_enormous_limit_is_refused(films):
+    with pytest.raises(UsageError, match="at most 1000"):
+        search(films, "water", limit=99999999999999999999)
 
 
 def test_one_query_searches_every_language(writable):
