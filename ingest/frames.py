@@ -21,7 +21,7 @@ _PLANAR = {
     **dict.fromkeys(("yuv420p10le", "yuv422p10le", "yuv444p10le"), 10),
     **dict.fromkeys(("yuv420p12le", "yuv422p12le", "yuv444p12le"), 12),
 }
-_FULL_RANGE = 2  # AVCOL_RANGE_JPEG
+_RANGE_IS_FULL = 2  # AVCOL_RANGE_JPEG
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +76,12 @@ def small_bgr(frame: av.VideoFrame, width: int) -> np.ndarray:
     if depth is None or any(plane.line_size <= 0 for plane in frame.planes):
         image = frame.reformat(*size, format="bgr24", threads=1).to_ndarray()
         return np.ascontiguousarray(_upright(image, frame))
-    full = frame.format.name.startswith("yuvj") or frame.color_range == _FULL_RANGE
+    full = frame.format.name.startswith("yuvj") or frame.color_range == _RANGE_IS_FULL
     luma = _resized(frame.planes[0], size, depth, cv2.INTER_LINEAR)
     # FFmpeg's converter repeats the coarser colour samples, so taking the nearest one is equal.
     blue = _resized(frame.planes[1], size, depth, cv2.INTER_NEAREST_EXACT)
     red = _resized(frame.planes[2], size, depth, cv2.INTER_NEAREST_EXACT)
-    image = _bgr(luma, blue, red, _FULL_RANGE_COLOURS if full else _LIMITED_RANGE_COLOURS)
+    image = _bgr(luma, blue, red, _FULL_RANGE if full else _LIMITED_RANGE)
     return _upright(image, frame)
 
 
@@ -120,30 +120,6 @@ _LIMITED_RANGE_COLOURS = _Colours(
 _FULL_RANGE_COLOURS = _Colours(0, (1, 0, 0), (1, 198, 8), (0, -176, 9), (0, -183, 8), (1, 103, 8))
 
 
-def _bgr(luma: np.ndarray, blue: np.ndarray, red: np.ndarray, colours: _Colours) -> np.ndarray:
-    """Three planes, uint8 of one size, to uint8 (h, w, 3), BGR.
-
-    Each term is rounded down by itself, as in FFmpeg's fast converter, whose pictures
-    PySceneDetect looks at: in pictures that are nearly black, one level more or less is the whole
-    saturation, and cuts hang on it.
-    """
-    base = luma.astype(np.int16)
-    base -= colours.black
-    base = _times(base, colours.luma)
-    blue = blue.astype(np.int16)
-    blue -= 128
-    red = red.astype(np.int16)
-    red -= 128
-    green = _times(blue, colours.green_of_blue)
-    green += _times(red, colours.green_of_red)
-    planes = []
-    for plane in (_times(blue, colours.blue), green, _times(red, colours.red)):
-        plane += base
-        np.clip(plane, 0, 255, out=plane)
-        planes.append(plane.astype(np.uint8))
-    return cv2.merge(planes)
-
-
 def _times(plane: np.ndarray, factor: tuple[int, int, int]) -> np.ndarray:
     whole, numerator, shift = factor
     if not numerator:
@@ -153,6 +129,37 @@ def _times(plane: np.ndarray, factor: tuple[int, int, int]) -> np.ndarray:
     for _ in range(whole):
         product += plane
     return product
+
+
+class _Tables:
+    """What each value of a plane adds to each colour: int16 of shape (256,)."""
+
+    def __init__(self, colours: _Colours):
+        values = np.arange(256, dtype=np.int16)
+        self.luma = _times(values - colours.black, colours.luma)
+        self.blue = _times(values - 128, colours.blue)
+        self.green_of_blue = _times(values - 128, colours.green_of_blue)
+        self.green_of_red = _times(values - 128, colours.green_of_red)
+        self.red = _times(values - 128, colours.red)
+
+
+_LIMITED_RANGE = _Tables(_LIMITED_RANGE_COLOURS)
+_FULL_RANGE = _Tables(_FULL_RANGE_COLOURS)
+
+
+def _bgr(luma: np.ndarray, blue: np.ndarray, red: np.ndarray, tables: _Tables) -> np.ndarray:
+    """Three planes, uint8 of one size, to uint8 (h, w, 3), BGR.
+
+    Each term is rounded down by itself, as in FFmpeg's fast converter, whose pictures
+    PySceneDetect looks at: in pictures that are nearly black, one level more or less is the whole
+    saturation, and cuts hang on it.
+    """
+    base = cv2.LUT(luma, tables.luma)
+    green = cv2.LUT(blue, tables.green_of_blue)
+    green += cv2.LUT(red, tables.green_of_red)
+    planes = (cv2.LUT(blue, tables.blue), green, cv2.LUT(red, tables.red))
+    image = cv2.merge([base + plane for plane in planes])
+    return cv2.add(image, (0, 0, 0, 0), dtype=cv2.CV_8U)  # saturates
 
 
 def _upright(image: np.ndarray, frame: av.VideoFrame) -> np.ndarray:
