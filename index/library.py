@@ -172,17 +172,11 @@ class Library:
         for kind in ("evidence", "segment"):
             self.store.delete(where(kind=kind, generation=generation.id).and_(after))
 
-    def commit(
-        self, generation: Generation, evidence: Sequence[Evidence], derived: Sequence[Point] = ()
-    ) -> None:
-        """Writes evidence and what was derived from it, then moves the watermark to that in
-        `generation`, in the order that a crash at any point respects."""
-        self.commit_all([(generation, evidence, derived)])
-
     def commit_all(
         self, commits: Sequence[tuple[Generation, Sequence[Evidence], Sequence[Point]]]
     ) -> None:
-        """`commit` for several generations at the price of two flushes."""
+        """Writes each generation's evidence and what was derived from it, then moves the
+        watermarks to those in the generations, in the order that a crash at any point respects."""
         fault_point("before-evidence")
         points: list[Point] = []
         for _, evidence, derived in commits:

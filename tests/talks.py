@@ -81,7 +81,7 @@ def put_channel(
     derived = [*map(passage_point, passages), *builder.statistics_points()]
     of_generation = [dataclasses.replace(s, generation=generation.id) for s in segments]
     derived.extend(map(segment_point, of_generation))
-    library.commit(generation, evidence, derived)
+    library.commit_all([(generation, evidence, derived)])
     return generation
 
 

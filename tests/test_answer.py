@@ -5,7 +5,6 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
-import talks
 from talks import LIGHTHOUSE, put_channel, put_video
 
 from index.errors import UsageError
@@ -16,28 +15,6 @@ from rag.retrieve import Retriever
 from rag.sentences import sentences, sentences_around
 from rag.settings import AnswerSettings
 from rag.timestamp import time_span, timestamp
-
-
-@pytest.fixture
-def library(tmp_path):
-    library = talks.open_library_at(tmp_path / "library")
-    yield library
-    library.store.close()
-
-
-@pytest.fixture(scope="module")
-def films(tmp_path_factory) -> Library:
-    """For tests that write nothing."""
-    library = talks.films_at(tmp_path_factory.mktemp("films") / "library")
-    yield library
-    library.store.close()
-
-
-@pytest.fixture
-def writable(tmp_path) -> Library:
-    library = talks.films_at(tmp_path / "library")
-    yield library
-    library.store.close()
 
 
 def ask(library: Library, question: str, videos=(), **settings) -> list:

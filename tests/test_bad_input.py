@@ -697,24 +697,6 @@ def test_what_another_process_has_done_meanwhile_is_not_counted_as_this_runs(
 MIB = 2**20
 
 
-@pytest.fixture
-def small_disk(tmp_path) -> Iterator[Path]:
-    """A real file system of 160 MiB, in a file."""
-    mounted, image = tmp_path / "disk", tmp_path / "image"
-    mounted.mkdir()
-    image.touch()
-    os.truncate(image, 160 * MIB)
-    try:
-        subprocess.run(["mkfs.ext4", "-q", image], check=True, capture_output=True)
-        subprocess.run(["mount", "-o", "loop", image, mounted], check=True, capture_output=True)
-    except (OSError, subprocess.CalledProcessError):
-        pytest.skip("this user cannot make and mount a file system")
-    try:
-        yield mounted
-    finally:
-        subprocess.run(["umount", mounted], check=True)
-
-
 def test_a_disk_that_fills_up_stops_the_run_and_a_later_one_resumes(
     small_disk, films, tmp_path, capsys, monkeypatch
 ):

@@ -22,6 +22,8 @@ from cli.main import main
 from cli.timeline import timeline
 from index.schema import FileStat, Segment
 
+pytestmark = pytest.mark.usefixtures("own_places")
+
 ROOT = Path(__file__).resolve().parents[1]
 ODD = "tides [red]of\x1b[31m\nthe 潮汐"
 
@@ -55,15 +57,6 @@ def filled(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("filled") / "library"
     fill(path)
     return path
-
-
-@pytest.fixture(autouse=True)
-def own_places(tmp_path, monkeypatch):
-    for name in list(os.environ):
-        if name.startswith("LONGTAKE_"):
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("LONGTAKE_CONFIG", os.devnull)
-    monkeypatch.setenv("LONGTAKE_LOG", str(tmp_path / "longtake.log"))
 
 
 @pytest.fixture
@@ -270,7 +263,9 @@ def test_notes_of_a_channel_are_counted_and_shown(tmp_path, run):
     library = talks.open_library_at(tmp_path / "library")
     video = put_video(library, "Tides")
     generation = put_channel(library, video, "speech", TIDES)
-    library.commit(replace(generation, detail={"notes": ["no subtitles", "late start"]}), [])
+    library.commit_all(
+        [(replace(generation, detail={"notes": ["no subtitles", "late start"]}), [], [])]
+    )
     library.store.close()
     assert "Tides  (2 notes)" in run("ls", library=tmp_path / "library")[1][0]
     (line,) = run("ls", "--json", library=tmp_path / "library")[1]

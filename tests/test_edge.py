@@ -571,25 +571,6 @@ TINY = StoreSettings(
 )
 
 
-@pytest.fixture
-def small_disk(tmp_path):
-    """A real file system of 160 MiB, in a file. (A tmpfs is no disk: there reading a hole of a
-    file takes space.)"""
-    mounted, image = tmp_path / "disk", tmp_path / "image"
-    mounted.mkdir()
-    image.touch()
-    os.truncate(image, 160 * MIB)
-    try:
-        subprocess.run(["mkfs.ext4", "-q", image], check=True, capture_output=True)
-        subprocess.run(["mount", "-o", "loop", image, mounted], check=True, capture_output=True)
-    except (OSError, subprocess.CalledProcessError):
-        pytest.skip("this user cannot make and mount a file system")
-    try:
-        yield mounted
-    finally:
-        subprocess.run(["umount", mounted], check=True)
-
-
 def wide(number):
     vector = np.random.default_rng(number).standard_normal(512).astype(np.float32)
     return Point(pid(number), {"n": number, "version": 0, "text": "x" * 2000}, {"wide": vector})

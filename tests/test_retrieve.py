@@ -19,28 +19,6 @@ from rag.retrieve import Retriever
 from rag.settings import RetrieveSettings
 
 
-@pytest.fixture
-def library(tmp_path):
-    library = talks.open_library_at(tmp_path / "library")
-    yield library
-    library.store.close()
-
-
-@pytest.fixture(scope="module")
-def films(tmp_path_factory) -> Library:
-    """For tests that write nothing."""
-    library = talks.films_at(tmp_path_factory.mktemp("films") / "library")
-    yield library
-    library.store.close()
-
-
-@pytest.fixture
-def writable(tmp_path) -> Library:
-    library = talks.films_at(tmp_path / "library")
-    yield library
-    library.store.close()
-
-
 def search(library: Library, text: str = "", **options):
     return Retriever(library).search(text, **options)
 

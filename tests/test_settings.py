@@ -18,12 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(autouse=True)
-def own_places(tmp_path, monkeypatch):
-    for name in list(os.environ):
-        if name.startswith("LONGTAKE_"):
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("LONGTAKE_CONFIG", os.devnull)
-    monkeypatch.setenv("LONGTAKE_LOG", str(tmp_path / "longtake.log"))
+def own_home(own_places, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.chdir(tmp_path)
 

@@ -1,0 +1,66 @@
+"""Fixtures that several test files share."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import talks
+
+from index.library import Library
+
+MIB = 2**20
+
+
+@pytest.fixture
+def library(tmp_path):
+    library = talks.open_library_at(tmp_path / "library")
+    yield library
+    library.store.close()
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory) -> Library:
+    """For tests that write nothing."""
+    library = talks.films_at(tmp_path_factory.mktemp("films") / "library")
+    yield library
+    library.store.close()
+
+
+@pytest.fixture
+def writable(tmp_path) -> Library:
+    library = talks.films_at(tmp_path / "library")
+    yield library
+    library.store.close()
+
+
+@pytest.fixture
+def own_places(tmp_path, monkeypatch):
+    """No settings and no log of the user's reach the test."""
+    for name in list(os.environ):
+        if name.startswith("LONGTAKE_"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("LONGTAKE_CONFIG", os.devnull)
+    monkeypatch.setenv("LONGTAKE_LOG", str(tmp_path / "longtake.log"))
+
+
+@pytest.fixture
+def small_disk(tmp_path) -> Iterator[Path]:
+    """A real file system of 160 MiB, in a file. (A tmpfs is no disk: there reading a hole of a
+    file takes space.)"""
+    mounted, image = tmp_path / "disk", tmp_path / "image"
+    mounted.mkdir()
+    image.touch()
+    os.truncate(image, 160 * MIB)
+    try:
+        subprocess.run(["mkfs.ext4", "-q", image], check=True, capture_output=True)
+        subprocess.run(["mount", "-o", "loop", image, mounted], check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("this user cannot make and mount a file system")
+    try:
+        yield mounted
+    finally:
+        subprocess.run(["umount", mounted], check=True)
