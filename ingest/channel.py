@@ -20,8 +20,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from index.library import Library
 from index.schema import Evidence, Generation, Video
-from index.store import VectorSpace
+from index.store import Point, VectorSpace
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +81,9 @@ class Batch:
     """Final evidence in time order, and how far the channel has come with it.
 
     notes: what the user should know. damaged: something that should have been read could not be;
-    a note says what.
+    a note says what. points: what the channel keeps besides evidence; each has the generation's id
+    in its payload and goes with it. uncovered_seconds: of the stretch that this batch adds, how
+    much was tried and given up (a server that kept failing); it counts as not covered.
     """
 
     evidence: tuple[Evidence, ...]
@@ -88,6 +91,8 @@ class Batch:
     analysed_seconds: float
     notes: tuple[str, ...] = ()
     damaged: bool = False
+    points: tuple[Point, ...] = ()
+    uncovered_seconds: float = 0.0
 
 
 class FileChannel(Protocol):
@@ -108,4 +113,34 @@ class FileChannel(Protocol):
         Trouble with one source (a broken subtitle file) is a note in a batch, not an exception,
         where anything else can still be read.
         """
+        ...
+
+
+class DerivedChannel(Protocol):
+    """Works on what other channels have found in the video, and where it must on the file again.
+
+    sources: the channels that it reads, of which it needs at least one complete generation; it
+    runs when they are all done. waits: whether it mostly waits for somebody else (a server), so
+    that other files go on meanwhile.
+    """
+
+    name: str
+    spaces: tuple[VectorSpace, ...]
+    sources: tuple[str, ...]
+    waits: bool
+
+    def describe(self) -> Mapping[str, Any]:
+        """As in PictureChannel. The generations of the sources go into the fingerprint by
+        themselves: where one of them is replaced, this channel's runs again."""
+        ...
+
+    def run(
+        self,
+        path: Path,
+        video: Video,
+        generation: Generation,
+        from_seconds: float,
+        library: Library,
+    ) -> Iterator[Batch]:
+        """As in FileChannel. It reads what searchers see of its sources."""
         ...

@@ -1,4 +1,4 @@
-"""Settings of the channels that need no download. Defaults live here and nowhere else."""
+"""Settings of the channels. Defaults live here and nowhere else."""
 
 from __future__ import annotations
 
@@ -49,3 +49,53 @@ class FingerprintSettings(_Settings):
     still_distance: int = Field(16, ge=0, le=128)
     minimum_quality: int = Field(50, ge=0, le=100)
     seal_seconds: float = Field(60.0, gt=0)
+
+
+class FrameSettings(_Settings):
+    """What each picture means.
+
+    model: name of an open_clip model, as `longtake models ls` lists them; None chooses by device.
+    batch: pictures encoded at once; 0 chooses by device.
+    still: which pictures look like the one before, and share its vector.
+    seal_seconds: the longest that one evidence lasts.
+    """
+
+    model: str | None = None
+    batch: int = Field(0, ge=0, le=4096)
+    seal_seconds: float = Field(60.0, gt=0)
+    still: StillSettings = Field(default_factory=StillSettings)
+
+
+class RecognitionSettings(_Settings):
+    """Speech where there are no subtitles.
+
+    model: name of a faster-whisper model; None chooses by device.
+    """
+
+    model: str | None = None
+
+
+class SoundSettings(_Settings):
+    """What is heard besides speech."""
+
+    model: str | None = None
+
+
+class ObjectSettings(_Settings):
+    """Which things are looked for. Without classes the channel has nothing to do."""
+
+    model: str | None = None
+    classes: tuple[str, ...] = ()
+
+
+class CaptionSettings(_Settings):
+    """What each segment shows, in a sentence or two; in tags where there is no captioner."""
+
+
+class TextSettings(_Settings):
+    """What passages mean.
+
+    model: name of a text encoder; None chooses the default.
+    """
+
+    model: str | None = None
