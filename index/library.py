@@ -22,13 +22,15 @@ from index.records import (
     generation_from,
     generation_point,
     segment_from,
+    space_from,
+    space_point,
     video_from,
     video_point,
 )
-from index.schema import Evidence, Generation, Segment, Video, make_id, microseconds
-from index.store import Filter, Match, Point, Range, Store, scroll, where
+from index.schema import Evidence, Generation, Segment, Space, Video, make_id, microseconds
+from index.store import Filter, Match, Point, Range, Store, VectorSpace, scroll, where
 
-DERIVED_KINDS = ("evidence", "passage", "segment", "text_stats")
+DERIVED_KINDS = ("evidence", "passage", "segment", "text_stats", "embedding")
 """Kinds of points that belong to a generation and go with it."""
 
 UPSERT_POINTS = 500
@@ -110,6 +112,18 @@ class Library:
         self.store.flush()
         self.store.delete(where(kind="video", video_id=video_id))
         self.store.flush()
+
+    # Vector spaces
+
+    def add_space(self, space: Space) -> None:
+        """Makes the space exist and known to searchers. The caller flushes."""
+        self.store.ensure_spaces([VectorSpace(space.name, space.size)])
+        self.store.upsert([space_point(space)])
+
+    def spaces(self) -> list[Space]:
+        """Those that searchers should ask, by name."""
+        found = [space_from(point.payload) for point in scroll(self.store, where(kind="space"))]
+        return sorted(found, key=lambda space: space.name)
 
     # Generations
 

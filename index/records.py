@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from index.schema import Evidence, Generation, Segment, Video, make_id, microseconds
+from index.schema import Evidence, Generation, Segment, Space, Video, make_id, microseconds
 from index.store import Point
 
 
@@ -108,3 +108,15 @@ def segment_from(payload: Mapping[str, Any]) -> Segment:
         payload["title"],
         payload["summary"],
     )
+
+
+def space_point(space: Space) -> Point:
+    record = msgspec.to_builtins(space)
+    return Point(
+        make_id("space", space.name),
+        {"kind": "space", "channel": space.channel, "record": record},
+    )
+
+
+def space_from(payload: Mapping[str, Any]) -> Space:
+    return msgspec.convert(payload["record"], Space)

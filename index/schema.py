@@ -212,6 +212,20 @@ class Segment:
 
 
 @dataclass(frozen=True, slots=True)
+class Space:
+    """A vector space that some model fills.
+
+    name: of the store's vector space. channel: "frame", "sound" or "text" (passages of any
+    channel). model: as the settings call it. size: of a vector.
+    """
+
+    name: str
+    channel: str
+    model: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
 class ChannelHit:
     """What one channel contributed to a moment: its rank (from 1) and raw score there."""
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from index.access import open_store
+from index.library import DERIVED_KINDS
 from index.store import Filter, Match, SparseVector, scroll
 
 RUN_DEPENDENT = {"indexed_at", "inode", "modified_ns"}
@@ -15,13 +16,7 @@ def dump(library: Path) -> dict[str, Any]:
     """id -> payload and vectors of every point but those that say when they were written."""
     store = open_store(library)
     try:
-        everything = Filter(
-            (
-                Match(
-                    "kind", ("video", "generation", "evidence", "passage", "segment", "text_stats")
-                ),
-            )
-        )
+        everything = Filter((Match("kind", ("video", "generation", "space", *DERIVED_KINDS)),))
         return {
             point.id: (_plain(point.payload), {k: _vector(v) for k, v in point.vectors.items()})
             for point in scroll(store, everything, with_vectors=True)
