@@ -109,9 +109,10 @@ def duration_text(video: Video) -> str:
 
 
 def coverage_text(shares: dict[str, float]) -> str:
-    """`complete`, or what is still on its way: `speech 100%, screen_text 40%`. Shots are left
-    out: nobody searches them."""
-    shown = {name: share for name, share in shares.items() if name != "shot"} or shares
+    """`complete`, or what is still on its way: `speech 100%, screen_text 40%`. Shots and segments
+    are left out: nobody searches them."""
+    unseen = ("shot", "segment")
+    shown = {name: share for name, share in shares.items() if name not in unseen} or shares
     if not shown:
         return "nothing yet"
     if all(share >= 1.0 for share in shown.values()):
@@ -254,8 +255,9 @@ def run_rm(settings: Settings, name: str, *, yes: bool, as_json: bool) -> int:
         if not yes and not confirmed(video):
             say("Nothing was removed.")
             return 1
-        library.remove_video(video.id)
+        # The catalogue's entry goes last: a removal that was interrupted can be asked for again.
         build_thumbnails(settings).remove(video.id)
+        library.remove_video(video.id)
     if as_json:
         print_json({"removed": video.id, "title": video.title})
     else:

@@ -203,6 +203,7 @@ class Output:
         self._as_json = as_json
         self._lock = threading.Lock()
         self._tasks: dict[Path, TaskID] = {}
+        self._stages: dict[Path, str] = {}
         self.counts = dict.fromkeys(MARKS, 0)
         self._media_seconds = 0.0
         self._progress = Progress(
@@ -226,19 +227,17 @@ class Output:
     def stage(self, path: Path, stage: str, at_seconds: float, total_seconds: float) -> None:
         with self._lock:
             if path not in self._tasks:
-                self._tasks[path] = self._progress.add_task(escape(shorten(path.name)), stage=stage)
-            self._progress.update(
-                self._tasks[path],
-                stage=stage,
-                total=total_seconds or None,
-                completed=at_seconds if stage == "pictures" else 0,
-            )
-            if stage != "pictures":
-                self._progress.update(self._tasks[path], visible=stage != "done")
+                self._tasks[path] = self._progress.add_task(escape(shorten(path.name)), stage="")
+            task = self._tasks[path]
+            if self._stages.get(path) != stage:  # each has a speed of its own
+                self._stages[path] = stage
+                self._progress.reset(task, stage=stage, completed=at_seconds)
+            self._progress.update(task, total=total_seconds or None, completed=at_seconds)
 
     def report(self, report: FileReport) -> None:
         with self._lock:
             task = self._tasks.pop(report.path, None)
+            self._stages.pop(report.path, None)
             if task is not None:
                 self._progress.remove_task(task)
             self.counts[report.status] += 1
@@ -260,7 +259,10 @@ class Output:
     def _line(self, report: FileReport) -> None:
         name = escape(safe(report.path.name))
         if report.status in ("failed", "busy", "done"):
-            text = f"{MARKS[report.status]} {name}: {escape(safe(report.reason))}"
+            # Most errors name the file in full.
+            named = report.reason.startswith(f"{report.path}: ")
+            reason = escape(safe(report.reason))
+            text = f"{MARKS[report.status]} {reason if named else f'{name}: {reason}'}"
         else:
             speed = report.media_seconds / max(report.wall_seconds, 1e-3)
             text = (

@@ -125,6 +125,13 @@ class Library:
         found = [space_from(point.payload) for point in scroll(self.store, where(kind="space"))]
         return sorted(found, key=lambda space: space.name)
 
+    def forget_spaces(self) -> None:
+        """Drops those that no generation fills any more, so that no search loads their model."""
+        filled = {name for g in self.generations() for name in g.detail.get("spaces", ())}
+        for space in self.spaces():
+            if space.name not in filled:
+                self.store.delete(where(kind="space", space=space.name))
+
     # Generations
 
     def generations(self, video_id: str | None = None, epoch: int = 0) -> list[Generation]:
@@ -183,7 +190,7 @@ class Library:
     def resume(self, generation: Generation) -> None:
         """Deletes what an interrupted run left at or after the watermark."""
         after = Range("start_us", gte=microseconds(generation.watermark_seconds))
-        for kind in ("evidence", "segment"):
+        for kind in ("evidence", "segment", "embedding"):
             self.store.delete(where(kind=kind, generation=generation.id).and_(after))
 
     def commit_all(
@@ -271,22 +278,28 @@ class Library:
         return sorted(found, key=lambda e: (e.start_seconds, e.end_seconds, e.channel, e.id))
 
     def segments(self, video_id: str) -> list[Segment]:
-        """The active segments of a video, in time order."""
-        wanted = self.visible(where(kind="segment", video_id=video_id), self.hidden_generations())
+        """The segments of a video, in time order: those stitched by meaning where they are
+        complete, else those cut from the shots."""
+        active = {g.channel: g for g in self.generations(video_id) if g.state == "active"}
+        stitched = active.get("segment")
+        generation = stitched if stitched and stitched.complete else active.get("shot")
+        if generation is None:
+            return []
+        wanted = where(kind="segment", generation=generation.id)
         found = [segment_from(point.payload) for point in scroll(self.store, wanted)]
         return sorted(found, key=lambda segment: segment.start_seconds)
 
     def coverage(self, video: Video, generations: Iterable[Generation]) -> dict[str, float]:
-        """channel -> share of the video that its visible generation has analysed, 0..1."""
+        """channel -> share of the video that its visible generation has analysed, 0..1, without
+        what it tried and gave up."""
         shares: dict[str, float] = {}
         for generation in generations:
             if generation.video_id != video.id or generation.state != "active":
                 continue
-            if generation.complete:
-                shares[generation.channel] = 1.0
-            elif video.duration_seconds:
-                share = generation.analysed_seconds / video.duration_seconds
-                shares[generation.channel] = min(share, 1.0)
-            else:
-                shares[generation.channel] = 0.0
+            duration = video.duration_seconds
+            share = 1.0 if generation.complete else 0.0
+            if duration:
+                share = share or generation.analysed_seconds / duration
+                share -= generation.detail.get("uncovered_seconds", 0.0) / duration
+            shares[generation.channel] = min(max(share, 0.0), 1.0)
         return shares

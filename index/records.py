@@ -114,7 +114,7 @@ def space_point(space: Space) -> Point:
     record = msgspec.to_builtins(space)
     return Point(
         make_id("space", space.name),
-        {"kind": "space", "channel": space.channel, "record": record},
+        {"kind": "space", "space": space.name, "record": record},
     )
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -20,6 +20,9 @@ from ingest.thumbnails import Thumbnails
 from ingest.work import RemovedMeanwhile, Work
 
 logger = logging.getLogger(__name__)
+
+_WAITING_FILES = 4
+"""Files that wait for a server at once, beside those that are being worked on."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +56,9 @@ class Batch:
     """Runs a plan. on_stage and on_report are called from worker threads; on_report once a file,
     as it ends.
 
-    Text channels of every file come before the pictures of any: they cost little, and make the
-    whole folder searchable early.
+    The text of every file is read before the sound of any is listened to, and that before any
+    pictures are looked at: the cheapest makes the whole folder searchable early. What only waits
+    for a server waits beside all that.
     """
 
     def __init__(
@@ -101,27 +105,34 @@ class Batch:
         """Raises Interrupted when stopped, and LibraryError (a full disk, say) when nothing more
         can be written; every other trouble is in a report."""
         works = [_Job(task) for task in plan.tasks]
-        for step in (self._text_step, self._picture_step):
-            with ThreadPoolExecutor(max_workers=max(1, jobs)) as pool:
-                futures = [pool.submit(self._step, step, job) for job in works]
-                try:
-                    for future in as_completed(futures):
-                        future.result()
-                except BaseException:
-                    self._stop.set()
-                    for future in futures:
-                        future.cancel()
-                    raise
-            works = [job for job in works if job.work is not None]
+        with ThreadPoolExecutor(max_workers=_WAITING_FILES) as self._waiters:
+            self._waiting: list[Future[None]] = []
+            for step in (self._text_step, self._sound_step, self._picture_step):
+                with ThreadPoolExecutor(max_workers=max(1, jobs)) as pool:
+                    self._finish([pool.submit(self._step, step, job) for job in works])
+                works = [job for job in works if job.work is not None]
+            self._finish(self._waiting)
 
-    def _step(self, step: Callable[[_Job], None], job: _Job) -> None:
+    def _finish(self, futures: Sequence[Future[None]]) -> None:
+        """Waits for all; where one fails, the others are stopped."""
+        try:
+            for future in as_completed(futures):
+                future.result()
+        except BaseException:
+            self._stop.set()
+            for future in (*futures, *self._waiting):
+                future.cancel()
+            raise
+
+    def _step(self, step: Callable[[_Job], bool], job: _Job) -> None:
+        """step: does its part; returns whether it was the file's last."""
         if self._stop.is_set():
             raise Interrupted("Stopped; what was indexed is kept, and the next run goes on.")
-        started = time.monotonic()
+        started, last = time.monotonic(), False
         try:
             with claim(self._claims_folder, job.task.video_id) as mine:
                 if mine:
-                    step(job)
+                    last = step(job)
                 else:
                     self._report(job, "busy", "another process is indexing it")
         except (Interrupted, LibraryError, StoreError):
@@ -142,18 +153,40 @@ class Batch:
             )
         finally:
             job.wall_seconds += time.monotonic() - started
-        if step == self._picture_step and job.work is not None:
+        if last:
             self._report_done(job)
 
-    def _text_step(self, job: _Job) -> None:
+    def _text_step(self, job: _Job) -> bool:
         self._set_stage(job, "probe", 0.0)
         job.work = self._indexer.describe(job.task)
         self._indexer.index_text(job.work, lambda stage, at: self._set_stage(job, stage, at))
 
-    def _picture_step(self, job: _Job) -> None:
+        self._derive(job, wait=False)
+        return False
+
+    def _sound_step(self, job: _Job) -> bool:
+        assert job.work is not None
+        self._indexer.index_sound(job.work, lambda stage, at: self._set_stage(job, stage, at))
+        self._derive(job, wait=False)
+        return False
+
+    def _picture_step(self, job: _Job) -> bool:
         assert job.work is not None
         self._set_stage(job, "pictures", 0.0)
         self._indexer.index_pictures(job.work, lambda stage, at: self._set_stage(job, stage, at))
+        done = self._derive(job, wait=False)
+        if not done:
+            self._waiting.append(self._waiters.submit(self._step, self._waiting_step, job))
+        return done
+
+    def _waiting_step(self, job: _Job) -> bool:
+        return self._derive(job, wait=True)
+
+    def _derive(self, job: _Job, *, wait: bool) -> bool:
+        assert job.work is not None
+        return self._indexer.index_derived(
+            job.work, lambda stage, at: self._set_stage(job, stage, at), wait=wait
+        )
 
     def _set_stage(self, job: _Job, stage: str, at_seconds: float) -> None:
         total = (job.work.video.duration_seconds or 0.0) if job.work else 0.0

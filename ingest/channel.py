@@ -51,6 +51,10 @@ class PictureRun(Protocol):
         """The video ended there: closes every open span."""
         ...
 
+    def close(self) -> None:
+        """Gives back what the run holds (threads, say), finished or not."""
+        ...
+
     @property
     def watermark_seconds(self) -> float:
         """See the resume rule above. Never decreases."""
@@ -101,6 +105,11 @@ class FileChannel(Protocol):
     name: str
     spaces: tuple[VectorSpace, ...]
 
+    def listens(self, path: Path, video: Video) -> bool:
+        """Whether for this file it has to hear the sound, which takes long: then it runs when the
+        text of every file of the batch has been read."""
+        ...
+
     def describe(self, path: Path, video: Video) -> Mapping[str, Any]:
         """As in PictureChannel, for this file; includes the digest of any sidecar it will read."""
         ...
@@ -119,9 +128,9 @@ class FileChannel(Protocol):
 class DerivedChannel(Protocol):
     """Works on what other channels have found in the video, and where it must on the file again.
 
-    sources: the channels that it reads, of which it needs at least one complete generation; it
-    runs when they are all done. waits: whether it mostly waits for somebody else (a server), so
-    that other files go on meanwhile.
+    sources: the channels that it reads: the first must be there and complete, the others are read
+    where they are; it runs when none of them is left to be run. waits: whether it mostly waits
+    for somebody else (a server), so that other files go on meanwhile.
     """
 
     name: str

@@ -76,6 +76,12 @@ class PicturePass:
     def run(self) -> None:
         """Raises MediaError where there are no pictures after all, Interrupted, and the store's
         errors."""
+        with contextlib.ExitStack() as stack:
+            for run in self._runs.values():
+                stack.callback(run.close)
+            self._run()
+
+    def _run(self) -> None:
         with VideoAnalysis(
             self._work.path,
             self._settings.shots,

@@ -1,21 +1,23 @@
 """From a file to its evidence, resumably.
 
-`Indexer.describe` puts the file into the catalogue, `index_text` runs the channels that read the
-file (cheap), and `index_pictures` runs the one video decode that feeds shots, segments and all
-picture channels. Each channel commits as it goes (see index.library for the order of writes) and
-is searchable from then on. A batch does the first two for every file before the third for any.
+`Indexer.describe` puts the file into the catalogue, `index_text` runs the channels that read text
+(cheap), `index_sound` those that listen, and `index_pictures` the one video decode that feeds
+shots, segments and all picture channels. `index_derived` runs what works on the results of others,
+as soon as they are there. Each channel commits as it goes (see index.library for the order of
+writes) and is searchable from then on. A batch does each step for every file before the next for
+any.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from index.library import Library
 from index.records import segment_point
 from index.schema import Generation, Video
-from ingest.channel import FileChannel
+from ingest.channel import Batch, FileChannel
 from ingest.identity import stat_of
 from ingest.media import measure_duration, probe
 from ingest.picture_pass import PicturePass
@@ -82,37 +84,88 @@ class Indexer:
         force = self._force or task.reason == "changed inside"
         pending = {}
         for channel, fingerprint in self._channels.fingerprints(task.path, video).items():
-            wanted = Generation(video.id, 0, channel, fingerprint)
-            generation = self._library.begin(wanted, force=force)
+            generation = self._begin(video, channel, fingerprint, force=force)
             if not generation.complete:
                 pending[channel] = generation
         self._library.store.flush()
         return Work(task.path, file, video, pending, overtaken=not pending)
 
+    def _begin(
+        self, video: Video, channel: str, fingerprint: str, *, force: bool = False
+    ) -> Generation:
+        model = self._channels.models.get(channel)
+        detail = {"model": model} if model else {}
+        wanted = Generation(video.id, 0, channel, fingerprint, detail=detail)
+        return self._library.begin(wanted, force=force)
+
     def index_text(self, work: Work, listener: Listener) -> None:
-        """Runs the file channels, cheapest first."""
-        for channel in self._channels.files:
-            if channel.name in work.pending:
-                listener(channel.name, 0.0)
+        """Runs the file channels that need not listen."""
+        for channel in self._pending_files(work):
+            if not channel.listens(work.path, work.video):
                 self._run_file_channel(work, channel, listener)
+
+    def index_sound(self, work: Work, listener: Listener) -> None:
+        """Runs the file channels that are left."""
+        self._refresh(work)
+        for channel in self._pending_files(work):
+            self._run_file_channel(work, channel, listener)
+
+    def _pending_files(self, work: Work) -> list[FileChannel]:
+        return [channel for channel in self._channels.files if channel.name in work.pending]
 
     def _run_file_channel(self, work: Work, channel: FileChannel, listener: Listener) -> None:
         generation = work.pending[channel.name]
+        from_seconds = generation.watermark_seconds
+        batches = channel.run(work.path, work.video, generation, from_seconds)
+        self._write(work, generation, batches, listener)
+        del work.pending[channel.name]
+
+    def index_derived(self, work: Work, listener: Listener, *, wait: bool) -> bool:
+        """Runs the derived channels whose sources are done; unless `wait`, up to the first that
+        waits for others. Returns whether it came to their end."""
+        for channel in self._channels.derived:
+            if any(source in work.pending for source in channel.sources):
+                continue
+            there = self._library.generations(work.video.id)
+            fingerprint = self._channels.derived_fingerprints(there).get(channel.name)
+            if fingerprint is None:
+                continue
+            if channel.waits and not wait:
+                return False
+            self._checks.removed(work.video)
+            force = self._force and channel.name not in work.derived
+            generation = self._begin(work.video, channel.name, fingerprint, force=force)
+            work.derived.add(channel.name)
+            if generation.complete:
+                continue
+            work.overtaken = False
+            batches = channel.run(
+                work.path, work.video, generation, generation.watermark_seconds, self._library
+            )
+            self._write(work, generation, batches, listener)
+        return True
+
+    def _write(
+        self, work: Work, generation: Generation, batches: Iterator[Batch], listener: Listener
+    ) -> None:
+        """Commits what a channel gives out, to its end."""
+        listener(generation.channel, generation.watermark_seconds)
         writer = ChannelWriter(self._library, generation)
-        for batch in channel.run(work.path, work.video, generation, generation.watermark_seconds):
+        for batch in batches:
             self._checks.stopped()
             self._checks.removed(work.video)
             writer.add(list(batch.evidence))
+            writer.add_points(list(batch.points))
+            writer.give_up(batch.uncovered_seconds)
             writer.note(batch.notes)
             work.notes.extend(batch.notes)
             work.damaged = work.damaged or batch.damaged
             work.check_unchanged()
             self._library.commit_all([writer.take(batch.watermark_seconds, batch.analysed_seconds)])
-            listener(channel.name, batch.analysed_seconds)
+            listener(generation.channel, batch.analysed_seconds)
         end_seconds = work.video.duration_seconds or 0.0
         work.check_unchanged()
         self._library.finish([writer.take(end_seconds, end_seconds, last=True)])
-        del work.pending[channel.name]
 
     def index_pictures(self, work: Work, listener: Listener) -> None:
         """Runs shots, segments and the picture channels over one decode, then completes the
@@ -139,7 +192,9 @@ class Indexer:
         self._checks.removed(work.video)
         pending = {}
         for channel, known in work.pending.items():
-            wanted = Generation(work.video.id, 0, channel, known.fingerprint, known.revision)
+            wanted = Generation(
+                work.video.id, 0, channel, known.fingerprint, known.revision, detail=known.detail
+            )
             generation = self._library.begin(wanted)
             if not generation.complete:
                 pending[channel] = generation

@@ -19,7 +19,7 @@ import msgspec
 from index.errors import LongtakeError, NotMediaError
 from index.library import Library
 from index.schema import FileStat, Generation, Video
-from ingest.channel import FileChannel, PictureChannel
+from ingest.channel import DerivedChannel, FileChannel, PictureChannel
 from ingest.identity import content_id, full_digest, same, stat_of
 from ingest.settings import IngestSettings
 from ingest.sidecars import find_sidecars
@@ -32,6 +32,8 @@ ANALYSIS_CODE = 1
 class Channels:
     """The senses that one run uses.
 
+    derived: in an order in which each comes after its sources. models: channel -> what its model is
+    called, for those that have one.
     analysis: how cuts are found and samples chosen, as in PictureChannel.describe; segments: how
     segments are cut. Both None where nothing that sees pictures is wanted.
     """
@@ -40,6 +42,8 @@ class Channels:
     pictures: tuple[PictureChannel, ...]
     analysis: Mapping[str, Any] | None
     segments: Mapping[str, Any] | None
+    derived: tuple[DerivedChannel, ...] = ()
+    models: Mapping[str, str] = field(default_factory=dict)
 
     def fingerprints(self, path: Path, video: Video) -> dict[str, str]:
         """channel -> fingerprint that its generation of this video should have. A picture
@@ -55,7 +59,21 @@ class Channels:
                     }
         return {name: digest(description) for name, description in described.items()}
 
-    def _description(self, channel: PictureChannel) -> Mapping[str, Any]:
+    def derived_fingerprints(self, generations: Iterable[Generation]) -> dict[str, str]:
+        """The same for the derived channels whose sources a video has, given its generations."""
+        active = {g.channel: g for g in generations if g.state == "active"}
+        found = {}
+        for channel in self.derived:
+            sources = {name: active[name] for name in channel.sources if name in active}
+            if channel.sources[0] in sources and all(g.complete for g in sources.values()):
+                described = {
+                    "channel": self._description(channel),
+                    "sources": {name: g.id for name, g in sources.items()},
+                }
+                found[channel.name] = digest(described)
+        return found
+
+    def _description(self, channel: PictureChannel | DerivedChannel) -> Mapping[str, Any]:
         """Asked once a run: it may read a model's digest."""
         if channel.name not in self._descriptions:
             self._descriptions[channel.name] = channel.describe()
@@ -233,7 +251,9 @@ class Planner:
         by_channel: dict[str, list[Generation]] = {}
         for generation in generations:
             by_channel.setdefault(generation.channel, []).append(generation)
-        for channel, fingerprint in self._channels.fingerprints(path, video).items():
+        wanted = self._channels.fingerprints(path, video)
+        wanted |= self._channels.derived_fingerprints(generations)
+        for channel, fingerprint in wanted.items():
             found = by_channel.get(channel, [])
             if not found:
                 return "interrupted before" if not generations else f"{channel} is missing"

@@ -25,7 +25,7 @@ class Work:
 
     file: as it was when its content was identified. pending: channels still to be run; notes: for
     the user, kept with the video; damaged: part of the file could not be decoded; overtaken:
-    nothing was left to do when its turn came.
+    nothing was left to do when its turn came; derived: derived channels that were begun.
     """
 
     path: Path
@@ -35,6 +35,7 @@ class Work:
     notes: list[str] = field(default_factory=list)
     damaged: bool = False
     overtaken: bool = False
+    derived: set[str] = field(default_factory=set)
 
     def check_unchanged(self) -> None:
         """Asked before every commit, so that nothing is kept but what was read from the content

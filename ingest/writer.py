@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from index.library import Library
 from index.passages import PassageBuilder, passage_point, reading_order
-from index.schema import Evidence, Generation, Segment, Video
-from index.store import Point
+from index.schema import Evidence, Generation, Segment, Space, Video
+from index.store import Point, Vector
 from ingest.segments import Span, titles_from_chapters
 
 Commit = tuple[Generation, list[Evidence], list[Point]]
-"""What one commit of a channel writes; see Library.commit."""
+"""What one commit of a channel writes; see Library.commit_all."""
 
 
 class ChannelWriter:
@@ -24,6 +25,7 @@ class ChannelWriter:
     """
 
     def __init__(self, library: Library, generation: Generation):
+        self._library = library
         self.generation = generation
         self._waiting: list[Evidence] = []
         self._points: dict[str, Point] = {}
@@ -42,12 +44,31 @@ class ChannelWriter:
         """Points of this generation that are derived in another way."""
         self._points.update((point.id, point) for point in points)
 
+    def give_up(self, seconds: float) -> None:
+        """Counts a stretch as tried and left uncovered."""
+        if seconds > 0:
+            before = self.generation.detail.get("uncovered_seconds", 0.0)
+            self._detail(uncovered_seconds=before + seconds)
+
     def note(self, notes: Sequence[str]) -> None:
         """Keeps what the user should know with the generation."""
         if notes:
             kept = dict.fromkeys((*self.generation.detail.get("notes", ()), *notes))
-            detail = {**self.generation.detail, "notes": list(kept)}
-            self.generation = dataclasses.replace(self.generation, detail=detail)
+            self._detail(notes=list(kept))
+
+    def _detail(self, **more: Any) -> None:
+        detail = {**self.generation.detail, **more}
+        self.generation = dataclasses.replace(self.generation, detail=detail)
+
+    def _know_spaces(self, vectors: Mapping[str, Vector]) -> None:
+        """A model's space becomes known to searchers before anything is written to it."""
+        known = self.generation.detail.get("spaces", ())
+        for name in vectors.keys() - set(known):
+            if "." in name:  # as ingest.models.encoders.space_name makes them
+                channel = name.partition(".")[0]
+                model = self.generation.detail.get("model", "")
+                self._library.add_space(Space(name, channel, model, len(vectors[name])))
+                self._detail(spaces=sorted({*known, name}))
 
     def take(
         self, watermark_seconds: float, analysed_seconds: float, *, last: bool = False
@@ -55,6 +76,8 @@ class ChannelWriter:
         """What a commit writes when the channel has come this far; all there is when `last`."""
         final_before = math.inf if last else watermark_seconds
         ready = [e for e in self._waiting if e.start_seconds < final_before]
+        for one in (*ready, *self._points.values()):
+            self._know_spaces(one.vectors)
         self._waiting = [e for e in self._waiting if e.start_seconds >= final_before]
         ready.sort(key=reading_order)
         for passage in self._passages.push([e for e in ready if e.text]):

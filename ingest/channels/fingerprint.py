@@ -90,6 +90,9 @@ class FingerprintRun:
         self._watermark_seconds = now
         return ended
 
+    def close(self) -> None:
+        pass
+
     def finish(self, end_seconds: float) -> list[Evidence]:
         end_seconds = max(end_seconds, self._last_seconds)
         ended = self._close(end_seconds)

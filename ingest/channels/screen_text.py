@@ -135,6 +135,9 @@ class ScreenTextRun:
             self._begin(sample, readings)
         return self._evidence(ended)
 
+    def close(self) -> None:
+        pass
+
     def finish(self, end_seconds: float) -> list[Evidence]:
         if self._last_seconds is not None:
             end_seconds = max(end_seconds, self._last_seconds)

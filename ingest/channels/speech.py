@@ -121,6 +121,9 @@ class SpeechChannel:
         }
         return {"revision": _REVISION, "sources": described}
 
+    def listens(self, path: Path, video: Video) -> bool:
+        return False
+
     def run(
         self, path: Path, video: Video, generation: Generation, from_seconds: float
     ) -> Iterator[Batch]:
