@@ -47,7 +47,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
     from cli.checkup import examine_library
     from cli.machine import examine_machine
 
-    yield from examine_machine()
+    yield from examine_machine(settings)
     yield from examine_library(settings)
 
 

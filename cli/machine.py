@@ -8,14 +8,16 @@ import io
 import os
 import platform
 import re
-import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
 from importlib import metadata
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cli.finding import Finding
+
+if TYPE_CHECKING:
+    from cli.settings import Settings
+    from ingest.models.depot import Place
 
 NATIVE = ("av", "onnxruntime", "qdrant_edge")
 """Modules with machine code inside, which can be installed and still not load. They are only
@@ -26,13 +28,14 @@ DECODERS = ("h264", "hevc", "vp9", "av1", "aac", "opus", "mp3")
 _REINSTALL = "Install Longtake again (`make setup`, or pip install . with constraints.txt)."
 
 
-def examine_machine() -> Iterator[Finding]:
+def examine_machine(settings: Settings) -> Iterator[Finding]:
     """Looks at everything that does not depend on a library."""
     yield from packages()
     yield from native_modules()
     yield opencv()
-    yield device()
-    yield models()
+    yield device(settings.models.device)
+    yield packaged_models()
+    yield from pulled_models(settings)
     yield video()
 
 
@@ -71,7 +74,7 @@ def packages() -> Iterator[Finding]:
     else:
         yield Finding(
             area, "info", f"The extra [models] is not there (missing: {', '.join(missing)}). "
-            "Nothing that works today needs it.", detail=extra,
+            "Channels that need a model need it.", "pip install 'longtake[models]'", extra,
         )  # fmt: skip
 
 
@@ -102,8 +105,11 @@ def opencv() -> Finding:
     return Finding("packages", "ok", f"OpenCV {cv2.__version__} works.")
 
 
-def device() -> Finding:
-    """CPU cores, memory and GPUs. Asks the driver, not torch, which takes seconds to load."""
+def device(wanted: str = "auto") -> Finding:
+    """CPU cores, memory and GPUs, and which of them models run on. Asks the driver, not torch,
+    which takes seconds to load. wanted: the setting models.device."""
+    from ingest.models.device import likely_device, nvidia_gpus
+
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     detail: dict[str, object] = {"cores": cores, "machine": platform.machine()}
     text = f"{cores} CPU core{'' if cores == 1 else 's'} ({platform.machine()})"
@@ -114,7 +120,7 @@ def device() -> Finding:
     else:
         detail["memory_bytes"] = memory = psutil.virtual_memory().total
         text += f", {memory / 2**30:.0f} GiB of memory"
-    gpus = nvidia_gpus()
+    gpus = list(nvidia_gpus())
     if sys.platform == "darwin" and platform.machine() == "arm64":
         gpus = ["Apple GPU"]
     detail["gpus"] = gpus
@@ -123,33 +129,15 @@ def device() -> Finding:
         text += ", no GPU found"
     else:
         text += f", {', '.join(gpus)}" + ("" if torch else " (unused: torch is not installed)")
-    return Finding("device", "ok", text + ".", detail=detail)
+    detail["device"] = chosen = likely_device(wanted)
+    if wanted == "cuda" and not gpus:
+        text += "; models.device asks for a GPU that is not there."
+        return Finding("device", "broken", text, "Set models.device to auto or cpu.", detail)
+    text += f"; models run on {'the CPU' if chosen == 'cpu' else chosen}."
+    return Finding("device", "ok", text, detail=detail)
 
 
-def nvidia_gpus() -> list[str]:
-    """Names of the NVIDIA GPUs that the driver sees."""
-    if command := shutil.which("nvidia-smi"):
-        try:
-            answer = subprocess.run(
-                [command, "--query-gpu=name", "--format=csv,noheader"],
-                capture_output=True, text=True, timeout=10,
-            )  # fmt: skip
-        except (OSError, subprocess.TimeoutExpired):
-            pass
-        else:
-            if answer.returncode == 0:
-                return [line.strip() for line in answer.stdout.splitlines() if line.strip()]
-    names = []
-    for file in Path("/proc/driver/nvidia/gpus").glob("*/information"):
-        try:
-            found = re.search(r"Model:\s*(.+)", file.read_text())
-        except OSError:
-            continue
-        names.append(found[1].strip() if found else "NVIDIA GPU")
-    return names
-
-
-def models() -> Finding:
+def packaged_models() -> Finding:
     """The weights that come inside RapidOCR's wheel: detection and recognition of text."""
     from index.errors import ModelMissingError
     from ingest.models.ocr import OcrReader
@@ -161,6 +149,52 @@ def models() -> Finding:
     names = [name.partition(":")[0] for name in described["models"].values()]
     text = f"Screen text: {' and '.join(names)} of RapidOCR {described['version']} are here."
     return Finding("models", "ok", text, detail=described)
+
+
+def pulled_models(settings: Settings) -> Iterator[Finding]:
+    """The models that enabled channels want: here, prepared, missing or damaged. Only a damaged
+    one is broken: on a new machine none is here, and that is as it should be."""
+    from cli.models import wanted_models
+    from index.disk import human_bytes
+    from ingest.models.depot import Depot
+    from ingest.models.depot_missing import lacking_packages, size_text
+
+    depot = Depot(settings.models.dir)
+    wanted: dict[Place, list[str]] = {}
+    for one in wanted_models(settings):
+        wanted.setdefault(depot.place(one.kind, one.name), []).append(one.channel)
+    entries = {(entry.kind, entry.folder): entry for entry in depot.listing()}
+    for place, channels in wanted.items():
+        kind, folder = place.kind, str(place.folder)
+        entry = entries.pop((kind, place.folder), None) or depot.entry(place)
+        who = ", ".join(channels)
+        detail = {
+            "name": entry.name, "kind": kind, "state": entry.state, "channels": channels,
+            "size_bytes": entry.size, "revision": entry.revision, "folder": folder,
+        }  # fmt: skip
+        fetch = f"longtake models pull {entry.name}"
+        if entry.state == "damaged":
+            text = f"{who}: {entry.name} is damaged: {entry.problem}."
+            yield Finding("models", "broken", text, fetch, detail)
+        elif entry.state in ("missing", "partly pulled"):
+            text = f"{who}: {entry.name} is {entry.state} ({size_text(entry.size)})."
+            yield Finding("models", "info", text, fetch, detail)
+        elif (lacking := lacking_packages(kind)) and entry.state != "prepared":
+            text = f"{who}: {entry.name} is here, and {', '.join(lacking)} is not installed."
+            yield Finding("models", "info", text, "pip install 'longtake[models]'", detail)
+        else:
+            text = f"{who}: {entry.name} is {entry.state} ({human_bytes(entry.size or 0)})."
+            yield Finding("models", "ok", text, detail=detail)
+    others = [e for e in entries.values() if e.state not in ("missing", "partly pulled")]
+    for entry in others:
+        if entry.state == "damaged":  # nobody asks for it now
+            text = f"{entry.name} is damaged: {entry.problem}."
+            yield Finding("models", "warning", text, f"longtake models rm {entry.name}")
+    if whole := [entry for entry in others if entry.state != "damaged"]:
+        names = ", ".join(entry.name for entry in whole)
+        size = human_bytes(sum(entry.size or 0 for entry in whole))
+        text = f"Also in {depot.folder}: {names} ({size})."
+        yield Finding("models", "info", text, detail={"names": [entry.name for entry in whole]})
 
 
 def video() -> Finding:

@@ -6,9 +6,12 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
+import fake_hub
+import msgspec
 import pytest
 
 from cli import machine
@@ -21,12 +24,21 @@ from index.library import Library
 from index.schema import FileStat, Generation, Video
 from index.settings import StoreSettings
 from index.text import SPACES
+from ingest.models import catalogue, depot_missing
+from ingest.models.depot import Depot
+from ingest.models.depot_record import read_record, write_record
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
 def settings_for(library: Path, **index) -> Settings:
-    return Settings.model_validate({"library": library, "index": {"compact": False, **index}})
+    return Settings.model_validate(
+        {
+            "library": library,
+            "index": {"compact": False, **index},
+            "models": {"dir": library.parent / "models", "device": "cpu"},
+        }
+    )
 
 
 def make_library(path: Path, *, finished: bool = True, media: Path | None = None) -> None:
@@ -188,8 +200,8 @@ def test_a_disk_below_the_reserve_is_broken(tmp_path):
 # --- the machine ----------------------------------------------------------------------------
 
 
-def test_this_machine_passes():
-    found = list(machine.examine_machine())
+def test_this_machine_passes(tmp_path):
+    found = list(machine.examine_machine(settings_for(tmp_path / "library")))
     assert not broken(found)
     assert {finding.area for finding in found} == {
         "packages", "device", "models", "video",
@@ -232,6 +244,75 @@ def test_a_cv2_that_others_have_overwritten_is_broken(monkeypatch):
     found = machine.opencv()
     assert found.status == "broken"
     assert "opencv-python-headless" in found.text
+
+
+# --- the models ------------------------------------------------------------------------------
+
+
+def with_models(tmp_path, channels: list[str], **models) -> Settings:
+    given = {"dir": tmp_path / "models", "device": "cpu", **models}
+    return Settings.model_validate({"channels": {"enabled": channels}, "models": given})
+
+
+@pytest.fixture
+def pulled(tmp_path, monkeypatch) -> Path:
+    """The default text encoder, as far as the doctor looks. Returns its folder."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    spec = replace(catalogue.known("multilingual-e5-small"), files=())
+    monkeypatch.setattr(catalogue, "CATALOGUE", (spec,))
+    folder = tmp_path / "models" / "text" / spec.name
+    folder.mkdir(parents=True)
+    for path, content in fake_hub.text_model().items():
+        if "/" not in path:
+            (folder / path).write_bytes(content)
+    Depot(tmp_path / "models").files("text", spec.name)
+    record = read_record(folder)
+    write_record(folder, msgspec.structs.replace(record, origin="hub", repo=spec.repo))
+    return folder
+
+
+def test_a_model_that_is_not_here_is_a_statement_with_the_way_out(tmp_path):
+    (found,) = machine.pulled_models(with_models(tmp_path, ["text"]))
+    assert found.status == "info"  # on a new machine none is here, and nothing is broken
+    assert "text: multilingual-e5-small is missing (about" in found.text
+    assert found.remedy == "longtake models pull multilingual-e5-small"
+    assert list(machine.pulled_models(with_models(tmp_path, ["screen_text"]))) == []
+
+
+def test_a_model_that_is_here_is_told_with_who_wants_it(tmp_path, pulled):
+    (found,) = machine.pulled_models(with_models(tmp_path, ["text"]))
+    assert found.status == "ok" and "multilingual-e5-small is here" in found.text
+    (pulled / "prepared").mkdir()
+    (pulled / "prepared" / "model.onnx").touch()
+    (found,) = machine.pulled_models(with_models(tmp_path, ["text"]))
+    assert found.status == "ok" and "is prepared" in found.text
+    (found,) = machine.pulled_models(with_models(tmp_path, ["fingerprint"]))
+    assert found.status == "info" and "Also in" in found.text
+
+
+def test_a_model_whose_packages_are_missing_is_told(tmp_path, pulled, monkeypatch):
+    monkeypatch.setattr(depot_missing, "lacking_packages", lambda kind: ("torch",))
+    (found,) = machine.pulled_models(with_models(tmp_path, ["text"]))
+    assert found.status == "info" and "torch is not installed" in found.text
+    assert "longtake[models]" in found.remedy
+
+
+def test_a_damaged_model_is_broken_if_a_channel_wants_it(tmp_path, pulled):
+    (pulled / "config.json").write_bytes(b"{")
+    (found,) = machine.pulled_models(with_models(tmp_path, ["text"]))
+    assert found.status == "broken" and "config.json" in found.text
+    assert found.remedy == "longtake models pull multilingual-e5-small"
+    (found,) = machine.pulled_models(with_models(tmp_path, ["fingerprint"]))
+    assert found.status == "warning"
+
+
+def test_a_gpu_that_is_asked_for_and_not_there_is_broken(monkeypatch):
+    monkeypatch.setattr("ingest.models.device.nvidia_gpus", lambda: ())
+    assert machine.device("cuda").status == "broken"
+    assert machine.device("auto").detail["device"] == "cpu"
+    monkeypatch.setattr("ingest.models.device.nvidia_gpus", lambda: ("NVIDIA Something",))
+    found = machine.device("cuda")
+    assert found.status == "ok" and "models run on cuda" in found.text
 
 
 # --- the command ----------------------------------------------------------------------------
