@@ -1,0 +1,382 @@
+"""Makes of an open_clip model what searches and CPUs run without torch: `longtake models prepare`.
+
+Into `files.prepared`, all at once or not at all:
+
+    prepared.json         what the encoders of clip_onnx.py read first: sizes, how pictures and
+                          texts are treated, what the checks found
+    image.onnx, text.onnx the two towers, their graphs already optimised; the weights lie beside
+                          them in .data files, which are mapped, not read
+    *.int8.onnx           the same with 8-bit weights, where asked for
+    tokenizer.json
+
+Inputs are pictures as uint8 (n, height, width, 3) and token ids as int64 (n, tokens); outputs are
+float32 (n, size) of unit length. An export whose vectors are not open_clip's to a cosine of
+`LEAST_COSINE` is not kept.
+
+An int8 tower's vectors lie in the *same* space: they are the float ones with noise, whose size
+preparing measures and records. Only what compares vectors for equality needs to know.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from index.errors import LongtakeError, ModelMissingError
+from ingest.models.clip import OpenClipEncoder
+from ingest.models.clip_onnx import (
+    FORMAT,
+    RECORD_FILE,
+    OnnxImageEncoder,
+    OnnxTextEncoder,
+    graph_file,
+)
+from ingest.models.clip_tokens import TOKENIZER_FILE, ClipTokenizer, TokenRules
+from ingest.models.files import ModelFiles
+
+LEAST_COSINE = 0.999
+LEAST_INT8_COSINE = 0.9
+"""Below this the weights do not bear rounding to 8 bits at all, and what is left is no search."""
+_OPSET = 20
+
+PROBES = (
+    "",
+    "a dog",
+    "A man in a red coat walks past the café's window, talking on the phone.",
+    "isn't it what they'd said: we'll go, I'm sure you've 3 tickets @ £4.50?!",
+    "ein Hund läuft über die Straße",
+    "un chien qui court dans la neige, l'été dernier",
+    "собака бежит по улице",
+    "一只狗在街上奔跑",
+    "犬が走っている。カタカナ",
+    "كلب يجري في الشارع",
+    "सड़क पर दौड़ता कुत्ता",
+    "👩‍👩‍👧‍👦 🏳️‍🌈 👍🏽 🙂",
+    "Ｆｕｌｌ ｗｉｄｔｈ “quotes” — ﬁne &amp; &lt;b&gt; \t tabs\nand lines",
+    "snake_case under_scores: C++, 1/2, 100%, [brackets] {braces}",
+    "schÃ¶n mojibake â€” broken",
+    "supercalifragilisticexpialidocious " * 40,
+    "a very long sentence about a street at night " * 20,
+)
+"""Texts on which the tokens of the export must be open_clip's."""
+
+
+class ExportError(LongtakeError):
+    """The export does not do what the model does, so it was not kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """How near an exported tower comes to open_clip on the probes: cosines. `of`: how many."""
+
+    least: float
+    mean: float
+    of: int
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedReport:
+    """What was made and how it was checked.
+
+    image, text: of the float towers. image_int8, text_int8: of the 8-bit ones, None where none were
+    asked for. bytes: on disk. folder: where.
+    """
+
+    folder: Path
+    bytes: int
+    image: Check
+    text: Check
+    image_int8: Check | None = None
+    text_int8: Check | None = None
+
+
+def prepare(
+    files: ModelFiles,
+    *,
+    int8: bool = False,
+    pictures: Sequence[np.ndarray] = (),
+    progress: Callable[[str], None] | None = None,
+) -> PreparedReport:
+    """Exports both towers of the model in `files.folder` to `files.prepared`, replacing what is
+    there once the new one has passed its checks.
+
+    int8: make 8-bit towers besides. pictures: to check with, uint8 of shape (height, width, 3),
+    RGB; none are needed, since some are made up. progress: told what is being done.
+
+    Raises ModelMissingError where packages or weights are missing, ExportError where the export's
+    vectors are not the model's.
+    """
+    tell = progress or (lambda _: None)
+    try:
+        import onnx  # noqa: F401  (torch's exporter and the quantizer fail late without these two)
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise ModelMissingError(
+            f"preparing {files.name} needs a package that does not load ({error}): install it "
+            "with `pip install 'longtake[models]'`"
+        ) from error
+    tell(f"loading {files.name}")
+    encoder = OpenClipEncoder(files, device="cpu", precision="fp32")
+    files.prepared.parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=f".{files.prepared.name}-", dir=files.prepared.parent))
+    try:
+        rules = _write_tokenizer(encoder, folder)
+        _check_tokens(encoder, ClipTokenizer(folder, rules))
+        record = {
+            "format": FORMAT,
+            "name": files.name,
+            "digest": files.digest,
+            "size": encoder.size,
+            "image": encoder.preprocess.to_json(),
+            "text": rules.to_json(),
+        }
+        _write_record(folder, record)
+        for tower in ("image", "text"):
+            tell(f"exporting the {tower} tower")
+            _export(encoder, tower, rules, folder)
+            if int8:
+                tell(f"rounding the {tower} tower to 8 bits")
+                _quantize(folder, tower)
+        tell("checking against open_clip")
+        made = ModelFiles(files.name, files.folder, files.digest, folder)
+        checks = _check(encoder, made, [*_probe_pictures(), *pictures], int8)
+        record["checks"] = {name: asdict(check) for name, check in checks.items()}
+        _write_record(folder, record)
+        size = sum(path.stat().st_size for path in folder.iterdir())
+        os.chmod(folder, 0o755)  # mkdtemp's are for their owner alone
+        _replace(files.prepared, folder)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    return PreparedReport(folder=files.prepared, bytes=size, **checks)
+
+
+def _write_record(folder: Path, record: dict[str, Any]) -> None:
+    text = json.dumps(record, indent=1, ensure_ascii=False)
+    (folder / RECORD_FILE).write_text(text + "\n", encoding="utf-8")
+
+
+def _replace(place: Path, folder: Path) -> None:
+    """Puts `folder` at `place`. Whoever has the old one's files open keeps them."""
+    old = Path(tempfile.mkdtemp(prefix=f".{place.name}-old-", dir=place.parent))
+    if place.exists():
+        os.replace(place, old / "was")
+    os.replace(folder, place)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+# -- graphs -------------------------------------------------------------------------------------
+
+
+def _export(encoder: OpenClipEncoder, tower: str, rules: TokenRules, folder: Path) -> None:
+    """Writes the tower's graph, optimised, with its weights beside it."""
+    import torch
+
+    from ingest.models.clip_towers import ImageTower, TextTower
+
+    batch = torch.export.Dim("n", min=1)
+    # Two of everything: an axis of length one would be taken for a constant.
+    if tower == "image":
+        shape = (2, encoder.preprocess.height, encoder.preprocess.width, 3)
+        module, inputs = ImageTower(encoder), torch.zeros(shape, dtype=torch.uint8)
+        dynamic = {0: batch}
+    else:
+        module, length = TextTower(encoder, rules.short), min(16, rules.context_length)
+        inputs = torch.ones((2, length if rules.short else rules.context_length)).to(torch.int64)
+        dynamic = {0: batch}
+        if rules.short:
+            dynamic[1] = torch.export.Dim("tokens", min=2, max=rules.context_length)
+    raw = folder / "raw"
+    raw.mkdir()
+    with torch.no_grad():
+        torch.onnx.export(
+            module.eval(),
+            (inputs,),
+            raw / "tower.onnx",
+            input_names=["input"],
+            output_names=["vectors"],
+            dynamic_shapes=(dynamic,),
+            opset_version=_OPSET,
+            dynamo=True,
+            external_data=True,
+            verbose=False,
+        )
+    _optimise(raw / "tower.onnx", folder / graph_file(tower, int8=False))
+    shutil.rmtree(raw)
+
+
+def _optimise(source: Path, target: Path) -> None:
+    """onnxruntime's optimisations, done once, so that a session opens without them.
+
+    Not those for one processor's layouts: the folder may be carried to another machine.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    options.optimized_model_filepath = str(target)
+    options.log_severity_level = 3
+    for key, value in (
+        ("session.optimized_model_external_initializers_file_name", f"{target.name}.data"),
+        ("session.optimized_model_external_initializers_min_size_in_bytes", "1024"),
+    ):
+        options.add_session_config_entry(key, value)
+    onnxruntime.InferenceSession(str(source), options, providers=["CPUExecutionProvider"])
+
+
+def _quantize(folder: Path, tower: str) -> None:
+    """8-bit weights by output channel, activations rounded as they come. Only matrix products:
+    convolutions and look-ups gain nothing on a CPU."""
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    quantize_dynamic(
+        folder / graph_file(tower, int8=False),
+        folder / graph_file(tower, int8=True),
+        op_types_to_quantize=["MatMul", "Gemm"],
+        per_channel=True,
+        weight_type=QuantType.QInt8,
+        use_external_data_format=True,
+    )
+
+
+# -- tokens -------------------------------------------------------------------------------------
+
+
+def _write_tokenizer(encoder: OpenClipEncoder, folder: Path) -> TokenRules:
+    """Writes tokenizer.json; returns what else has to be known."""
+    from open_clip.tokenizer import SimpleTokenizer
+
+    from ingest.models.clip_towers import takes_short_texts
+
+    tokenizer = encoder.tokenizer
+    length = tokenizer.context_length
+    clean = tokenizer.clean_fn.__name__.removeprefix("_clean_")
+    if isinstance(tokenizer, SimpleTokenizer):
+        text = _byte_pairs(tokenizer)
+        rules = TokenRules(
+            context_length=length,
+            clean=clean,
+            start=tokenizer.sot_token_id,
+            end=tokenizer.eot_token_id,
+            short=takes_short_texts(encoder.model),
+        )
+    else:
+        inner = tokenizer.tokenizer
+        backend = getattr(inner, "backend_tokenizer", None)
+        if backend is None:
+            raise ExportError(
+                f"the tokenizer of this model ({type(inner).__name__}) exists in Python only and "
+                "cannot be used without transformers; choose a model whose folder has a "
+                f"{TOKENIZER_FILE}"
+            )
+        if tokenizer.tokenizer_mode == "clips":
+            backend.no_padding()
+            backend.no_truncation()
+            rules = TokenRules(
+                context_length=length,
+                clean=clean,
+                start=inner.bos_token_id,
+                end=inner.eos_token_id,
+                pad=inner.pad_token_id,
+                cls=inner.cls_token_id,
+            )
+        else:
+            tokenizer(["to fit"])  # sets how the backend cuts and pads, which is saved with it
+            zeroed = inner.sep_token_id if tokenizer.strip_sep_token else None
+            rules = TokenRules(context_length=length, clean=clean, zeroed=zeroed)
+        text = backend.to_str()
+    (folder / TOKENIZER_FILE).write_text(text, encoding="utf-8")
+    return rules
+
+
+def _byte_pairs(tokenizer: Any) -> str:
+    """CLIP's own byte pair encoding, which open_clip runs in Python, for the tokenizers library."""
+    from tokenizers import AddedToken, Regex, Tokenizer, models, pre_tokenizers
+
+    merges = sorted(tokenizer.bpe_ranks, key=tokenizer.bpe_ranks.__getitem__)
+    model = models.BPE(dict(tokenizer.encoder), merges, end_of_word_suffix="</w>")
+    result = Tokenizer(model)
+    pattern = Regex("(?i)" + tokenizer.pat.pattern)
+    result.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(pattern, behavior="removed", invert=True),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    special = [tokenizer.decoder[each] for each in tokenizer.all_special_ids]
+    result.add_special_tokens([AddedToken(each, normalized=False) for each in special])
+    return result.to_str()
+
+
+def _check_tokens(encoder: OpenClipEncoder, tokenize: ClipTokenizer) -> None:
+    expected = encoder.tokenizer(list(PROBES)).numpy()
+    got = tokenize(PROBES)
+    wider = ((0, 0), (0, expected.shape[1] - got.shape[1]))
+    if not np.array_equal(np.pad(got, wider), expected):
+        raise ExportError(
+            "the exported tokenizer cuts texts otherwise than open_clip's; the export was not kept"
+        )
+
+
+# -- checks -------------------------------------------------------------------------------------
+
+
+def _check(
+    encoder: OpenClipEncoder, made: ModelFiles, pictures: Sequence[np.ndarray], int8: bool
+) -> dict[str, Check]:
+    """Raises ExportError where a tower is not the model's."""
+    images, texts = encoder.encode_images(pictures), encoder.encode_queries(PROBES)
+    checks: dict[str, Check] = {}
+    for rounded in (False, True)[: 1 + int8]:
+        ending = "_int8" if rounded else ""
+        image = OnnxImageEncoder(made, int8=rounded)
+        text = OnnxTextEncoder(made, int8=rounded)
+        checks[f"image{ending}"] = _compare(images, image.encode_images(pictures))
+        # One by one too: a text must not depend on what it is encoded with.
+        alone = np.concatenate([text.encode_queries([probe]) for probe in PROBES])
+        checks[f"text{ending}"] = min(
+            _compare(texts, text.encode_queries(PROBES)), _compare(texts, alone), key=_least
+        )
+    for name, check in checks.items():
+        least = LEAST_INT8_COSINE if name.endswith("int8") else LEAST_COSINE
+        # Written so that it fails where the cosine is no number.
+        if not check.least >= least:
+            raise ExportError(
+                f"the exported {name.replace('_', ' ')} tower of {made.name} does not give the "
+                f"model's vectors (cosine {check.least:.5f}, at least {least} is asked for); the "
+                "export was not kept"
+            )
+    return checks
+
+
+def _least(check: Check) -> float:
+    return check.least
+
+
+def _compare(expected: np.ndarray, got: np.ndarray) -> Check:
+    cosines = np.einsum("ij,ij->i", expected.astype(np.float64), got.astype(np.float64))
+    return Check(float(cosines.min()), float(cosines.mean()), len(cosines))
+
+
+def _probe_pictures() -> list[np.ndarray]:
+    """Pictures of several shapes with edges, gradients and noise, the same each time."""
+    random = np.random.default_rng(7)
+    pictures = []
+    for height, width in ((360, 640), (480, 270), (300, 300), (90, 160)):
+        down, across = np.mgrid[0:height, 0:width].astype(np.float32)
+        waves = [
+            np.sin(down / random.uniform(5, 60) + across / random.uniform(5, 60)) for _ in "rgb"
+        ]
+        picture = np.stack(waves, axis=-1) * 80 + 128 + random.normal(0, 12, (height, width, 3))
+        top, left = height // 4, width // 3
+        picture[top : top + height // 3, left : left + width // 4] = random.uniform(0, 255, 3)
+        pictures.append(np.clip(picture, 0, 255).astype(np.uint8))
+    return pictures

@@ -1,0 +1,155 @@
+"""Pictures and words in one space without torch: ONNX Runtime over what `longtake models prepare`
+made of an open_clip model (ingest/models/clip_export.py says how, and which files there are).
+
+Same space and same vectors as OpenClipEncoder to a cosine over .999, which preparing has checked.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from index.errors import ModelMissingError
+from ingest.models.clip_pictures import Preprocess, usable_cores
+from ingest.models.clip_tokens import ClipTokenizer, TokenRules
+from ingest.models.encoders import space_name
+from ingest.models.files import ModelFiles
+
+FORMAT = 1
+"""Of the prepared folder; raised when a change makes older ones unusable."""
+RECORD_FILE = "prepared.json"
+_BATCH = 16
+
+
+def graph_file(tower: str, int8: bool) -> str:
+    """tower: "image" or "text"."""
+    return f"{tower}.int8.onnx" if int8 else f"{tower}.onnx"
+
+
+class _Tower:
+    """What the two encoders share: the record of the preparation, and one session."""
+
+    def __init__(self, files: ModelFiles, tower: str, int8: bool, threads: int, once: bool = False):
+        self._record = read_record(files)
+        path = files.prepared / graph_file(tower, int8)
+        if not path.is_file():
+            raise _unprepared(files, f"{path} is not there", int8)
+        self._session = open_session(files, path, threads, once)
+        self.space = space_name("frame", files.name, files.digest)
+        self.size = int(self._record["size"])
+        self.precision = "int8" if int8 else "float32"
+
+    def _run(self, inputs: np.ndarray) -> np.ndarray:
+        return self._session.run(None, {"input": inputs})[0]
+
+
+class OnnxImageEncoder(_Tower):
+    """An ImageEncoder on the CPU. Opens its session when it is built.
+
+    int8: take the network with 8-bit weights; its vectors lie in the same space, near those of the
+        float one. threads: 0 is as many as this process may run on. batch: pictures at once.
+    precision: "float32" or "int8".
+
+    Raises ModelMissingError where the model is not prepared.
+    """
+
+    def __init__(
+        self, files: ModelFiles, *, int8: bool = False, threads: int = 0, batch: int = _BATCH
+    ):
+        super().__init__(files, "image", int8, threads)
+        self.preprocess = Preprocess.from_json(self._record["image"])
+        self.batch = batch
+
+    def encode_images(self, images: Sequence[np.ndarray]) -> np.ndarray:
+        """images: uint8 of shape (height, width, 3), RGB, of any sizes. Returns float32 of shape
+        (len(images), size), unit length."""
+        vectors = np.empty((len(images), self.size), dtype=np.float32)
+        for start in range(0, len(images), self.batch):
+            stop = start + self.batch
+            vectors[start:stop] = self._run(self.preprocess.stack(images[start:stop]))
+        return vectors
+
+
+class OnnxTextEncoder(_Tower):
+    """A TextEncoder on the CPU, for queries. Opens its session when it is built.
+
+    int8, threads: as in OnnxImageEncoder. once: open sooner and run slower, for a process that
+        encodes a query or two and ends.
+
+    Raises ModelMissingError where the model is not prepared.
+    """
+
+    def __init__(
+        self, files: ModelFiles, *, int8: bool = False, threads: int = 0, once: bool = False
+    ):
+        super().__init__(files, "text", int8, threads, once)
+        rules = TokenRules.from_json(self._record["text"])
+        try:
+            self.tokenize = ClipTokenizer(files.prepared, rules)
+        except OSError as error:
+            raise _unprepared(files, str(error), int8) from error
+
+    def encode_queries(self, texts: Sequence[str]) -> np.ndarray:
+        """Returns float32 of shape (len(texts), size), unit length."""
+        if not texts:
+            return np.empty((0, self.size), dtype=np.float32)
+        return np.concatenate(
+            [
+                self._run(self.tokenize(texts[start : start + _BATCH]))
+                for start in range(0, len(texts), _BATCH)
+            ]
+        )
+
+
+def read_record(files: ModelFiles) -> dict[str, Any]:
+    """What preparing has written about the model. Raises ModelMissingError where it is not
+    prepared, or was with other weights or by another Longtake."""
+    path = files.prepared / RECORD_FILE
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise _unprepared(files, f"{path} cannot be read ({error})") from error
+    if record.get("format") != FORMAT:
+        raise _unprepared(files, f"{files.prepared} was made by another Longtake")
+    if record.get("digest") != files.digest:
+        raise _unprepared(files, f"{files.prepared} was made of other weights")
+    return record
+
+
+def open_session(files: ModelFiles, path: Path, threads: int = 0, once: bool = False) -> Any:
+    """An onnxruntime.InferenceSession on the CPU; threads, once: see the encoders. Raises
+    ModelMissingError."""
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise ModelMissingError(
+            f"{files.name} needs onnxruntime, which does not load ({error}): install Longtake's "
+            "requirements again"
+        ) from error
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads or usable_cores()
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    # Threads that spin while they wait take the core that decodes the next pictures.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # Weights rearranged for the processor's caches run faster, but that reads and copies them all,
+    # where a query alone touches few of the embeddings in the mapped file.
+    options.add_session_config_entry("session.disable_prepacking", "1" if once else "0")
+    # The graph was optimised when it was prepared.
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's are of a hidden module and have no common base
+        raise _unprepared(files, f"{path} cannot be opened ({error})") from error
+
+
+def _unprepared(files: ModelFiles, reason: str, int8: bool = False) -> ModelMissingError:
+    option = " --int8" if int8 else ""
+    return ModelMissingError(
+        f"the model {files.name} is not prepared for this machine's CPU: {reason}; prepare it with "
+        f"`longtake models prepare {files.name}{option}`"
+    )
