@@ -89,7 +89,7 @@ def segment_point(segment: Segment) -> Point:
             "kind": "segment",
             "video_id": segment.video_id,
             "epoch": segment.epoch,
-            "channel": "shot",
+            "channel": "segment",
             "generation": segment.generation,
             **_span(segment.start_seconds, segment.end_seconds),
             "title": segment.title,

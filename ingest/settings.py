@@ -68,6 +68,28 @@ class SegmentSettings(_Settings):
         return self
 
 
+class StitchSettings(_Settings):
+    """How shots are stitched by meaning: see ingest.stitch. The constants are those of the papers,
+    which had other encoders; measure again for yours.
+
+    join_cosine: neighbouring shots at least this alike are one event, and what changes inside a
+        shot must fall as far below its surroundings to be a border.
+    edge_share: which pictures stand for a shot's two ends, as a share of its length (of
+        `long_shot_seconds` at most).
+    long_shot_seconds: shots up to this length are never divided.
+    deviations: a border inside a shot is this many standard deviations deeper than the average.
+    most_boundaries: of `scene_tilling`.
+    calm_seconds: how near a change must be to disturb a place where only length forces a cut.
+    """
+
+    join_cosine: float = Field(0.82, ge=-1, le=1)
+    edge_share: float = Field(0.05, ge=0, lt=0.5)
+    long_shot_seconds: float = Field(7.0, gt=0)
+    deviations: float = Field(0.5, ge=0)
+    most_boundaries: int = Field(15, ge=1)
+    calm_seconds: float = Field(2.0, gt=0)
+
+
 class IngestSettings(_Settings):
     """commit_seconds: of wall-clock time between commits while pictures are looked at; what a
     kill costs at most."""
@@ -76,3 +98,4 @@ class IngestSettings(_Settings):
     shots: ShotSettings = Field(default_factory=ShotSettings)
     sampling: SamplingSettings = Field(default_factory=SamplingSettings)
     segments: SegmentSettings = Field(default_factory=SegmentSettings)
+    stitch: StitchSettings = Field(default_factory=StitchSettings)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
+from bisect import bisect_left
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +26,25 @@ class Thumbnails:
     def path(self, segment: Segment) -> Path:
         name = f"{microseconds(segment.start_seconds)}.jpg"
         return self.folder / segment.video_id / name
+
+    def nearest(self, segment: Segment) -> Path | None:
+        """The picture for any segment, of whichever cutting: they are made of the segments that
+        come out of the shots, and those by meaning have borders of their own. The first that begins
+        inside it, else the last before it, else the first after it. None where there are none."""
+        own = self.path(segment)
+        if own.exists():
+            return own
+        try:
+            names = os.listdir(own.parent)
+        except OSError:
+            return None
+        starts = sorted(int(name[:-4]) for name in names if re.fullmatch(r"\d+\.jpg", name))
+        if not starts:
+            return None
+        start = microseconds(segment.start_seconds)
+        at = bisect_left(starts, start)
+        inside = at < len(starts) and starts[at] < microseconds(segment.end_seconds)
+        return own.with_name(f"{starts[at if inside else max(0, at - 1)]}.jpg")
 
     def write(self, segment: Segment, jpeg: bytes) -> None:
         """Whole or not at all. The folder above all thumbnails must be there.

@@ -1,0 +1,143 @@
+"""Channel `segment`: the segments of a video by meaning, out of its shots and what they show.
+
+No evidence of its own: it keeps segments, which take the place of those that were cut from shots
+alone. See ingest.stitch for how. Without vectors (the channel `frame` was not run) the shots stay
+what they are, and where there are no shots the windows are fixed.
+
+How a run resumes: the watermark is the end of the last segment, from which on the stitcher depends
+on nothing before it. Memory does not grow with the length: shots and frames are read in pages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from index.library import Library
+from index.records import segment_point
+from index.schema import Evidence, Generation, Video
+from index.store import VectorSpace, scroll, where
+from ingest.channel import Batch
+from ingest.settings import SegmentSettings, StitchSettings
+from ingest.stitch import FrameVector, Stitcher
+from ingest.writer import segments_of
+
+_CODE_VERSION = 1
+"""Raised when a change here or in ingest.stitch changes the segments."""
+
+_PAGE_SECONDS = 300.0
+
+
+class SegmentChannel:
+    """See the module. Implements ingest.channel.DerivedChannel."""
+
+    name = "segment"
+    spaces: tuple[VectorSpace, ...] = ()
+    sources = ("frame", "shot")
+    waits = False
+
+    def __init__(
+        self,
+        settings: StitchSettings | None = None,
+        segments: SegmentSettings | None = None,
+        *,
+        page_seconds: float = _PAGE_SECONDS,
+    ):
+        """page_seconds: of the video, read at once."""
+        self._settings = settings or StitchSettings()
+        self._lengths = segments or SegmentSettings()
+        self._page_seconds = page_seconds
+
+    def describe(self) -> Mapping[str, Any]:
+        return {
+            "settings": self._settings.model_dump(mode="json"),
+            "segments": self._lengths.model_dump(mode="json"),
+            "code": _CODE_VERSION,
+        }
+
+    def run(
+        self,
+        path: Path,
+        video: Video,
+        generation: Generation,
+        from_seconds: float,
+        library: Library,
+    ) -> Iterator[Batch]:
+        found = _Sources(library, video)
+        end_seconds = found.end_seconds()
+        stitcher = Stitcher(
+            self._lengths, self._settings, video.chapters, from_seconds=from_seconds
+        )
+        # The picture that is shown at the start may have come up before it.
+        for evidence in found.last_frame_before(from_seconds):
+            _push_frame(stitcher, evidence)
+        at = from_seconds
+        while at < end_seconds:
+            until = min(at + self._page_seconds, end_seconds)
+            for evidence in found.between(at, until):
+                if evidence.channel == "shot":
+                    stitcher.push_cut(evidence.start_seconds)
+                else:
+                    _push_frame(stitcher, evidence)
+            last = until == end_seconds
+            spans = stitcher.finish(until) if last else stitcher.advance(until)
+            points = tuple(segment_point(s) for s in segments_of(video, generation, spans))
+            yield Batch((), stitcher.open_seconds, until, points=points)
+            at = until
+
+
+class _Sources:
+    """The shots and frames of a video that searchers see now. Their generations are those from
+    here on: of a swap half-way this run sees neither the mixture nor the new ones, and the swap
+    makes it run again."""
+
+    def __init__(self, library: Library, video: Video):
+        self._library = library
+        self._video = video
+        self._generations = {
+            g.channel: g.id
+            for g in library.generations(video.id)
+            if g.channel in SegmentChannel.sources and g.state == "active"
+        }
+
+    def end_seconds(self) -> float:
+        """Where the pictures end, or, without pictures, the video."""
+        shots = scroll(
+            self._library.store,
+            where(kind="evidence", generation=self._generations.get("shot", "")),
+        )
+        last = max((point.payload["end_seconds"] for point in shots), default=None)
+        return last if last is not None else self._video.duration_seconds or 0.0
+
+    def between(self, start_seconds: float, end_seconds: float) -> list[Evidence]:
+        """Those that begin in [start_seconds, end_seconds), in time order."""
+        found = [
+            evidence
+            for channel, generation in self._generations.items()
+            for evidence in self._library.evidence(
+                self._video.id,
+                channel=channel,
+                generation=generation,
+                start_seconds=start_seconds,
+                end_seconds=end_seconds,
+                with_vectors=channel == "frame",
+            )
+        ]
+        return sorted(found, key=lambda evidence: evidence.start_seconds)
+
+    def last_frame_before(self, time_seconds: float) -> list[Evidence]:
+        """The last frame that begins before that time, if any."""
+        until, back = time_seconds, 64.0
+        while until > 0:
+            start = max(0.0, until - back)
+            frames = [e for e in self.between(start, until) if e.channel == "frame"]
+            if frames:
+                return frames[-1:]
+            until, back = start, 2 * back
+        return []
+
+
+def _push_frame(stitcher: Stitcher, evidence: Evidence) -> None:
+    for vector in evidence.vectors.values():
+        stitcher.push_frame(FrameVector(evidence.start_seconds, evidence.end_seconds, vector))
