@@ -1,0 +1,87 @@
+"""What boxes say in words: how many of each thing there are, and where in the picture.
+
+After Video-RAG (Luo et al. 2024, arXiv 2411.13093), which asks a detector, on the frames that match
+a question, for the things that the question names, and gives the language model their number, their
+place and how they lie to each other. It writes boxes as coordinates; here the place is a word too,
+from a grid of three by three over the picture, so that text alone can answer "who is on the left?".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ingest.models.detector import Box, Detection
+
+_COLUMNS, _ROWS = ("left", "center", "right"), ("top", "middle", "bottom")
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One class in one picture. count: boxes of it, at least 1. places: of each, surest first; one
+    of "top left", "top", "top right", "left", "center", "right", "bottom left", "bottom" and
+    "bottom right". boxes, confidences: as many, in the same order."""
+
+    label: str
+    count: int
+    places: tuple[str, ...]
+    boxes: tuple[Box, ...]
+    confidences: tuple[float, ...]
+
+
+def place(box: Box) -> str:
+    """The ninth of the picture that the box's middle lies in, as a word or two."""
+    column = _COLUMNS[min(2, int((box[0] + box[2]) / 2 * 3))]
+    row = _ROWS[min(2, int((box[1] + box[3]) / 2 * 3))]
+    if row == "middle":
+        return column
+    return row if column == "center" else f"{row} {column}"
+
+
+def number_and_place(detections: Sequence[Detection]) -> list[Found]:
+    """What one picture shows, class by class in the order of the surest of each.
+
+    detections: of one picture, surest first, as OpenVocabularyDetector.detect returns them.
+    """
+    by_label: dict[str, list[Detection]] = {}
+    for one in detections:
+        by_label.setdefault(one.label, []).append(one)
+    return [
+        Found(
+            label,
+            len(some),
+            tuple(place(one.box) for one in some),
+            tuple(one.box for one in some),
+            tuple(one.confidence for one in some),
+        )
+        for label, some in by_label.items()
+    ]
+
+
+def relation(one: Box, other: Box) -> str:
+    """How the first box lies to the second: "inside", "around", "over" (they overlap in part),
+    else "left of", "right of", "above" or "below", by the wider gap."""
+    if _within(one, other):
+        return "inside"
+    if _within(other, one):
+        return "around"
+    gaps = {
+        "left of": other[0] - one[2],
+        "right of": one[0] - other[2],
+        "above": other[1] - one[3],
+        "below": one[1] - other[3],
+    }
+    widest = max(gaps, key=gaps.__getitem__)
+    return widest if gaps[widest] >= 0 else "over"
+
+
+def _within(one: Box, other: Box) -> bool:
+    return other[0] <= one[0] and other[1] <= one[1] and one[2] <= other[2] and one[3] <= other[3]
+
+
+def as_text(detections: Sequence[Detection]) -> str:
+    """One line for a prompt: "person × 2 (left, right); bottle × 1 (center)"; "" for nothing."""
+    return "; ".join(
+        f"{found.label} × {found.count} ({', '.join(found.places)})"
+        for found in number_and_place(detections)
+    )
