@@ -8,6 +8,7 @@
     · DamagedMediaError   it starts well and breaks; what decoded is kept
   - SubtitleError         a subtitle file cannot be read
   - ModelMissingError     a channel needs weights or a package that are not here
+  - VideoLLMError         a language model did not answer (see ingest.models.videollm)
   - LibraryError          the library as a whole
     · LibraryNewerError   written by a newer Longtake
     · LibraryOlderError   written by an older one that cannot be upgraded in place
