@@ -95,7 +95,7 @@ def program() -> str:
 
 def _steps(folder: Path) -> list[_Step]:
     return [
-        _Step("Index a folder", ("index", str(folder))),
+        _Step("Index a folder", ("index", str(folder), "--profile", "packaged")),
         _Step("What is in the library", ("ls",)),
         _Step("Search for words that are spoken", ("search", "who wound the clockwork"),
               LIGHTHOUSE, (55.9, 60.8)),
@@ -143,7 +143,8 @@ Everything worked. The films are in {folder}{os.sep} for you to play. Some more 
   {name} show lighthouse {at}
 
 And with your own files (into your own library, without --library):
-  {name} index ~/Videos
+  {name} index --profile packaged ~/Videos
   {name} search "words that someone says or that stand on the screen"
   {name} ask "a question"
+  {name} models ls       what it takes to find by meaning, too
   {name} --help"""

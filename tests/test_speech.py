@@ -8,12 +8,18 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from clips import RED, solid, truncated, write_clip
+from recognisers import SCRIPTED_FILES, Loudness, Scripted
 
+from index.errors import ModelMissingError
 from index.schema import Evidence, Generation, Stream, Video
+from ingest.channels.settings import RecognitionSettings
 from ingest.channels.speech import SpeechChannel
 from ingest.cues import Cue
 from ingest.identity import content_id
 from ingest.media import probe
+from ingest.models.files import ModelFiles
+from ingest.recognition import Recognition
 from ingest.subtitles import Track
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "video"
@@ -243,6 +249,9 @@ class Recogniser:
     def describe(self, path, video):
         return {"model": "tiny"}
 
+    def covers(self, path, video):
+        return False
+
     def tracks(self, path, video, covered):
         heard = Track("en", "recognition", (Cue(1.0, 2.0, "guessed"),))
         return ([] if covered else [heard]), []
@@ -254,3 +263,184 @@ def test_sources_are_asked_in_order(films, tmp_path):
     assert heard(listen(path, channel=channel)[0]) == [("guessed", "en", "recognition")]
     (tmp_path / "plain.en.srt").write_text(ENGLISH)
     assert {e.attributes["source"] for e in listen(path, channel=channel)[0]} == {"plain.en.srt"}
+
+
+# --- Where nobody wrote it down -------------------------------------------------------------
+
+
+def listening(load=None, **settings) -> SpeechChannel:
+    """The channel with a recogniser that names the seconds in which it is loud."""
+    recognition = Recognition(
+        SCRIPTED_FILES,
+        RecognitionSettings(**settings),
+        load=load or (lambda files: Scripted()),
+        voice=Loudness(),
+    )
+    return SpeechChannel(recognizer=recognition)
+
+
+def never(files: ModelFiles):
+    raise AssertionError("recognised what was written down")
+
+
+@pytest.fixture(scope="module")
+def loud(tmp_path_factory) -> Path:
+    """A film of 100 s with a tone that begins after two and lasts for 90."""
+    path = tmp_path_factory.mktemp("loud") / "loud.mkv"
+    return write_clip(path, [solid(RED)] * 500, rate=5, audio_seconds=90.0, audio_start_seconds=2.0)
+
+
+def test_what_nobody_wrote_down_is_recognised(loud):
+    evidence, notes, watermark = listen(loud, channel=listening())
+    assert notes == []
+    assert watermark == pytest.approx(video_of(loud).duration_seconds)
+    said = " ".join(e.text for e in evidence).split()
+    assert said[0] == "S2x1"
+    assert len(said) == pytest.approx(90, abs=4)
+    for each in evidence:
+        assert each.attributes["source"] == "recognized by scripted"
+        assert each.attributes["language"] == "en"
+        assert 0 < each.attributes["confidence"] <= 1
+        words = each.attributes["words"]
+        assert " ".join(text for _, _, text in words) == each.text
+        assert words[0][0] == pytest.approx(each.start_seconds, abs=1e-3)
+        assert words[-1][1] == pytest.approx(each.end_seconds, abs=1e-3)
+        assert "speaker" not in each.attributes
+
+
+def test_whoever_tells_speakers_apart_is_believed(loud):
+    class Two(Scripted):
+        def _one(self, chunk, together):
+            found = super()._one(chunk, together)
+            words = [
+                dataclasses.replace(word, speaker="AB"[int(word.start_seconds) // 10 % 2])
+                for utterance in found.utterances
+                for word in utterance.words
+            ]
+            return dataclasses.replace(
+                found, utterances=(dataclasses.replace(found.utterances[0], words=tuple(words)),)
+            )
+
+    evidence, _, _ = listen(loud, channel=listening(lambda files: Two()))
+    assert {e.attributes["speaker"] for e in evidence} == {"A", "B"}
+    for each in evidence:
+        tens = {int(start) // 10 % 2 for start, _, _ in each.attributes["words"]}
+        assert tens == {"AB".index(each.attributes["speaker"])}
+
+
+def test_nothing_is_recognised_where_there_are_subtitles(films, tmp_path):
+    path = put(films, "inside.mkv", tmp_path)
+    assert {e.attributes["source"] for e in listen(path, channel=listening(never))[0]} == {
+        "stream 2",
+        "stream 3",
+    }
+    path = put(films, "plain.mkv", tmp_path)
+    (tmp_path / "plain.ja.srt").write_text(ENGLISH)
+    assert len(listen(path, channel=listening(never))[0]) == 2
+    silent = dataclasses.replace(video_of(path), streams=())
+    (tmp_path / "plain.ja.srt").unlink()
+    assert listen(path, silent, listening(never))[:2] == ([], [])
+
+
+def test_forced_subtitles_are_kept_beside_what_is_recognised(loud, tmp_path):
+    path = tmp_path / "loud.mkv"
+    path.write_bytes(loud.read_bytes())
+    (tmp_path / "loud.en.forced.srt").write_text(
+        "1\n00:00:30,000 --> 00:00:32,000\n[in Klingon]\n\n"
+        "2\n00:01:37,000 --> 00:01:38,000\nThe End\n"
+    )
+    channel = listening(seal_seconds=20)
+    whole, _, _ = listen(path, channel=channel)
+    assert [e.text for e in whole if "forced" in e.attributes["source"]] == [
+        "[in Klingon]",
+        "The End",
+    ]
+    assert sum(e.attributes["source"] == "recognized by scripted" for e in whole) > 5
+    resumed_equally(channel, path, whole)
+
+
+def resumed_equally(channel: SpeechChannel, path: Path, whole: list[Evidence]) -> None:
+    video = video_of(path)
+    generation = Generation(video.id, 0, "speech", "fingerprint")
+    marks = {batch.watermark_seconds for batch in channel.run(path, video, generation, 0.0)}
+    assert len(marks) > 3
+    for mark in sorted(marks):
+        rest, _, _ = listen(path, channel=channel, start=mark)
+        assert [e for e in whole if e.start_seconds < mark] + rest == whole
+
+
+def test_a_resumed_run_recognises_what_an_uninterrupted_one_does(loud):
+    channel = listening(seal_seconds=15)
+    whole, _, _ = listen(loud, channel=channel)
+    resumed_equally(channel, loud, whole)
+
+
+def test_another_model_concerns_only_videos_without_subtitles(films, loud, tmp_path):
+    def descriptions(path: Path) -> list:
+        video = video_of(path)
+        other = ModelFiles("scripted", Path("nowhere"), "beef", Path("nowhere"))
+        channels = [
+            SpeechChannel(recognizer=Recognition(files, voice=Loudness()))
+            for files in (SCRIPTED_FILES, other)
+        ]
+        return [channel.describe(path, video) for channel in (SpeechChannel(), *channels)]
+
+    none, one, another = descriptions(loud)
+    assert none != one != another != none
+    inside = put(films, "inside.mkv", tmp_path)
+    none, one, another = descriptions(inside)
+    assert none == one == another
+    plain = put(films, "plain.mkv", tmp_path)
+    (tmp_path / "plain.en.forced.srt").write_text(ENGLISH)
+    none, one, another = descriptions(plain)
+    assert one != another
+    (tmp_path / "plain.de.srt").write_text(GERMAN)
+    none, one, another = descriptions(plain)
+    assert none == one == another
+
+
+def test_damaged_sound_is_a_note_and_the_rest_is_recognised(loud, tmp_path):
+    whole = write_clip(
+        tmp_path / "whole.mp4",
+        [solid(RED)] * 25,
+        audio_seconds=60.0,
+        container_options={"movflags": "faststart"},
+    )
+    path = truncated(whole, tmp_path / "cut.mp4", 0.6)
+    video = video_of(path)
+    generation = Generation(video.id, 0, "speech", "f")
+    batches = list(listening().run(path, video, generation, 0.0))
+    assert batches[-1].damaged
+    assert "breaks off" in " ".join(note for batch in batches for note in batch.notes)
+    assert sum(len(batch.evidence) for batch in batches) >= 2
+
+
+def test_a_model_that_is_not_here_is_told(loud):
+    def absent(files):
+        raise ModelMissingError("scripted is not here")
+
+    with pytest.raises(ModelMissingError):
+        listen(loud, channel=listening(absent))
+
+
+def test_real_speech_through_real_voice_activity_and_a_real_format(tmp_path_factory):
+    """With random weights: what is said is nonsense, but where and by whom is right."""
+    jfk = DATA.parent / "audio" / "faster-whisper" / "jfk.flac"
+    if not jfk.exists():
+        pytest.skip("the shared data is not here")
+    import torch
+    from whisper_models import make_whisper
+
+    torch.set_num_threads(2)
+    files = make_whisper(tmp_path_factory.mktemp("whisper"))
+    settings = RecognitionSettings(
+        device="cpu", threads=1, log_probability=-100.0, compression=100.0
+    )
+    channel = SpeechChannel(recognizer=Recognition(files, settings))
+    evidence, notes, watermark = listen(jfk, channel=channel)
+    assert evidence
+    assert notes == []
+    assert watermark == pytest.approx(11.0, abs=0.01)
+    assert all(e.attributes["source"] == "recognized by tiny-random" for e in evidence)
+    assert all(0 <= e.start_seconds <= e.end_seconds <= 11.01 for e in evidence)
+    assert listen(jfk, channel=channel)[0] == evidence
