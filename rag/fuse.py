@@ -29,9 +29,11 @@ class Term:
 class Find:
     """One stretch that one channel found.
 
-    raw: the channel's own score (BM25, or a distance in bits). score: calibrated, 0..1.
-    rank: from 1 within the channel. share: of the query's weight that it holds, 0..1.
-    terms: the words of the query that it holds, all of one analyzer.
+    raw: the channel's own score (BM25, a cosine, or a distance in bits). score: calibrated, 0..1.
+    rank: from 1 within the channel. share: of the query that it holds, 0..1: of the weight of its
+    words, or as much as its meaning scores. terms: the words of the query that it holds, all of one
+    analyzer. cosine: between its vector and the query's, in the space of `model`; None where none
+    were compared.
     """
 
     video_id: str
@@ -46,6 +48,8 @@ class Find:
     terms: tuple[Term, ...] = ()
     share: float = 1.0
     rank: int = 0
+    cosine: float | None = None
+    model: str = ""
 
     def highlights(self) -> tuple[tuple[int, int], ...]:
         """Half-open character ranges of `text` that match."""
@@ -53,6 +57,18 @@ class Find:
             return ()
         model = analyzer(self.terms[0].analyzer)
         return model.highlight(self.text, [term.id for term in self.terms])
+
+    def reason(self) -> str:
+        """Why it was found, in the channel's own measures."""
+        reasons = []
+        if self.terms:
+            words = ", ".join(f"{term.word} ({term.idf:.2f})" for term in self.terms)
+            reasons.append(f"BM25 {self.raw:.2f}: {words}")
+        if self.cosine is not None:
+            reasons.append(f"cosine {self.cosine:.3f} ({self.model})")
+        if self.channel == "fingerprint":
+            reasons.append(f"{self.raw:.0f} of 256 bits differ")
+        return "; ".join(reasons)
 
     def hit(self) -> ChannelHit:
         return ChannelHit(

@@ -15,10 +15,24 @@ from index.schema import CHANNELS, Moment, Video
 from index.store import Filter, Match, where
 from rag.fuse import Dropped, Find, Fused, Term, fuse, rank
 from rag.settings import MOST_MOMENTS, RetrieveSettings
+from rag.vectors import (
+    Meanings,
+    QueryEncoders,
+    SpaceQuery,
+    find_vectors,
+    picture_in,
+    words_in,
+)
 from rag.words import MOST_WORDS, UNSTOPPED, WordQuery, find_words
 
 FLIPS = 5
 """Times a search starts anew because a model swap changed what searchers see under its hands."""
+
+WORDLESS = frozenset(("shot", "frame", "sound", "fingerprint"))
+"""Channels without passages."""
+
+SIMILAR = "similar picture"
+"""What a frame near a query picture is called; the same picture is found by its fingerprint."""
 
 _NOTHING = Filter()
 
@@ -50,11 +64,18 @@ class SearchResult:
 
 
 class Retriever:
-    """Searches one library. Keeps nothing between searches."""
+    """Searches one library. Keeps nothing between searches but the encoders that it is given;
+    without any, it goes by words and fingerprints alone."""
 
-    def __init__(self, library: Library, settings: RetrieveSettings | None = None):
+    def __init__(
+        self,
+        library: Library,
+        settings: RetrieveSettings | None = None,
+        encoders: QueryEncoders | None = None,
+    ):
         self.library = library
         self.settings = settings or RetrieveSettings()
+        self.encoders = encoders
 
     def search(
         self,
@@ -66,7 +87,8 @@ class Retriever:
         limit: int | None = None,
         explain: bool = False,
     ) -> SearchResult:
-        """The moments that match the words, show the picture in the file `image`, or both.
+        """The moments that match the words by themselves or by their meaning, show the picture in
+        the file `image` or one like it, or both.
 
         videos: ids, paths, file names or titles to look in; all of them where empty. channels:
         likewise. Nothing that matches is an empty result, not an error.
@@ -107,20 +129,58 @@ class Retriever:
         if channels:
             wanted = wanted.and_(Match("channel", tuple(channels)))
 
+        text = text if words else ""
+        meanings, seen, missing = self._meant(text, image, channels)
+        notes.extend(missing)
         hidden = self.library.hidden_generations()
         for _ in range(FLIPS):
             result = self._search(
-                text if words else "", pictured, wanted, hidden, limit, explain, notes
+                text, pictured, meanings, seen, wanted, hidden, limit, explain, notes
             )
             before, hidden = hidden, self.library.hidden_generations()
             if hidden == before:
                 break
         return result
 
+    def _meant(
+        self, text: str, image: Path | None, channels: Sequence[str]
+    ) -> tuple[list[SpaceQuery], list[tuple[SpaceQuery, str]], list[str]]:
+        """The query in the spaces of passages, in those of frames and sounds (with what to call
+        what is found there), and notes on those that cannot be asked."""
+        meanings: list[SpaceQuery] = []
+        seen: list[tuple[SpaceQuery, str]] = []
+        notes: list[str] = []
+        encoders = self.encoders
+        if encoders is None:
+            return meanings, seen, notes
+        for space in self.library.spaces():
+            passages = space.channel == "text"
+            looked_in = set(channels) - WORDLESS if passages else {space.channel} & set(channels)
+            if channels and not looked_in:
+                continue
+            if text:
+                encoder = encoders.text(space)
+                if encoder is None:
+                    notes.append(encoders.note(space))
+                elif passages:
+                    meanings.append(words_in(space, encoder, text, self.settings))
+                else:
+                    seen.append((words_in(space, encoder, text, self.settings), ""))
+            if image is not None and space.channel == "frame":
+                looks = encoders.images(space)
+                if looks is not None:
+                    from ingest.media import decode_image
+
+                    picture = picture_in(space, looks, decode_image(image), self.settings)
+                    seen.append((picture, SIMILAR))
+        return meanings, seen, notes
+
     def _search(
         self,
         text: str,
         pictured: np.ndarray | None,
+        meanings: Sequence[SpaceQuery],
+        seen: Sequence[tuple[SpaceQuery, str]],
         wanted: Filter,
         hidden: tuple[str, ...],
         limit: int,
@@ -136,9 +196,23 @@ class Retriever:
         if text:
             query = WordQuery.of(text, self.library, self.library.visible(_NOTHING, hidden))
             terms = tuple(term for known in query.terms.values() for term in known.values())
-            notes.extend(_notes_on(query, text))
-            passages = self.library.visible(where(kind="passage"), hidden).and_(*wanted.must)
-            found, left_out = find_words(query, self.library, passages, candidates, self.settings)
+            notes.extend(_notes_on(query, text, by_meaning=bool(meanings or seen)))
+            found, left_out = find_words(
+                query,
+                self.library,
+                self.library.visible(where(kind="passage"), hidden).and_(*wanted.must),
+                candidates,
+                self.settings,
+                meanings=Meanings(meanings),
+                vectors=self.library.visible(where(kind="embedding"), hidden).and_(*wanted.must),
+            )
+            finds.extend(found)
+            dropped.extend(left_out)
+        for near, called in seen:
+            pictures = self.library.visible(where(kind="evidence"), hidden).and_(*wanted.must)
+            found, left_out = find_vectors(
+                near, self.library, pictures, candidates, self.settings, text=called
+            )
             finds.extend(found)
             dropped.extend(left_out)
         if pictured is not None:
@@ -196,7 +270,10 @@ class _Catalogue:
             return None
         video, coverage = known
         # A picture has no words of its own: what was said or read over it tells more.
-        worded = next((find for find in group.finds if find.terms), best)
+        worded = next(
+            (find for find in group.finds if find.terms),
+            next((find for find in group.finds if find.text), best),
+        )
         return Moment(
             video_id=video.id,
             epoch=best.epoch,
@@ -213,8 +290,8 @@ class _Catalogue:
         )
 
 
-def _notes_on(query: WordQuery, text: str) -> list[str]:
-    if query.stopped and not query.vector.indices:
+def _notes_on(query: WordQuery, text: str, *, by_meaning: bool) -> list[str]:
+    if query.stopped and not query.vector.indices and not by_meaning:
         languages = [name.capitalize() for name in query.stopped if name not in UNSTOPPED]
         places = f" in {', '.join(languages)}" if languages else ""
         return [f"“{text}” holds only words too common to search for{places}."]

@@ -2,10 +2,46 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 MOST_MOMENTS = 1000
 """More than a search ever returns. Ten thousand candidates are what a store fetches at ease."""
+
+
+class CosineScale(BaseModel):
+    """What cosines are worth as scores: a straight line, cut off at 0 and 1.
+
+    zero: the cosine of what has nothing to do with the query; full: that of a sure match.
+    floor: the score below which it is no find by itself.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    zero: float = Field(ge=-1, lt=1)
+    full: float = Field(gt=-1, le=1)
+    floor: float = Field(ge=0, le=1)
+
+    @model_validator(mode="after")
+    def _rises(self) -> Self:
+        if self.full <= self.zero:
+            raise ValueError("full must be above zero")
+        return self
+
+    def score(self, cosine: float) -> float:
+        """0..1."""
+        return min(max((cosine - self.zero) / (self.full - self.zero), 0.0), 1.0)
+
+    @property
+    def floor_cosine(self) -> float:
+        """The cosine whose score is the floor."""
+        return self.zero + self.floor * (self.full - self.zero)
+
+    def with_zero(self, zero: float) -> CosineScale:
+        """The scale of a model whose unrelated things have that cosine."""
+        zero = min(max(zero, -1.0), self.full - 0.02)  # a model without training has about 1
+        return self.model_copy(update={"zero": zero})
 
 
 class RetrieveSettings(BaseModel):
@@ -19,6 +55,12 @@ class RetrieveSettings(BaseModel):
     join_gap_seconds: matching evidence of one channel this close together is one stretch.
     merge_gap_seconds: results of one video this close together are one moment.
     longest_moment_seconds: merging never makes a moment longer than this.
+    narrow_share: a passage that was found by its meaning is narrowed to the sentences that hold
+        words of the query where those hold this share of the query's weight; else it is one find.
+    cosine_margin: pictures and sounds this much further from the query than the nearest one are no
+        finds.
+    text, frame, sound: what cosines between a query and passages, pictures and sounds are worth;
+        picture: between two pictures. docs/models-text.md says what they were chosen by.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -29,6 +71,22 @@ class RetrieveSettings(BaseModel):
     join_gap_seconds: float = Field(4.0, ge=0)
     merge_gap_seconds: float = Field(2.0, ge=0)
     longest_moment_seconds: float = Field(60.0, gt=0)
+    narrow_share: float = Field(0.9, ge=0, le=1)  # of .3, .5, .7, .9, 1: best on tutorials, train
+    cosine_margin: float = Field(0.06, ge=0, le=2)
+    # Chosen with all-MiniLM-L6-v2 on the tutorials' transcripts: the floor, there a cosine of .40,
+    # keeps 94% of their own questions (train) and refuses 94% of those about lectures.
+    text: CosineScale = CosineScale(zero=0.03, full=1.0, floor=0.38)
+    # Not measured here, for want of trained weights: CLIP's cosines of captions and pictures run
+    # from about 0 to .4 (CLIPScore, Hessel et al. 2021), and LAION kept pairs from .28 on.
+    frame: CosineScale = CosineScale(zero=0.15, full=0.4, floor=0.25)
+    picture: CosineScale = CosineScale(zero=0.5, full=1.0, floor=0.7)
+    # Not measured here either: a third of the way from nothing in common to the same.
+    sound: CosineScale = CosineScale(zero=0.0, full=0.75, floor=0.33)
+
+    def scale_of(self, kind: str) -> CosineScale:
+        """kind: "text", "frame", "sound" or "picture"."""
+        scales = {"text": self.text, "frame": self.frame, "sound": self.sound}
+        return (scales | {"picture": self.picture})[kind]
 
 
 class AnswerSettings(BaseModel):

@@ -1,14 +1,15 @@
-"""Search by words: BM25 over passages, narrowed to the evidence in them that matches."""
+"""Search in what was said and written: passages by their words (BM25) and, where they have
+vectors, by their meaning; narrowed to the evidence in them that matches."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from index.library import Library
 from index.records import evidence_from
 from index.schema import Evidence
-from index.store import Filter, Hit, SparseVector
+from index.store import Condition, Filter, Hit, Match, SparseVector
 from index.text import (
     K1,
     PLAIN,
@@ -21,6 +22,7 @@ from index.text import (
 from rag.fuse import Dropped, Find, Term
 from rag.sentences import sentences_around
 from rag.settings import RetrieveSettings
+from rag.vectors import NEAREST_MISSES, Meanings, with_meaning
 
 UNSTOPPED = (PLAIN, SEGMENTED)
 """Analyzers that know no stop words of their own."""
@@ -128,29 +130,128 @@ class _Stretch:
 
 
 def find_words(
-    query: WordQuery, library: Library, wanted: Filter, limit: int, settings: RetrieveSettings
+    query: WordQuery,
+    library: Library,
+    wanted: Filter,
+    limit: int,
+    settings: RetrieveSettings,
+    *,
+    meanings: Meanings | None = None,
+    vectors: Filter = Filter(),
 ) -> tuple[list[Find], list[Dropped]]:
     """Stretches that match, unranked, and what was left out.
 
-    wanted: passes the passages to look in. limit: passages to take from the store.
+    wanted: passes the passages to look in; vectors: passes theirs. limit: passages to take from
+    the store, and as many again by their meaning.
     """
-    if not query.vector.indices:
-        return [], []
-    hits = library.store.query(WORDS.name, query.vector, where=wanted, limit=limit)
+    meanings = meanings or Meanings()
+    hits: list[Hit] = []
+    if query.vector.indices:
+        hits = library.store.query(WORDS.name, query.vector, where=wanted, limit=limit)
+    if meanings.queries:
+        hits = _and_nearest(hits, query, library, wanted, meanings, vectors, limit)
     ids = dict.fromkeys(id for hit in hits for id in hit.payload["evidence"])
     evidence = {point.id: evidence_from(point) for point in library.store.retrieve(list(ids))}
     finds: list[Find] = []
     dropped: list[Dropped] = []
+    misses = 0
     for hit in hits:
-        for find in _narrow(hit, evidence, query, settings):
+        meaning = meanings.known.get(hit.id)
+        here = [find for find in _narrow(hit, evidence, query, settings) if find.terms]
+        here.sort(key=lambda find: -find.share)
+        share = here[0].share if here else 0.0
+        if meaning is not None and meaning.enough and share < settings.narrow_share:
+            whole = _whole(hit, evidence, here, query)
+            finds.extend(with_meaning(find, meaning) for find in whole)
+            continue
+        for at, find in enumerate(here):
             if find.share < settings.floor:
                 reason = (
                     f"holds {find.share:.0%} of the query's weight (floor {settings.floor:.0%})"
                 )
                 dropped.append(Dropped(find, reason))
+            elif at == 0 and meaning is not None:
+                # It stands for its passage: all of that speaks for it.
+                of_passage = replace(find, score=_words_score(hit, query))
+                finds.append(with_meaning(of_passage, meaning))
             else:
                 finds.append(find)
+        if not here and meaning is not None and misses < NEAREST_MISSES:
+            misses += 1
+            reason = f"too far: a cosine of {meaning.cosine:.3f}"
+            far = _whole(hit, evidence, (), query)
+            dropped.extend(Dropped(with_meaning(find, meaning), reason) for find in far)
     return finds, dropped
+
+
+def _and_nearest(
+    hits: list[Hit],
+    query: WordQuery,
+    library: Library,
+    wanted: Filter,
+    meanings: Meanings,
+    vectors: Filter,
+    limit: int,
+) -> list[Hit]:
+    """The passages found by words, and those nearest by meaning, each with its exact BM25; in
+    `meanings` then are the cosines of all. Passages that have gone (their vectors go later) and
+    those that searchers must not see are left out."""
+    meanings.look_up(library, {hit.id: hit.payload for hit in hits})
+    there = {hit.id for hit in hits}
+    nearest = meanings.nearest(library, vectors, limit)
+    missing = [id for id in nearest if id not in there]
+    weights = dict(zip(query.vector.indices, query.vector.values, strict=True))
+    found = list(hits)
+    for point in library.store.retrieve(missing, with_vectors=True):
+        if not _passes(point.payload, wanted):
+            continue
+        own = point.vectors.get(WORDS.name, SparseVector((), ()))
+        score = sum(
+            value * weights.get(index, 0.0)
+            for index, value in zip(own.indices, own.values, strict=True)
+        )
+        found.append(Hit(point.id, score, point.payload))
+    return found
+
+
+def _passes(payload: Mapping, wanted: Filter) -> bool:
+    """Of the conditions that searches are made of: equalities."""
+
+    def holds(condition: Condition) -> bool:
+        return isinstance(condition, Match) and payload.get(condition.key) in condition.any_of
+
+    return all(map(holds, wanted.must)) and not any(map(holds, wanted.must_not))
+
+
+def _words_score(hit: Hit, query: WordQuery) -> float:
+    """BM25 as a share of what a passage tends to that holds nothing but the query, 0..1."""
+    mass = query.mass.get(hit.payload["analyzer"])
+    return min(hit.score / ((K1 + 1) * mass), 1.0) if mass else 0.0
+
+
+def _whole(
+    hit: Hit, evidence: Mapping[str, Evidence], parts: Sequence[Find], query: WordQuery
+) -> list[Find]:
+    """The passage as one find, with the words of its parts; nothing where its evidence has gone."""
+    here = [(id, evidence[id]) for id in hit.payload["evidence"] if id in evidence]
+    if not here:
+        return []
+    terms = {term.id: term for part in parts for term in part.terms}
+    return [
+        Find(
+            video_id=hit.payload["video_id"],
+            epoch=hit.payload["epoch"],
+            channel=hit.payload["channel"],
+            start_seconds=min(one.start_seconds for _, one in here),
+            end_seconds=max(one.end_seconds for _, one in here),
+            raw=hit.score,
+            score=_words_score(hit, query),
+            text=hit.payload["text"],
+            evidence=tuple(id for id, _ in here),
+            terms=tuple(sorted(terms.values(), key=lambda term: -term.idf)),
+            share=max((part.share for part in parts), default=0.0),
+        )
+    ]
 
 
 def _narrow(

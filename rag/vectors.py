@@ -1,0 +1,264 @@
+"""Search by meaning: nearest vectors in the spaces that models fill.
+
+A cosine is not a score: what it is between two things that have nothing to do with each other
+depends on the model. So it is put on a straight scale, from 0 for that to 1
+(`rag.settings.CosineScale`, one for each kind of space). An encoder that knows its own zero has it
+as the attribute `unrelated_cosine`, which then counts.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from index.errors import ModelMissingError
+from index.library import Library
+from index.records import generation_from
+from index.schema import Space
+from index.store import Filter, Hit, Match, scroll, where
+from ingest.channels.text import embedding_id
+from ingest.models.encoders import ImageEncoder, TextEncoder
+from rag.fuse import Dropped, Find
+from rag.settings import CosineScale, RetrieveSettings
+
+NEAREST_MISSES = 5
+"""Of what lies below the floor, this many are told of; the rest of the library tells nothing."""
+
+_INDEXED = {
+    "frame": "Pictures were also indexed by what they show",
+    "sound": "Sounds were also indexed by what they are",
+    "text": "What was said and written was also indexed by meaning",
+}
+
+
+class QueryEncoders:
+    """The encoders that queries go through, built when first needed and kept.
+
+    text: makes the encoder that puts words into a space; images: the one that puts pictures into
+    it. Each returns None where the model is not on this machine, or raises ModelMissingError that
+    says what is missing. Safe to share between threads.
+    """
+
+    def __init__(
+        self,
+        text: Callable[[Space], TextEncoder | None],
+        images: Callable[[Space], ImageEncoder | None] | None = None,
+    ):
+        self._make = {"text": text, "images": images or (lambda space: None)}
+        self._made: dict[tuple[str, str], TextEncoder | ImageEncoder | None] = {}
+        self._missing: dict[str, str] = {}
+        self._lock = threading.Lock()
+
+    def text(self, space: Space) -> TextEncoder | None:
+        return self._get("text", space)
+
+    def images(self, space: Space) -> ImageEncoder | None:
+        return self._get("images", space)
+
+    def note(self, space: Space) -> str:
+        """Why there was no encoder for that space, and the way out, in sentences for the user."""
+        indexed = f"{_INDEXED[space.channel]} with {space.model}, which is not here"
+        reason = self._missing.get(space.name)
+        return (
+            f"{indexed}. {reason}"
+            if reason
+            else f"{indexed}: `longtake models pull {space.model}`."
+        )
+
+    def _get(self, kind: str, space: Space):
+        key = (kind, space.name)
+        with self._lock:
+            if key not in self._made:
+                try:
+                    made = self._make[kind](space)
+                except ModelMissingError as error:
+                    made, self._missing[space.name] = None, str(error)
+                self._made[key] = made
+            return self._made[key]
+
+
+@dataclass(frozen=True, slots=True)
+class SpaceQuery:
+    """A query's vector in one space, float32 of shape (size,), unit length, and what cosines in it
+    are worth."""
+
+    space: Space
+    vector: np.ndarray
+    scale: CosineScale
+
+
+def words_in(
+    space: Space, encoder: TextEncoder, text: str, settings: RetrieveSettings
+) -> SpaceQuery:
+    """The query's words in a space. The encoder's `unrelated_cosine`, where it has one, counts
+    before the zero in the settings."""
+    vector = encoder.encode_queries([text])[0]
+    scale = settings.scale_of(space.channel)
+    own = getattr(encoder, "unrelated_cosine", None)
+    return SpaceQuery(space, vector, scale if own is None else scale.with_zero(own))
+
+
+def picture_in(
+    space: Space, encoder: ImageEncoder, image: np.ndarray, settings: RetrieveSettings
+) -> SpaceQuery:
+    """A query picture, uint8 of shape (height, width, 3), RGB, in the frames' space."""
+    vector = encoder.encode_images([image])[0]
+    return SpaceQuery(space, vector, settings.scale_of("picture"))
+
+
+def find_vectors(
+    query: SpaceQuery,
+    library: Library,
+    wanted: Filter,
+    limit: int,
+    settings: RetrieveSettings,
+    *,
+    text: str = "",
+) -> tuple[list[Find], list[Dropped]]:
+    """Stretches whose pictures or sounds lie near the query, unranked, and the nearest that do not.
+
+    wanted: passes the evidence to look in. text: of the finds. A find's raw score is the greatest
+    cosine in it. What lies more than `settings.cosine_margin` below the best is no find: of the
+    frames of a film all are somewhat like any query.
+    """
+    space, scale = query.space, query.scale
+    wanted = wanted.and_(Match("channel", (space.channel,)))
+    hits = library.store.query(space.name, query.vector, where=wanted, limit=limit)
+    if not hits:
+        return [], []
+    floor = max(scale.floor_cosine, hits[0].score - settings.cosine_margin)
+    near = [hit for hit in hits if hit.score >= floor]
+    finds = [_find(query, run, text) for run in _runs(near, settings)]
+    misses = hits[len(near) : len(near) + NEAREST_MISSES]
+    reason = f"too far: its cosine lies below {floor:.3f}"
+    return finds, [Dropped(_find(query, [hit], text), reason) for hit in misses]
+
+
+def _runs(hits: Sequence[Hit], settings: RetrieveSettings) -> list[list[Hit]]:
+    """Neighbours in time together, none longer than a moment may be."""
+    ordered = sorted(
+        hits, key=lambda h: (h.payload["video_id"], h.payload["epoch"], h.payload["start_us"], h.id)
+    )
+    runs: list[list[Hit]] = []
+    end_seconds = 0.0
+    for hit in ordered:
+        here = hit.payload
+        first = runs[-1][0].payload if runs else None
+        if (
+            first is not None
+            and (first["video_id"], first["epoch"]) == (here["video_id"], here["epoch"])
+            and here["start_seconds"] - end_seconds <= settings.join_gap_seconds
+            and here["end_seconds"] - first["start_seconds"] <= settings.longest_moment_seconds
+        ):
+            runs[-1].append(hit)
+            end_seconds = max(end_seconds, here["end_seconds"])
+        else:
+            runs.append([hit])
+            end_seconds = here["end_seconds"]
+    return runs
+
+
+def _find(query: SpaceQuery, run: Sequence[Hit], text: str) -> Find:
+    best = max(run, key=lambda hit: hit.score)
+    score = query.scale.score(best.score)
+    return Find(
+        video_id=best.payload["video_id"],
+        epoch=best.payload["epoch"],
+        channel=query.space.channel,
+        start_seconds=min(hit.payload["start_seconds"] for hit in run),
+        end_seconds=max(hit.payload["end_seconds"] for hit in run),
+        raw=best.score,
+        score=score,
+        text=text or best.payload.get("text", ""),
+        evidence=tuple(hit.id for hit in run),
+        share=score,
+        cosine=best.score,
+        model=query.space.model,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Meaning:
+    """How near a passage's vector lies to the query's. score: 0..1. enough: to be a find without
+    a word in common."""
+
+    cosine: float
+    score: float
+    model: str
+    enough: bool
+
+
+@dataclass
+class Meanings:
+    """What the text spaces say about passages: passage id -> the best `Meaning` of it.
+
+    queries: one for each text space.
+    """
+
+    queries: Sequence[SpaceQuery] = ()
+    known: dict[str, Meaning] = field(default_factory=dict)
+
+    def nearest(self, library: Library, wanted: Filter, limit: int) -> list[str]:
+        """Ids of the passages nearest to the query, those whose vectors pass `wanted`."""
+        found: dict[str, None] = {}
+        for query in self.queries:
+            hits = library.store.query(query.space.name, query.vector, where=wanted, limit=limit)
+            for hit in hits:
+                self._add(hit.payload["passage"], hit.score, query)
+                found.setdefault(hit.payload["passage"])
+        return list(found)
+
+    def look_up(self, library: Library, passages: Mapping[str, Mapping]) -> None:
+        """The exact cosines of passages that were found in another way. passages: id -> payload.
+        Those that have no vector yet stay without."""
+        unknown = {id: at for id, at in passages.items() if id not in self.known}
+        if not unknown or not self.queries:
+            return
+        generations = where(
+            kind="generation",
+            state="active",
+            channel=sorted({f"text:{payload['channel']}" for payload in unknown.values()}),
+            video_id=sorted({payload["video_id"] for payload in unknown.values()}),
+        )
+        of = {}
+        for point in scroll(library.store, generations):
+            one = generation_from(point.payload)
+            of[one.video_id, one.epoch, one.channel.removeprefix("text:")] = one.id
+        ids = {}
+        for id, payload in unknown.items():
+            generation = of.get((payload["video_id"], payload["epoch"], payload["channel"]))
+            if generation is not None:
+                ids[embedding_id(generation, id)] = id
+        for point in library.store.retrieve(list(ids), with_vectors=True):
+            for query in self.queries:
+                vector = point.vectors.get(query.space.name)
+                if vector is not None:
+                    length = float(np.linalg.norm(vector)) or 1.0
+                    self._add(ids[point.id], float(query.vector @ vector) / length, query)
+
+    def _add(self, passage: str, cosine: float, query: SpaceQuery) -> None:
+        score = query.scale.score(cosine)
+        if passage not in self.known or score > self.known[passage].score:
+            enough = score >= query.scale.floor
+            self.known[passage] = Meaning(cosine, score, query.space.model, enough)
+
+
+def with_meaning(find: Find, meaning: Meaning | None) -> Find:
+    """The find, by its words and by its passage's meaning: they add up as independent evidence
+    does, as channels that agree do. On the questions of the tutorials that ranks as well as cosine
+    + 0.5 BM25 / max BM25 (R@1 .401 against .399 on dev, on train .404 and .399), and needs no
+    maximum, which depends on what else was found."""
+    if meaning is None:
+        return find
+    score = 1.0 - (1.0 - find.score) * (1.0 - meaning.score)
+    return replace(
+        find,
+        raw=find.raw if find.terms else meaning.cosine,
+        score=score,
+        share=max(find.share, meaning.score),
+        cosine=meaning.cosine,
+        model=meaning.model,
+    )
