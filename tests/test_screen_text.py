@@ -20,10 +20,12 @@ from index.errors import ModelMissingError
 from index.schema import Evidence, Generation, Video
 from ingest.channel import Sample
 from ingest.channels.lines import legible_lines
+from ingest.channels.lines_changed import ChangedReader
 from ingest.channels.screen_text import ScreenTextChannel
 from ingest.channels.settings import ScreenTextSettings
 from ingest.models import ocr
 from ingest.models.ocr import Line, OcrReader, reading_order
+from ingest.settings import StillSettings
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT.parent / "shared" / "data"
@@ -68,7 +70,7 @@ class Film:
     def load(self) -> None:
         pass
 
-    def read(self, image: np.ndarray) -> list[Line]:
+    def read(self, image: np.ndarray, rows: tuple[int, int] | None = None) -> list[Line]:
         self.reads += 1
         return list(self.screens[int(image[0, 0, 0]) << 8 | int(image[0, 0, 1])])
 
@@ -171,6 +173,47 @@ def test_scrolling_text_is_followed() -> None:
         (text[4], 2.2, 3.7),
         (text[5], 3.2, 3.7),
     ]
+
+
+def test_a_prompt_that_is_seen_only_now_and_then_makes_no_second_line() -> None:
+    wide = [line("> Welcome to VHS!"), line("Welcome to VHS! A tool for", x=0.13)]
+    film = Film().show(wide[:1]).show(wide[1:]).show([line("> Welcome to VHS! A tool for writing")])
+    assert [e.text for e in film.evidence()] == ["> Welcome to VHS! A tool for writing"]
+
+
+def test_typing_in_the_middle_of_a_line_goes_on_with_it() -> None:
+    film = Film()
+    for text in (
+        "A tool for writing GIFs as code.",
+        "A tool for writing GIFs as code.",
+        "A tool for writing term GIFs as c",
+        "A tool for writing terminal GIFs",
+    ):
+        film.show([line(text)])
+    assert spans(film.evidence()) == [("A tool for writing terminal GIFs", 0.2, film.end_seconds)]
+
+
+def test_a_ticker_becomes_one_line_with_all_that_ran_by() -> None:
+    news = "Two ships have met in the fog outside the harbour and nobody was hurt, it says at noon"
+    film = Film()
+    for start in range(0, len(news) - 39, 9):
+        film.show([line(news[start : start + 40], row=14)])
+    (found,) = film.evidence()
+    assert news.startswith(found.text) and len(found.text) > len(news) - 9
+    assert (found.start_seconds, found.end_seconds) == (0.2, film.end_seconds)
+
+
+def test_a_command_whose_output_passes_for_a_cut_is_one_line() -> None:
+    film = Film().show([line("onefe", row=0)])
+    film.show([line("onefetch", row=0), line("Project: vhs", row=2)], cut=True)
+    assert sorted(spans(film.evidence())) == [
+        ("Project: vhs", 1.2, 1.7),
+        ("onefetch", 0.2, 1.7),
+    ]
+    titles = Film().show([line("Intro")])
+    big = replace(line("Introduction"), box=(0.1, 0.05, 0.6, 0.15))
+    titles.show([big], cut=True)
+    assert len(titles.evidence()) == 2
 
 
 def test_the_same_words_twice_on_a_screen_are_two_lines_with_two_ids() -> None:
@@ -317,6 +360,126 @@ def test_a_run_resumed_anywhere_ends_like_an_uninterrupted_one(
         assert told(final + resumed_from[watermark]) == whole
 
 
+# Only what changed is read
+
+
+class Desk(Film):
+    """Pictures with a stripe for each line, and a reader that knows the stripes: it can read a
+    band of rows, and it reads no more of the picture than that."""
+
+    STRIPE = 12
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.known: dict[bytes, Line] = {}
+        self.rows_read: list[int] = []
+
+    def show(self, lines: list[Line] | None, *, after: float = 1.0, cut: bool = False) -> Desk:
+        time = self.samples[-1].time_seconds + after if self.samples else 0.2
+        if cut:
+            self._shot = time - 0.2
+        if lines is None and self.samples:
+            image = self.samples[-1].image
+        else:
+            image = np.full((16 * self.STRIPE, 320, 3), 30, np.uint8)
+            for read in lines or []:
+                row = round((read.box[1] - 0.05) / ROW)
+                top, bottom = row / 16, (row + 1) / 16
+                read = replace(read, box=(read.box[0], top, read.box[2], bottom))
+                letters = np.frombuffer(read.text.encode().ljust(64, b" "), np.uint8)
+                stripe = image[row * self.STRIPE : (row + 1) * self.STRIPE]
+                stripe[:, :64] = np.where(letters > 32, 2 * letters.astype(int), 30)[:, None]
+                stripe[:, 64:] = 200 if len(letters) > 64 else 30
+                self.known[bytes([row]) + stripe[0, :64].tobytes()] = read
+        self.samples.append(Sample(time, self._shot, image))
+        return self
+
+    def read(self, image: np.ndarray, rows: tuple[int, int] | None = None) -> list[Line]:
+        self.reads += rows is None
+        first, last = rows or (0, len(image))
+        self.rows_read.append(last - first)
+        found = []
+        for row in range(16):
+            if first <= (row + 0.5) * self.STRIPE < last:
+                stripe = image[row * self.STRIPE, :64].tobytes()
+                if known := self.known.get(bytes([row]) + stripe):
+                    found.append(known)
+        return found
+
+
+@st.composite
+def desks(draw: st.DrawFn) -> Desk:
+    desk = Desk()
+    screen: dict[int, str] = {}
+    words = ["alpha", "beta gamma", "status: ok", "404", "delta-epsilon zeta"]
+    for _ in range(draw(st.integers(1, 24))):
+        row = draw(st.integers(0, 9))
+        action = draw(st.sampled_from(["still", "put", "put", "grow", "drop", "clear"]))
+        if action == "put":
+            screen[row] = draw(st.sampled_from(words))
+        elif action == "grow" and row in screen:
+            screen[row] = (screen[row] + " more")[:60]
+        elif action == "drop":
+            screen.pop(row, None)
+        elif action == "clear":
+            screen.clear()
+        shown = None if action == "still" else [line(t, row=r) for r, t in sorted(screen.items())]
+        desk.show(shown, after=draw(st.sampled_from([0.3, 1.0, 4.0])))
+    return desk
+
+
+def test_only_the_rows_that_changed_are_read() -> None:
+    desk, lines = Desk(), [line(f"a line with the number {n}", row=n) for n in range(9)]
+    desk.show(lines)
+    for n in range(4, 24, 4):
+        desk.show([*lines, line("make everything anew"[:n], row=10)])
+    found = desk.evidence()
+    assert sorted(e.text for e in found) == sorted(
+        [*(read.text for read in lines), "make everything anew"]
+    )
+    assert desk.reads == 1
+    assert all(rows <= 2 * Desk.STRIPE for rows in desk.rows_read[1:])
+
+
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(desk=desks())
+def test_reading_what_changed_finds_what_reading_all_finds(desk: Desk) -> None:
+    pictures = ChangedReader(desk.read, StillSettings())
+    for sample in desk.samples:
+        lines, _ = pictures.update(sample.image)
+        assert lines == reading_order(desk.read(sample.image))
+
+
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(desk=desks(), seal_seconds=st.sampled_from([3.0, 8.0, 60.0]))
+def test_a_resumed_run_ends_like_an_uninterrupted_one_where_rows_are_read(
+    desk: Desk, seal_seconds: float
+) -> None:
+    channel = desk.channel(seal_seconds=seal_seconds)
+    whole = told(desk.evidence(seal_seconds=seal_seconds))
+    run, emitted = channel.open(VIDEO, GENERATION, 0.0), []
+    for sample in desk.samples:
+        emitted += run.push(sample)
+        watermark = run.watermark_seconds
+        again = channel.open(VIDEO, GENERATION, watermark)
+        found = [e for s in desk.samples if s.time_seconds >= watermark for e in again.push(s)]
+        found += again.finish(desk.end_seconds)
+        final = [e for e in emitted if e.start_seconds < watermark]
+        assert told(final + found) == whole
+
+
+def test_a_watermark_is_worth_a_whole_reading_only_after_a_while() -> None:
+    desk = Desk()
+    for n in range(20):
+        desk.show([line(f"{n * 7919 % 104729} passes", row=n % 9)]).show([]).show(None)
+        desk.show([line("_", row=12)])  # too little to be a line, but a change
+    run = desk.channel().open(VIDEO, GENERATION, 0.0)
+    for sample in desk.samples:
+        run.push(sample)
+        assert sample.time_seconds - run.watermark_seconds <= 14
+    assert desk.reads <= 80 / 10 + 1
+
+
 # The real reader
 
 
@@ -339,6 +502,15 @@ def test_the_packaged_models_read_a_picture(reader: OcrReader, capfd) -> None:
     assert 0.03 < x0 < 0.1 and 0.1 < y0 < y1 < 0.3 and 0.5 < x1 < 1 and first.confidence > 0.9
     assert reader.read(written()) == []
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_band_of_rows_reads_like_the_whole_picture(reader: OcrReader) -> None:
+    image = written("Longtake reads this", "Invoice 2024-17", "and a third row")
+    _, second, _ = reader.read(image)
+    (alone,) = reader.read(image, (115, 165))
+    assert alone.text == second.text
+    assert alone.box == pytest.approx(second.box, abs=0.01)
+    assert reader.read(image, (270, 360)) == []
 
 
 @pytest.mark.parametrize("size", [(1, 1), (4000, 3), (17, 900), (16, 16), (3000, 16)])

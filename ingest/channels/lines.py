@@ -1,54 +1,30 @@
 """Follows lines of text from sample to sample: what is one line, although it is read many times.
 
 Pure bookkeeping over readings, without pictures or clocks of its own, so that it can be tested
-with invented sequences.
-
-A reading belongs to a line that is being followed where
-* it is in its place and reads alike (recognition flickers), or
-* it is in its place and one text begins with the other (somebody types), or
-* it reads the same elsewhere at the same left edge (the text scrolls).
-Across a cut only the first holds, more strictly: a logo or a subtitle goes on, a new page does not.
+with invented sequences. Which readings are of one line is decided in ingest/channels/lines_alike.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from rapidfuzz.distance import Levenshtein
-
+from ingest.channels import lines_alike
+from ingest.channels.lines_alike import GROWTH, bare, begins_alike, inserted, overlap, run_on
 from ingest.models.ocr import Box, Line, reading_order
 
-ALIKE = 0.75
-"""Least normalised edit similarity of two readings of a line in one place."""
-ALIKE_ACROSS_CUT = 0.9
-ALIKE_ELSEWHERE = 0.85
-BEGINS_ALIKE = 0.8
-"""Least similarity of the shorter text with as many characters of the longer one."""
-GROWTH = 2
-"""Characters more (or fewer) that are typing; a single one may be a cursor misread."""
-LEFT_EDGE = 0.02
-"""In widths of the picture: how far the left edges of one line may lie apart."""
-JOIN_GAP = 1.2
+JOIN_GAP = 1.4
 """In heights of the line: pieces of a row with at most this gap between them are one line."""
-SHORTEST_SCROLLED = 4
-"""Characters; shorter texts recur too often to be recognised elsewhere."""
 
 _CURSORS = "■█▌▍▊▮▯□"
 
 
 def code_constants() -> dict[str, float]:
-    """The constants above, for a channel's `describe`."""
+    """The constants above, and those of lines_alike, for a channel's `describe`."""
     return {
-        "alike": ALIKE,
-        "alike_across_cut": ALIKE_ACROSS_CUT,
-        "alike_elsewhere": ALIKE_ELSEWHERE,
-        "begins_alike": BEGINS_ALIKE,
-        "growth": GROWTH,
-        "left_edge": LEFT_EDGE,
         "join_gap": JOIN_GAP,
-        "shortest_scrolled": SHORTEST_SCROLLED,
-        "lines_code": 1,
+        "lines_code": 2,
+        **lines_alike.code_constants(),
     }
 
 
@@ -92,7 +68,7 @@ def _adjoins(left: Box, right: Box, aspect: float) -> bool:
     heights = (left[3] - left[1], right[3] - right[1])
     gap = (right[0] - left[2]) * aspect
     return (
-        _overlap(left[1], left[3], right[1], right[3]) >= 0.5
+        overlap(left[1], left[3], right[1], right[3]) >= 0.5
         and min(heights) >= 0.5 * max(heights)
         and -min(heights) <= gap <= JOIN_GAP * min(heights)
     )
@@ -111,12 +87,6 @@ def _joined(row: list[Line]) -> Line:
     weights = [len(piece.text) for piece in row]
     confidence = sum(w * p.confidence for w, p in zip(weights, row, strict=True)) / sum(weights)
     return Line(" ".join(piece.text for piece in row), box, confidence)
-
-
-def _overlap(a0: float, a1: float, b0: float, b1: float) -> float:
-    """What two intervals share, as a fraction of the shorter."""
-    shorter = min(a1 - a0, b1 - b0)
-    return max(0.0, min(a1, b1) - max(a0, b0)) / shorter if shorter > 0 else 0.0
 
 
 @dataclass(slots=True)
@@ -138,24 +108,35 @@ class FollowedLine:
     last: Line
     missing_since_seconds: float | None = None
     _readings: dict[str, _Votes] = field(default_factory=dict)
+    _ran_by: str | None = None
 
     @property
     def best(self) -> Line:
-        """The reading seen most often; of those the longest (a last letter typed), the surest."""
-        return max(
+        """The reading seen most often; of those the longest (a last letter typed), the surest.
+        Of a ticker all that has run by."""
+        best = max(
             self._readings.values(),
             key=lambda votes: (votes.times_seen, len(votes.best.text), votes.best.confidence),
         ).best
+        return best if self._ran_by is None else replace(best, text=self._ran_by)
 
     def add(self, reading: Line) -> None:
+        before = self.last.text
         self.last = reading
         self.missing_since_seconds = None
         if self._readings:
-            text = self.best.text
-            longer = len(reading.text) - len(text)
-            if abs(longer) >= GROWTH and _begins_alike(text, reading.text) >= BEGINS_ALIKE:
+            new, text = bare(reading.text), bare(self.best.text)
+            longer = len(new) - len(text)
+            if abs(longer) >= GROWTH and begins_alike(text, new) >= lines_alike.BEGINS_ALIKE:
                 if longer < 0:
                     return  # being deleted: what it once said is what is worth keeping
+                self._readings.clear()
+            elif self._ran_by is None and inserted(text, new):
+                self._readings.clear()
+            elif (more := run_on(self._ran_by or bare(before), new)) is not None and (
+                self._ran_by is not None or len(more) >= len(bare(before)) + GROWTH
+            ):
+                self._ran_by = more
                 self._readings.clear()
         votes = self._readings.get(reading.text)
         if votes is None:
@@ -167,46 +148,8 @@ class FollowedLine:
 
     def affinity(self, reading: Line, *, cut: bool) -> float:
         """How surely the reading is of this line; 0 where it is of another."""
-        known = {self.last.text, self.best.text}
-        old, new = self.last.box, reading.box
-        aligned = abs(old[0] - new[0]) <= LEFT_EDGE
-        in_place = (
-            _overlap(old[1], old[3], new[1], new[3]) >= 0.5
-            and _overlap(old[0], old[2], new[0], new[2]) >= 0.5
-        )
-        if in_place:
-            alike = max(_alike(text, reading.text) for text in known)
-            if cut:
-                same_digits = any(_digits(text) == _digits(reading.text) for text in known)
-                return alike + 0.1 if alike >= ALIKE_ACROSS_CUT and same_digits else 0.0
-            if alike >= ALIKE:
-                return alike + 0.1
-            if aligned and len(reading.text) >= len(self.best.text) / 2:
-                begins = max(_begins_alike(text, reading.text) for text in known)
-                return begins - 0.1 if begins >= BEGINS_ALIKE else 0.0
-            return 0.0
-        if cut or not aligned or len(reading.text) < SHORTEST_SCROLLED:
-            return 0.0
-        heights = sorted((old[3] - old[1], new[3] - new[1]))
-        if heights[0] < 0.6 * heights[1]:
-            return 0.0
-        alike = max(_alike(text, reading.text) for text in known)
-        # Just below the same text in place: a table scrolled by a row matches by its words.
-        distance = abs(new[1] - old[1])
-        return alike - 0.01 * distance if alike >= ALIKE_ELSEWHERE else 0.0
-
-
-def _alike(a: str, b: str) -> float:
-    return 1.0 if a == b else Levenshtein.normalized_similarity(a, b)
-
-
-def _begins_alike(a: str, b: str) -> float:
-    shorter = min(len(a), len(b))
-    return _alike(a[:shorter], b[:shorter])
-
-
-def _digits(text: str) -> str:
-    return "".join(filter(str.isdigit, text))
+        texts = (self.last.text,) if self._ran_by else (self.last.text, self.best.text)
+        return lines_alike.affinity(texts, self.last, reading, cut=cut)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """Channel `screen_text`: what is written in the picture.
 
-Only pictures that differ from the last one read are read; in between, what was read stays. A line
+Only pictures that differ from the last one read are read, and of those only the rows that changed
+(ingest/channels/lines_changed.py); in between, what was read stays. A line
 that is shown for many samples is one piece of evidence: from the first sample that shows it to the
 next one without it, or to the cut between them. One sample's drop-out is bridged within a shot.
 
@@ -9,7 +10,8 @@ Evidence: text is the reading seen most often (for typed text the longest); attr
 
 How a run resumes. State is dropped wholly at certain samples, so that all that follows is a
 function of the samples from there on: where nothing that was shown before is still shown, which
-costs nothing; else, when `seal_seconds` have gone by, there all open lines end and begin anew, and
+costs nothing where the picture was read as a whole, and else is only worth the rest of it after
+some seconds; else, when `seal_seconds` have gone by, there all open lines end and begin anew, and
 the picture is read even where it has not changed. Among samples then, one is preferred at which no
 young line is cut in two. The watermark is the last such sample.
 """
@@ -21,14 +23,32 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from index.errors import ModelMissingError
 from index.schema import Evidence, Generation, Video
 from index.store import VectorSpace
 from ingest.channel import Sample
+from ingest.channels import lines_changed
 from ingest.channels.lines import EndedLine, LineTracker, code_constants, legible_lines
+from ingest.channels.lines_changed import ChangedReader
 from ingest.channels.settings import ScreenTextSettings
+from ingest.models.files import ModelFiles
 from ingest.models.ocr import Line, OcrReader, reading_order
 
-_CODE_VERSION = 1
+WORTH_READING_SECONDS = 10.0
+"""So much is gained by reading a whole picture only to resume there."""
+
+_READERS_SETTINGS = {
+    "engine",
+    "languages",
+    "detection_side",
+    "recognition_batch",
+    "threads",
+    "detection_model",
+    "recognition_model",
+}
+"""What shapes a reading is in the reader's own description; the rest of these is how fast."""
+
+_CODE_VERSION = 2
 """Raised when a change in this file changes what the evidence is."""
 
 
@@ -41,13 +61,42 @@ class TextReader(Protocol):
         """Raises ModelMissingError."""
         ...
 
-    def read(self, image: np.ndarray) -> list[Line]: ...
+    def read(self, image: np.ndarray, rows: tuple[int, int] | None = None) -> list[Line]: ...
+
+
+def build_reader(
+    settings: ScreenTextSettings, easyocr_files: ModelFiles | None = None, *, device: str = "cpu"
+) -> TextReader:
+    """The reader that the settings ask for.
+
+    easyocr_files: the model that `ingest.models.easyocr.recogniser_for(languages)` names; not
+        needed by RapidOCR. device: "cpu", "cuda" or "mps", for EasyOCR.
+    Raises ConfigError for languages that the engine does not read, and ModelMissingError.
+    """
+    if settings.engine == "rapidocr":
+        return OcrReader(
+            detection_side=settings.detection_side,
+            recognition_batch=settings.recognition_batch,
+            threads=settings.threads,
+            detection_model=settings.detection_model,
+            recognition_model=settings.recognition_model,
+            languages=settings.languages,
+        )
+    from ingest.models.easyocr import EasyOcrReader, recogniser_for
+
+    languages = settings.languages or ("en",)
+    if easyocr_files is None:
+        raise ModelMissingError(
+            f"EasyOCR's weights for {', '.join(languages)} are not here: "
+            f"`longtake models pull {recogniser_for(languages)}`."
+        )
+    return EasyOcrReader(easyocr_files, languages=languages, device=device)
 
 
 class ScreenTextChannel:
     """See the module. Implements ingest.channel.PictureChannel.
 
-    reader: None is RapidOCR as configured. It is shared by all runs.
+    reader: None is `build_reader(settings)`. It is shared by all runs.
     detect_language: text -> BCP 47 primary tag, or None where it is not sure.
     """
 
@@ -62,13 +111,7 @@ class ScreenTextChannel:
         detect_language: Callable[[str], str | None] | None = None,
     ):
         self._settings = settings or ScreenTextSettings()
-        self._reader: TextReader = reader or OcrReader(
-            detection_side=self._settings.detection_side,
-            recognition_batch=self._settings.recognition_batch,
-            threads=self._settings.threads,
-            detection_model=self._settings.detection_model,
-            recognition_model=self._settings.recognition_model,
-        )
+        self._reader: TextReader = reader or build_reader(self._settings)
         self._detect_language = detect_language
 
     def describe(self) -> Mapping[str, Any]:
@@ -76,10 +119,10 @@ class ScreenTextChannel:
             "reader": dict(self._reader.describe()),
             "settings": self._settings.model_dump(
                 mode="json",
-                # How fast, or where from; the models' digests are in the reader's description.
-                exclude={"threads", "detection_model", "recognition_model"},
+                exclude=_READERS_SETTINGS,
             ),
-            "lines": code_constants(),
+            "lines": code_constants() | lines_changed.code_constants(),
+            "worth_reading_seconds": WORTH_READING_SECONDS,
             "language": self._detect_language is not None,
             "code": _CODE_VERSION,
         }
@@ -99,12 +142,12 @@ class ScreenTextRun:
         generation: Generation,
         from_seconds: float,
         settings: ScreenTextSettings,
-        read: Callable[[np.ndarray], list[Line]],
+        read: Callable[[np.ndarray, tuple[int, int] | None], list[Line]],
         detect_language: Callable[[str], str | None] | None = None,
     ):
         self._generation = generation
         self._settings = settings
-        self._read = read
+        self._pictures = ChangedReader(read, settings.still)
         self._detect_language = detect_language
         self._tracker = LineTracker()
         self._still: Any = None
@@ -118,7 +161,7 @@ class ScreenTextRun:
     def push(self, sample: Sample) -> list[Evidence]:
         now = sample.time_seconds
         if self._last_seconds is None:
-            self._begin(sample, self._legible(sample.image))
+            self._begin(sample, self._pictures.whole(sample.image))
             return []
         cut = sample.shot_start_seconds if sample.shot_start_seconds > self._last_seconds else None
         self._last_seconds = now
@@ -127,12 +170,18 @@ class ScreenTextRun:
         changed = self._still.changed(sample.image)
         if not changed and not seal:
             return self._evidence(self._tracker.repeat(now, cut))
-        readings = self._legible(sample.image)
-        ended = self._tracker.see(readings, now, cut)
+        if seal:
+            pieces, whole = self._pictures.whole(sample.image), True
+        else:
+            pieces, whole = self._pictures.update(sample.image)
+        ended = self._tracker.see(self._legible(sample, pieces), now, cut)
         if seal:
             ended += self._tracker.close(now, begun_before_seconds=now)
         if all(line.start_seconds == now for line in self._tracker.lines):
-            self._begin(sample, readings)
+            if not whole and now - self._watermark_seconds >= WORTH_READING_SECONDS:
+                pieces, whole = self._pictures.whole(sample.image), True
+            if whole:
+                self._begin(sample, pieces)
         return self._evidence(ended)
 
     def close(self) -> None:
@@ -145,14 +194,17 @@ class ScreenTextRun:
         self._watermark_seconds = max(self._watermark_seconds, end_seconds)
         return self._evidence(ended)
 
-    def _begin(self, sample: Sample, readings: list[Line]) -> None:
-        """Drops all state: from here on the run is one that was opened at this sample."""
+    def _begin(self, sample: Sample, pieces: list[Line]) -> None:
+        """Drops all state: from here on the run is one that was opened at this sample.
+
+        pieces: of the whole picture, as it was just read.
+        """
         from ingest.sampling import StillFilter
 
         self._still = StillFilter(self._settings.still)
         self._still.changed(sample.image)
         self._tracker = LineTracker()
-        self._tracker.see(readings, sample.time_seconds)
+        self._tracker.see(self._legible(sample, pieces), sample.time_seconds)
         self._last_seconds = sample.time_seconds
         self._watermark_seconds = sample.time_seconds
 
@@ -165,10 +217,11 @@ class ScreenTextRun:
             now - line.start_seconds >= seal_seconds / 2 for line in self._tracker.lines
         )
 
-    def _legible(self, image: np.ndarray) -> list[Line]:
+    def _legible(self, sample: Sample, pieces: list[Line]) -> list[Line]:
+        height, width = sample.image.shape[:2]
         return legible_lines(
-            self._read(image),
-            aspect=image.shape[1] / image.shape[0],
+            pieces,
+            aspect=width / height,
             minimum_confidence=self._settings.minimum_confidence,
             minimum_characters=self._settings.minimum_characters,
         )
