@@ -23,8 +23,10 @@ from cli.timeline import timeline
 from index.errors import UsageError
 from index.library import Library
 from index.schema import CHANNELS, Generation, Segment, Stream, Video
-from index.store import Match, where
+from index.store import where
 from rag.timestamp import time_span, timestamp
+
+FINDS = {"evidence": "evidence", "segment": "segments", "embedding": "vectors"}
 
 SEGMENTS_SHOWN = 40
 """Segments that `show` lists on a terminal; in a pipe all."""
@@ -126,7 +128,7 @@ def run_show(settings: Settings, name: str, *, as_json: bool) -> int:
         generations = [g for g in library.generations(video.id) if g.state == "active"]
         coverage = in_order(library.coverage(video, generations))
         segments = library.segments(video.id)
-        counts = count_evidence(library, video.id, list(coverage))
+        counts = count_evidence(library, video.id, generations)
         if as_json:
             print_json(
                 {
@@ -148,7 +150,9 @@ def run_show(settings: Settings, name: str, *, as_json: bool) -> int:
     print_head(video)
     print_channels(coverage, counts, {g.channel: g for g in generations})
     print_segments(segments)
-    spans: dict[str, list[tuple[float, float]]] = {channel: [] for channel in coverage}
+    spans: dict[str, list[tuple[float, float]]] = {
+        channel: [] for channel in coverage if kept_as(channel) == "evidence"
+    }
     for one in evidence:
         spans.setdefault(one.channel, []).append((one.start_seconds, one.end_seconds))
     cuts = [start for start, _ in spans.pop("shot", ())]
@@ -162,11 +166,23 @@ def run_show(settings: Settings, name: str, *, as_json: bool) -> int:
     return 0
 
 
-def count_evidence(library: Library, video_id: str, channels: list[str]) -> dict[str, int]:
-    wanted = library.visible(
-        where(kind="evidence", video_id=video_id), library.hidden_generations()
-    )
-    return {name: library.store.count(wanted.and_(Match("channel", (name,)))) for name in channels}
+def kept_as(channel: str) -> str:
+    """The kind of point that a channel's finds are."""
+    if channel == "segment":
+        return "segment"
+    return "embedding" if channel.startswith("text:") else "evidence"
+
+
+def count_evidence(
+    library: Library, video_id: str, generations: Iterable[Generation]
+) -> dict[str, int]:
+    """By channel, how much it has found."""
+    return {
+        g.channel: library.store.count(
+            where(kind=kept_as(g.channel), video_id=video_id, generation=g.id)
+        )
+        for g in generations
+    }
 
 
 def print_head(video: Video) -> None:
@@ -224,7 +240,7 @@ def print_channels(
         data_line(
             f"{name:<{width}}  ",
             (bar(share), "green"),
-            f"  {percent(share):>4}  {counts[name]} evidence",
+            f"  {percent(share):>4}  {counts[name]} {FINDS[kept_as(name)]}",
             indent=2,
         )
         for note in generations[name].detail.get("notes", ()):

@@ -1,28 +1,27 @@
-"""The composition root: objects are put together here from the settings, and nowhere else."""
+"""The composition root: objects are put together here from the settings, and nowhere else; the
+senses in cli/senses.py."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from cli.settings import Settings
-from index.errors import ConfigError, LibraryError
+from index.errors import LibraryError
 from index.library import Library
-from index.schema import CHANNELS
 from index.store import Store, VectorSpace
 from index.text import SPACES as TEXT_SPACES
-from index.text import detect_language
 
 if TYPE_CHECKING:
-    from ingest.plan import Channels
+    from index.schema import Space
+    from ingest.models.encoders import ImageEncoder, TextEncoder
+    from ingest.models.files import ModelFiles
     from ingest.thumbnails import Thumbnails
     from rag.answer import Answerer
     from rag.retrieve import Retriever
 
 SPACES = (*TEXT_SPACES, VectorSpace("fingerprint", 256))
-KNOWN_CHANNELS = ("speech", "screen_text", "fingerprint")
-"""Channels that exist today, cheapest first; see `build_channels`."""
 
 
 @contextmanager
@@ -57,48 +56,6 @@ def open_store(settings: Settings, *, must_exist: bool = True) -> Store:
     )
 
 
-def chosen_channels(settings: Settings, names: Sequence[str] | None) -> tuple[str, ...]:
-    """The channels to run, cheapest first. Raises ConfigError for a name that is unknown."""
-    wanted = settings.channels.enabled if names is None else tuple(names)
-    for name in wanted:
-        if name not in KNOWN_CHANNELS:
-            later = " (planned, not there yet)" if name in CHANNELS and name != "shot" else ""
-            raise ConfigError(f"No channel “{name}”{later}. Known: {', '.join(KNOWN_CHANNELS)}.")
-    if not wanted:
-        raise ConfigError(f"No channels chosen. Known: {', '.join(KNOWN_CHANNELS)}.")
-    return tuple(name for name in KNOWN_CHANNELS if name in wanted)
-
-
-def build_channels(settings: Settings, names: Sequence[str] | None = None) -> Channels:
-    """The senses that `index` uses. A new channel is one line here."""
-    from ingest.plan import Channels, describe_analysis
-
-    chosen = chosen_channels(settings, names)
-    files, pictures = [], []
-    if "speech" in chosen:
-        from ingest.channels.speech import SpeechChannel
-
-        files.append(SpeechChannel())
-    if "screen_text" in chosen:
-        from ingest.channels.screen_text import ScreenTextChannel
-
-        pictures.append(
-            ScreenTextChannel(settings.channels.screen_text, detect_language=detect_language)
-        )
-    if "fingerprint" in chosen:
-        from ingest.channels.fingerprint import FingerprintChannel
-
-        pictures.append(FingerprintChannel(settings.channels.fingerprint))
-    if not pictures and names is not None:
-        return Channels(tuple(files), (), None, None)
-    return Channels(
-        tuple(files),
-        tuple(pictures),
-        describe_analysis(settings.ingest),
-        settings.ingest.segments.model_dump(mode="json"),
-    )
-
-
 def build_thumbnails(settings: Settings) -> Thumbnails:
     from ingest.thumbnails import Thumbnails
 
@@ -107,8 +64,58 @@ def build_thumbnails(settings: Settings) -> Thumbnails:
 
 def build_retriever(settings: Settings, library: Library) -> Retriever:
     from rag.retrieve import Retriever
+    from rag.vectors import QueryEncoders
 
-    return Retriever(library, settings.retrieve)
+    queries = _Queries(settings)
+    encoders = QueryEncoders(queries.text, queries.images)
+    return Retriever(library, settings.retrieve, encoders)
+
+
+class _Queries:
+    """Encoders for the spaces that a library has, from what `longtake models prepare` has made:
+    no query pays for torch."""
+
+    def __init__(self, settings: Settings):
+        self._settings = settings
+
+    def text(self, space: Space) -> TextEncoder | None:
+        """None where the space's model is not here. Raises ModelMissingError where it is not
+        prepared."""
+        files = self._files(space)
+        threads = self._settings.models.threads
+        if files is None:
+            return None
+        if space.channel == "frame":
+            from ingest.models.clip_onnx import OnnxTextEncoder as ClipText
+
+            return ClipText(files, threads=threads, once=True)
+        if space.channel == "sound":
+            from ingest.models.clap_onnx import OnnxClapText
+
+            return OnnxClapText(files)
+        from ingest.models.text_onnx import OnnxTextEncoder
+
+        prefix = self._settings.channels.text.query_prefix
+        return OnnxTextEncoder(files, query_prefix=prefix, threads=threads)
+
+    def images(self, space: Space) -> ImageEncoder | None:
+        files = self._files(space)
+        if files is None:
+            return None
+        from ingest.models.clip_onnx import OnnxImageEncoder
+
+        return OnnxImageEncoder(files, threads=self._settings.models.threads)
+
+    def _files(self, space: Space) -> ModelFiles | None:
+        """The weights that fill the space; other weights of the same name do not count."""
+        from ingest.models.depot import Depot
+        from ingest.models.encoders import space_name
+
+        kind = {"frame": "clip", "sound": "clap", "text": "text"}[space.channel]
+        files = Depot(self._settings.models.dir).find(kind, space.model)
+        if files is None or space_name(space.channel, files.name, files.digest) != space.name:
+            return None
+        return files
 
 
 def build_answerer(settings: Settings, library: Library) -> Answerer:

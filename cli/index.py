@@ -14,8 +14,9 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn
 from rich.text import Text
 
-from cli.compose import build_channels, build_thumbnails, open_library
+from cli.compose import build_thumbnails, open_library
 from cli.render import print_json, safe
+from cli.senses import Senses
 from cli.settings import Settings
 from index.errors import Interrupted, LibraryError, LongtakeError, StoreError
 from ingest.batch import Batch, FileReport
@@ -77,7 +78,8 @@ def _run(
     stop: threading.Event,
 ) -> int:
     started = time.monotonic()
-    senses = build_channels(settings, channels)
+    senses = Senses(settings, channels)
+    senses.check_models()
     found, roots, problems = find_files(paths)
     for problem in problems:
         output.problem(str(problem))
@@ -91,7 +93,10 @@ def _run(
     lent = nullcontext() if unborn and dry_run else open_library(settings, must_exist=False)
     with while_its_folder_is_there(settings) as opened, lent as library:
         opened.set()
-        planner = Planner(library, senses, force=force, verify=verify)
+        if not dry_run:
+            senses.prepare_models(output.message)
+        perceived = senses.channels()
+        planner = Planner(library, perceived, force=force, verify=verify)
         plan = planner.plan(found, roots)
         if not found and not plan.kept:
             if not problems:
@@ -107,7 +112,7 @@ def _run(
             settings.library.mkdir(parents=True, exist_ok=True)
         thumbnails = build_thumbnails(settings)
         indexer = Indexer(
-            library, senses, settings.ingest, thumbnails, force=force, stop=stop.is_set
+            library, perceived, settings.ingest, thumbnails, force=force, stop=stop.is_set
         )
         batch = Batch(
             library,
@@ -123,6 +128,7 @@ def _run(
             batch.sweep_thumbnails(plan)
         with output.live(len(plan.tasks)):
             batch.run(plan, jobs or settings.jobs)
+        library.forget_spaces()
     output.kept(plan)
     output.summary(plan, time.monotonic() - started)
     failed = output.counts["failed"] + output.counts["damaged"] + output.counts["busy"]
@@ -280,6 +286,9 @@ class Output:
 
     def problem(self, message: str) -> None:
         self._console.print(f"[red]✗[/] {escape(safe(message))}", soft_wrap=True)
+
+    def message(self, message: str) -> None:
+        self._console.print(escape(safe(message)), highlight=False, soft_wrap=True)
 
     def dry_run(self, plan: Plan) -> None:
         lines = [(task.path, task.reason) for task in plan.tasks]

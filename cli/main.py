@@ -15,6 +15,7 @@ from typing import Annotated
 
 import typer
 
+from cli.models_app import models
 from cli.options import Common, with_common_options
 
 app = typer.Typer(
@@ -95,6 +96,56 @@ def index(
         jobs=jobs,
         verify=verify,
         dry_run=dry_run,
+        as_json=common.as_json,
+    )
+
+
+@app.command()
+@with_common_options
+def estimate(
+    common: Common,
+    paths: Annotated[
+        list[str], typer.Argument(metavar="PATH...", help="Files, folders (recursive) or globs.")
+    ],
+    channels: Annotated[
+        str | None, typer.Option(metavar="A,B", help="Only these channels, as in speech,frame.")
+    ] = None,
+) -> int:
+    """Say what indexing would take, from trying a minute of it."""
+    from cli.estimate import run_estimate
+
+    return run_estimate(
+        common.settings(),
+        paths,
+        channels=None if channels is None else comma_separated([channels], "--channels"),
+        as_json=common.as_json,
+    )
+
+
+@app.command()
+@with_common_options
+def reindex(
+    common: Common,
+    channel: Annotated[str, typer.Option(metavar="C", help="The channel, as in frame.")],
+    model: Annotated[
+        str | None, typer.Option(metavar="M", help="With this model; see `longtake models ls`.")
+    ] = None,
+    videos: VideosOption = None,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Files worked on at once.")
+    ] = None,
+) -> int:
+    """Run one channel again over what is indexed. Searches see the old results until then."""
+    from cli.reindex import run_reindex
+    from cli.render import messages
+
+    return run_reindex(
+        messages(),
+        common.settings(),
+        channel,
+        model=model,
+        videos=videos or [],
+        jobs=jobs,
         as_json=common.as_json,
     )
 
@@ -200,6 +251,9 @@ def remove(
     from cli.browse import run_rm
 
     return run_rm(common.settings(), video, yes=yes, as_json=common.as_json)
+
+
+app.add_typer(models, name="models")
 
 
 @app.command()

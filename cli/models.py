@@ -61,6 +61,14 @@ def wanted_models(settings: Settings, channels: Sequence[str] | None = None) -> 
             asked = getattr(settings.channels, group, None)
             if getattr(asked, "enabled", True) and getattr(asked, "classes", True):
                 want(channel, kind, asked.model)
+        elif channel == "screen_text" and settings.channels.screen_text.engine == "easyocr":
+            from ingest.models.easyocr import recogniser_for
+
+            want(
+                channel,
+                "easyocr",
+                recogniser_for(settings.channels.screen_text.languages or ("en",)),
+            )
         elif channel == "caption":
             asked = getattr(settings.channels, "caption", None)
             frame = getattr(settings.channels, "frame", None)

@@ -70,7 +70,10 @@ def common_options(
     ] = None,
     profile: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="A profile that comes with Longtake, or a TOML file."),
+        typer.Option(
+            metavar="NAME",
+            help="A profile that comes with Longtake, or a TOML file (env LONGTAKE_PROFILE).",
+        ),
     ] = None,
     sets: Annotated[
         list[str] | None,

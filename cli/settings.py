@@ -2,8 +2,8 @@
 
 Where a value comes from, the strongest first: the command line (`--set`, `--library`), the
 environment (`LONGTAKE_LIBRARY`, `LONGTAKE_INGEST__SAMPLING__INTERVAL_SECONDS=2`), the profile
-(`--profile`), the user's config.toml, the defaults in the models. An empty variable counts as
-unset.
+(`--profile`, else `LONGTAKE_PROFILE`), the user's config.toml, the defaults in the models. An empty
+variable counts as unset.
 """
 
 from __future__ import annotations
@@ -26,7 +26,17 @@ from pydantic_settings import (
 import configs
 from index.errors import ConfigError
 from index.settings import ServerSettings, StoreSettings
-from ingest.channels.settings import FingerprintSettings, ScreenTextSettings
+from ingest.channels.settings import (
+    CaptionSettings,
+    FingerprintSettings,
+    FrameSettings,
+    ObjectSettings,
+    RecognitionSettings,
+    ScreenTextSettings,
+    SoundSettings,
+    TextSettings,
+)
+from ingest.models.settings import ModelsSettings
 from ingest.settings import IngestSettings
 from rag.settings import AnswerSettings, RetrieveSettings
 
@@ -38,9 +48,24 @@ class ChannelSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    enabled: tuple[str, ...] = ("speech", "screen_text", "fingerprint")
+    enabled: tuple[str, ...] = (
+        "speech",
+        "sound",
+        "screen_text",
+        "fingerprint",
+        "frame",
+        "object",
+        "caption",
+        "text",
+    )
+    recognition: RecognitionSettings = Field(default_factory=RecognitionSettings)
+    sound: SoundSettings = Field(default_factory=SoundSettings)
     screen_text: ScreenTextSettings = Field(default_factory=ScreenTextSettings)
     fingerprint: FingerprintSettings = Field(default_factory=FingerprintSettings)
+    frame: FrameSettings = Field(default_factory=FrameSettings)
+    object: ObjectSettings = Field(default_factory=ObjectSettings)
+    caption: CaptionSettings = Field(default_factory=CaptionSettings)
+    text: TextSettings = Field(default_factory=TextSettings)
 
 
 class Settings(BaseSettings):
@@ -62,6 +87,7 @@ class Settings(BaseSettings):
     index: StoreSettings = Field(default_factory=StoreSettings)
     ingest: IngestSettings = Field(default_factory=IngestSettings)
     channels: ChannelSettings = Field(default_factory=ChannelSettings)
+    models: ModelsSettings = Field(default_factory=ModelsSettings)
     retrieve: RetrieveSettings = Field(default_factory=RetrieveSettings)
     answer: AnswerSettings = Field(default_factory=AnswerSettings)
 
@@ -80,7 +106,13 @@ class Settings(BaseSettings):
 
 
 # Variables with the prefix that are no settings: they steer tests and the log.
-NOT_SETTINGS = ("LONGTAKE_LOG", "LONGTAKE_FAULT", "LONGTAKE_CONFIG", "LONGTAKE_TEST_")
+NOT_SETTINGS = (
+    "LONGTAKE_PROFILE",
+    "LONGTAKE_LOG",
+    "LONGTAKE_FAULT",
+    "LONGTAKE_CONFIG",
+    "LONGTAKE_TEST_",
+)
 
 
 def user_config_path() -> Path:
@@ -135,6 +167,8 @@ def sources(
         ("command line", InitSettingsSource(Settings, init_kwargs=overrides)),
         ("environment", EnvSettingsSource(Settings)),
     ]
+    if profile is None:
+        profile = os.environ.get("LONGTAKE_PROFILE") or None
     if profile is not None:
         path = profile_path(profile)
         found.append((str(path), toml_source(path)))

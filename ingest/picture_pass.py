@@ -144,7 +144,9 @@ class PicturePass:
             self._picker.push(sample.time_seconds, sample.image)
         for name, run in self._runs.items():
             if sample.time_seconds >= self._from[name]:
-                self._writers[name].add(run.push(sample))
+                with self._work.spent.on(name):
+                    found = run.push(sample)
+                self._writers[name].add(found)
 
     def _shot(self, shot: ShotEnded) -> None:
         if self._shot_writer is None or self._segments is None:
@@ -185,6 +187,10 @@ class PicturePass:
     def _commit(self) -> None:
         self._checks.removed(self._video)
         self._work.check_unchanged()
+        with self._work.spent.on("commits"):
+            self._commit_now()
+
+    def _commit_now(self) -> None:
         commits = [
             writer.take(self._runs[name].watermark_seconds, self._at_seconds)
             for name, writer in self._writers.items()
@@ -201,14 +207,17 @@ class PicturePass:
         if video.duration_seconds is None or video.duration_seconds < end:
             self._work.video = dataclasses.replace(video, duration_seconds=end)
         for name, run in self._runs.items():
-            self._writers[name].add(run.finish(end))
+            with self._work.spent.on(name):
+                found = run.finish(end)
+            self._writers[name].add(found)
         if self._shot_writer is not None and self._segments is not None:
             self._close_segments(self._segments.finish(end))
         commits = [w.take(end, end, last=True) for w in self._all_writers()]
         if self._shot_writer is not None:
             # Before they are complete: nobody would come back for what is left behind then.
             self._thumbnails.keep_only(self._video.id, self._segments_with(commits[-1]))
-        self._library.finish(commits)
+        with self._work.spent.on("commits"):
+            self._library.finish(commits)
         for writer in self._all_writers():
             self._work.pending.pop(writer.generation.channel)
 

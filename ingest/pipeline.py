@@ -151,7 +151,11 @@ class Indexer:
         """Commits what a channel gives out, to its end."""
         listener(generation.channel, generation.watermark_seconds)
         writer = ChannelWriter(self._library, generation)
-        for batch in batches:
+        while True:
+            with work.spent.on(generation.channel):
+                batch = next(batches, None)
+            if batch is None:
+                break
             self._checks.stopped()
             self._checks.removed(work.video)
             writer.add(list(batch.evidence))
@@ -161,11 +165,14 @@ class Indexer:
             work.notes.extend(batch.notes)
             work.damaged = work.damaged or batch.damaged
             work.check_unchanged()
-            self._library.commit_all([writer.take(batch.watermark_seconds, batch.analysed_seconds)])
+            with work.spent.on("commits"):
+                commit = writer.take(batch.watermark_seconds, batch.analysed_seconds)
+                self._library.commit_all([commit])
             listener(generation.channel, batch.analysed_seconds)
         end_seconds = work.video.duration_seconds or 0.0
         work.check_unchanged()
-        self._library.finish([writer.take(end_seconds, end_seconds, last=True)])
+        with work.spent.on("commits"):
+            self._library.finish([writer.take(end_seconds, end_seconds, last=True)])
 
     def index_pictures(self, work: Work, listener: Listener) -> None:
         """Runs shots, segments and the picture channels over one decode, then completes the

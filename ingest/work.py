@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,13 +21,33 @@ class RemovedMeanwhile(LongtakeError):
     """The video was taken out of the library while it was being indexed."""
 
 
+class Spent:
+    """Wall-clock seconds by stage. A stage's first stretch is also kept apart: it loads what the
+    stage needs, and sees all that is new in the first picture."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self.first_seconds: dict[str, float] = {}
+
+    @contextmanager
+    def on(self, stage: str) -> Iterator[None]:
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            took = time.perf_counter() - started
+            self.first_seconds.setdefault(stage, took)
+            self.seconds[stage] = self.seconds.get(stage, 0.0) + took
+
+
 @dataclass
 class Work:
     """One file on its way.
 
     file: as it was when its content was identified. pending: channels still to be run; notes: for
     the user, kept with the video; damaged: part of the file could not be decoded; overtaken:
-    nothing was left to do when its turn came; derived: derived channels that were begun.
+    nothing was left to do when its turn came; derived: derived channels that were begun. spent: what took how
+    long.
     """
 
     path: Path
@@ -36,6 +58,7 @@ class Work:
     damaged: bool = False
     overtaken: bool = False
     derived: set[str] = field(default_factory=set)
+    spent: Spent = field(default_factory=lambda: Spent())
 
     def check_unchanged(self) -> None:
         """Asked before every commit, so that nothing is kept but what was read from the content

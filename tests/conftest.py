@@ -15,6 +15,12 @@ from index.library import Library
 MIB = 2**20
 
 
+@pytest.fixture(scope="session", autouse=True)
+def needs_no_download():
+    """What tests run, in this process and in children, uses the profile that works everywhere."""
+    os.environ["LONGTAKE_PROFILE"] = "packaged"
+
+
 @pytest.fixture
 def library(tmp_path):
     library = talks.open_library_at(tmp_path / "library")
@@ -44,6 +50,7 @@ def own_places(tmp_path, monkeypatch):
         if name.startswith("LONGTAKE_"):
             monkeypatch.delenv(name)
     monkeypatch.setenv("LONGTAKE_CONFIG", os.devnull)
+    monkeypatch.setenv("LONGTAKE_PROFILE", "packaged")
     monkeypatch.setenv("LONGTAKE_LOG", str(tmp_path / "longtake.log"))
 
 

@@ -1,0 +1,85 @@
+"""`longtake reindex`: one channel anew; the old one serves until the new one is whole."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.markup import escape
+
+from cli.compose import open_library
+from cli.index import run_index
+from cli.models import MODEL_OF
+from cli.render import safe
+from cli.senses import chosen_channels
+from cli.settings import Settings
+from index.errors import UsageError
+
+
+def run_reindex(
+    console: Console,
+    settings: Settings,
+    channel: str,
+    *,
+    model: str | None = None,
+    videos: Sequence[str] = (),
+    jobs: int | None = None,
+    as_json: bool = False,
+) -> int:
+    """Runs the channel again over the videos (all of them where empty), with another model where
+    one is named. Returns the exit status: 1 where a file failed or is not there any more.
+
+    Raises UsageError for a channel without a model to be swapped, ConfigError for an unknown one.
+    """
+    (channel,) = chosen_channels(settings, [channel])
+    if model is not None:
+        settings = with_model(settings, channel, model)
+    with open_library(settings) as library:
+        chosen = [library.find(name) for name in videos] if videos else library.videos()
+    paths, lost = [], 0
+    for video in chosen:
+        there = next((file.path for file in video.files if os.path.exists(file.path)), None)
+        if there is None:
+            lost += 1
+            console.print(
+                f"[red]✗[/] {escape(safe(video.title))}: none of its files is there; what is "
+                "indexed of it stays.",
+                highlight=False,
+                soft_wrap=True,
+            )
+        else:
+            paths.append(there)
+    status = 0
+    if paths:
+        status = run_index(
+            console,
+            settings,
+            paths,
+            channels=[channel],
+            force=model is None,
+            jobs=jobs,
+            as_json=as_json,
+        )
+    if model is not None:
+        group = MODEL_OF[channel][1]
+        console.print(
+            f"To keep that model for what is indexed later, put it into config.toml: "
+            f"channels.{group}.model = “{escape(safe(model))}”.",
+            highlight=False,
+            soft_wrap=True,
+        )
+    return 1 if lost else status
+
+
+def with_model(settings: Settings, channel: str, model: str) -> Settings:
+    """The settings, with that model for the channel. Raises UsageError where it has none."""
+    if channel not in MODEL_OF:
+        raise UsageError(
+            f"The channel {channel} has no model that --model could name. Those that have: "
+            f"{', '.join(MODEL_OF)}."
+        )
+    group = MODEL_OF[channel][1]
+    own = getattr(settings.channels, group).model_copy(update={"model": model})
+    channels = settings.channels.model_copy(update={group: own})
+    return settings.model_copy(update={"channels": channels})

@@ -1,0 +1,318 @@
+"""The channels and their models, put together from the settings: a part of the composition root."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import configs
+from cli.models import wanted_models
+from cli.settings import Settings
+from index.errors import ConfigError
+from index.text import detect_language
+from ingest.models.catalogue import KINDS
+from ingest.models.depot import Depot
+from ingest.models.device import likely_device
+
+if TYPE_CHECKING:
+    from ingest.channel import DerivedChannel, FileChannel, PictureChannel
+    from ingest.models.encoders import PassageEncoder
+    from ingest.models.files import ModelFiles
+    from ingest.models.videollm import VideoLLM
+    from ingest.plan import Channels
+
+KNOWN_CHANNELS = (
+    "speech",
+    "sound",
+    "screen_text",
+    "fingerprint",
+    "frame",
+    "object",
+    "caption",
+    "text",
+)
+"""Channels that can be chosen, cheapest first; `text` is the meaning of what others find written
+or said."""
+
+WORDED = ("speech", "screen_text", "object", "caption")
+"""Channels whose evidence has text, which `text` works on."""
+
+
+def chosen_channels(settings: Settings, names: Sequence[str] | None) -> tuple[str, ...]:
+    """The channels to run, cheapest first. Raises ConfigError for a name that is unknown."""
+    wanted = settings.channels.enabled if names is None else tuple(names)
+    for name in wanted:
+        if name not in KNOWN_CHANNELS:
+            raise ConfigError(f"No channel “{name}”. Known: {', '.join(KNOWN_CHANNELS)}.")
+    if not wanted:
+        raise ConfigError(f"No channels chosen. Known: {', '.join(KNOWN_CHANNELS)}.")
+    return tuple(name for name in KNOWN_CHANNELS if name in wanted)
+
+
+class Senses:
+    """What one run perceives with. names: the channels; None is those that the settings enable."""
+
+    def __init__(self, settings: Settings, names: Sequence[str] | None = None):
+        self._settings = settings
+        self._named = names is not None
+        chosen = chosen_channels(settings, names)
+        # What is found written or said is worth little to searches by meaning without it.
+        follows = "text" in settings.channels.enabled and any(name in WORDED for name in chosen)
+        self._text_alone = chosen == ("text",)
+        self.chosen = (*chosen, "text") if follows and "text" not in chosen else chosen
+        self.depot = Depot(settings.models.dir)
+
+    @cached_property
+    def device(self) -> str:
+        return likely_device(self._settings.models.device)
+
+    # Models
+
+    @cached_property
+    def models(self) -> dict[str, tuple[str, str]]:
+        """channel -> (kind, name) of the model that it needs on this machine."""
+        wanted = wanted_models(self._settings, self.chosen)
+        return {one.channel: (one.kind, one.name) for one in wanted}
+
+    def check_models(self) -> None:
+        """Raises one ModelMissingError about all that is missing."""
+        self.depot.check_present(list(self.models.values()))
+
+    def prepare_models(self, say: Callable[[str], None]) -> None:
+        """Makes what queries and the CPU need of the models, where that has not been done yet."""
+        for kind, name in dict.fromkeys(self.models.values()):
+            export = KINDS[kind].export
+            files = self.depot.files(kind, name)
+            if export and not self.depot.prepared(files):
+                say(f"Preparing {files.name} for this machine, once.")
+                import_module(export).prepare(files)
+
+    def _files(self, channel: str) -> ModelFiles:
+        return self.depot.files(*self.models[channel])
+
+    # Channels
+
+    def channels(self) -> Channels:
+        """Raises ModelMissingError where a model is missing."""
+        from ingest.plan import Channels, describe_analysis
+
+        self.check_models()
+        files, pictures = self._file_channels(), self._picture_channels()
+        derived = self._derived_channels()
+        models = {channel: self._called(*model) for channel, model in self.models.items()}
+        models |= {f"text:{name}": models["text"] for name in WORDED if "text" in models}
+        ingest = self._settings.ingest
+        blind = self._named and not pictures
+        return Channels(
+            tuple(files),
+            tuple(pictures),
+            None if blind else describe_analysis(ingest),
+            None if blind else ingest.segments.model_dump(mode="json"),
+            tuple(derived),
+            models,
+        )
+
+    def _called(self, kind: str, name: str) -> str:
+        """What a search has to look for: a folder that is not in models.dir by its path."""
+        place = self.depot.place(kind, name)
+        return place.name if place.ours else str(place.folder)
+
+    def _file_channels(self) -> list[FileChannel]:
+        channels: list[FileChannel] = []
+        if "speech" in self.chosen:
+            from ingest.channels.speech import SpeechChannel
+
+            if "speech" in self.models:
+                from ingest.recognition import Recognition
+
+                heard = Recognition(self._files("speech"), self._settings.channels.recognition)
+                channels.append(SpeechChannel(recognizer=heard))
+            else:
+                channels.append(SpeechChannel())
+        if "sound" in self.chosen:
+            from ingest.channels.sound import SoundChannel
+            from ingest.models.clap import ClapEncoder, describe_clap
+
+            files = self._files("sound")
+            channels.append(
+                SoundChannel(
+                    self._settings.channels.sound,
+                    lambda: ClapEncoder(files, device=self.device),
+                    describe_clap(files),
+                )
+            )
+        return channels
+
+    def _picture_channels(self) -> list[PictureChannel]:
+        given = self._settings.channels
+        channels: list[PictureChannel] = []
+        if "screen_text" in self.chosen:
+            from ingest.channels.screen_text import ScreenTextChannel, build_reader
+
+            weights = self._files("screen_text") if "screen_text" in self.models else None
+            reader = build_reader(given.screen_text, weights, device=self.device)
+            channels.append(
+                ScreenTextChannel(given.screen_text, reader=reader, detect_language=detect_language)
+            )
+        if "fingerprint" in self.chosen:
+            from ingest.channels.fingerprint import FingerprintChannel
+
+            channels.append(FingerprintChannel(given.fingerprint))
+        if "frame" in self.chosen:
+            from ingest.channels.frame import FrameChannel
+
+            files = self._files("frame")
+            channels.append(
+                FrameChannel(
+                    given.frame,
+                    lambda: self._image_encoder(files),
+                    {"model": files.name, "digest": files.digest},
+                )
+            )
+        if "object" in self.chosen and given.object.classes:
+            from ingest.channels.object import ObjectChannel
+            from ingest.models.detector import OpenVocabularyDetector, describe_detector
+
+            detector = self._files("object")
+            channels.append(
+                ObjectChannel(
+                    given.object,
+                    lambda: OpenVocabularyDetector(
+                        detector, device=self.device, overlap=given.object.overlap
+                    ),
+                    describe_detector(detector),
+                )
+            )
+        return channels
+
+    def _image_encoder(self, files: ModelFiles) -> Any:
+        batch = self._settings.channels.frame.batch
+        if self.device == "cpu" and self.depot.prepared(files):
+            from ingest.models.clip_onnx import OnnxImageEncoder
+
+            threads = self._settings.models.threads
+            return OnnxImageEncoder(files, threads=threads, **({"batch": batch} if batch else {}))
+        from ingest.models.clip import OpenClipEncoder
+
+        return OpenClipEncoder(files, device=self.device, batch=batch)
+
+    def _derived_channels(self) -> list[DerivedChannel]:
+        """Each after its sources."""
+        channels: list[DerivedChannel] = []
+        if "frame" in self.chosen:
+            from ingest.channels.segment import SegmentChannel
+
+            ingest = self._settings.ingest
+            channels.append(SegmentChannel(ingest.stitch, ingest.segments))
+        if "caption" in self.chosen:
+            channels += self._captioners()
+        if "text" in self.chosen:
+            channels += self._passage_channels()
+        return channels
+
+    def _captioners(self) -> list[DerivedChannel]:
+        given = self._settings.channels.caption
+        if given.backend is not None:
+            from ingest.channels.caption import CaptionChannel
+
+            return [
+                CaptionChannel(
+                    given,
+                    self.video_llm(),
+                    prompt=prompt_text("prompts/caption.txt", given.prompt),
+                    detect_language=detect_language,
+                )
+            ]
+        if "caption" not in self.models:
+            return []
+        from ingest.channels.tags import TagChannel, read_words
+        from ingest.models.clip_onnx import OnnxTextEncoder
+        from ingest.models.encoders import space_name
+
+        files = self._files("caption")
+        return [
+            TagChannel(
+                given,
+                space_name("frame", files.name, files.digest),
+                lambda: OnnxTextEncoder(files, threads=self._settings.models.threads),
+                read_words(prompt_text("words/tags.txt", given.words)),
+            )
+        ]
+
+    def video_llm(self) -> VideoLLM:
+        """The captioner's model. Raises ConfigError where the settings name none."""
+        given = self._settings.channels.caption
+        if given.backend == "openai":
+            from ingest.models.videollm.openai import OpenAIVideoLLM
+
+            if not given.model:
+                raise ConfigError("channels.caption.model must name the server's model.")
+            return OpenAIVideoLLM(
+                given.model,
+                base_url=given.base_url,
+                key_variable=given.key_variable,
+                retries=given.retries,
+                timeout_seconds=given.timeout_seconds,
+            )
+        from ingest.models.videollm.transformers import TransformersVideoLLM
+
+        return TransformersVideoLLM(
+            self._files("caption"), device=given.device or self.device, dtype=given.dtype
+        )
+
+    def _passage_channels(self) -> list[DerivedChannel]:
+        from ingest.channels.text import PassageVectorChannel, describe_encoder
+
+        files = self._files("text")
+        sources = [name for name in WORDED if name in self.chosen or self._text_alone]
+        describe = describe_encoder(files, self._settings.channels.text)
+        encoder = _Once(lambda: self._passage_encoder(files))
+        return [PassageVectorChannel(name, encoder, describe) for name in sources]
+
+    def _passage_encoder(self, files: ModelFiles) -> PassageEncoder:
+        given = self._settings.channels.text
+        if self.device == "cpu" and self.depot.prepared(files):
+            from ingest.models.text_onnx import OnnxTextEncoder
+
+            return OnnxTextEncoder(
+                files,
+                passage_prefix=given.passage_prefix,
+                max_tokens=given.max_tokens,
+                threads=self._settings.models.threads,
+            )
+        from ingest.models.text_encoder import TransformersTextEncoder
+
+        return TransformersTextEncoder(
+            files,
+            device=self.device,
+            passage_prefix=given.passage_prefix,
+            max_tokens=given.max_tokens,
+        )
+
+
+class _Once:
+    """Makes a thing when it is first asked for, and gives the same from then on."""
+
+    def __init__(self, make: Callable[[], Any]):
+        self._make = make
+        self._lock = threading.Lock()
+        self._made: Any = None
+
+    def __call__(self) -> Any:
+        with self._lock:
+            if self._made is None:
+                self._made = self._make()
+            return self._made
+
+
+def prompt_text(name: str, given: Path | None) -> str:
+    """The packaged file of that name, or the user's own. Raises ConfigError."""
+    path = given or Path(configs.__file__).parent / name
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}.") from error
