@@ -36,7 +36,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from ingest.models.files import ModelFiles
+from ingest.models.files import ModelFiles  # noqa: E402
 
 PIECES = 250_037
 QUERY = "how do you tell when the dough has risen enough"
@@ -45,7 +45,7 @@ OURS = """
 import sys, time
 sys.path.insert(0, {root!r})
 from pathlib import Path
-from ingest.models.files import ModelFiles
+from ingest.models.files import ModelFiles  # noqa: E402
 from ingest.models.text_onnx import OnnxTextEncoder
 files = ModelFiles({name!r}, Path({folder!r}), {digest!r}, Path({prepared!r}))
 encoder = OnnxTextEncoder(files, once={once})

@@ -12,7 +12,7 @@ import shutil
 import sys
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
@@ -144,9 +144,18 @@ def write_moment(moment: Moment, title: str) -> None:
         (time_span(moment.start_seconds, moment.end_seconds), "cyan"),
         f"  {moment.score:.2f}  ",
         (f"[{channels}]", "green"),
+        (so_far(moment.coverage), "yellow"),
     )
     if moment.text:
         data_line(*highlighted(*_shortened(moment)), indent=_INDENT)
+
+
+def so_far(coverage: Mapping[str, float]) -> str:
+    """`  (so far: speech 100%, frame 40%)` of a video that is still being indexed; "" of others."""
+    shown = {name: share for name, share in coverage.items() if name not in ("shot", "segment")}
+    if all(share >= 1.0 for share in shown.values()):
+        return ""
+    return f"  (so far: {', '.join(f'{name} {percent(share)}' for name, share in shown.items())})"
 
 
 def _shortened(moment: Moment) -> tuple[str, tuple[tuple[int, int], ...]]:

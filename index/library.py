@@ -142,6 +142,11 @@ class Library:
         found = [generation_from(point.payload) for point in scroll(self.store, wanted)]
         return [g for g in found if video_id is None or g.epoch == epoch]
 
+    def unfinished(self) -> list[Generation]:
+        """Those that searchers see and that are not complete yet."""
+        wanted = where(kind="generation", state="active", complete=False)
+        return [generation_from(point.payload) for point in scroll(self.store, wanted)]
+
     def hidden_generations(self) -> tuple[str, ...]:
         """Ids of the generations that searchers must not see: those being built beside an active
         one and those about to go. Read it before and after a search; if it changed in between,

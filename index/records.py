@@ -39,6 +39,7 @@ def generation_point(generation: Generation) -> Point:
             "channel": generation.channel,
             "generation": generation.id,
             "state": generation.state,
+            "complete": generation.complete,
             "record": msgspec.to_builtins(generation),
         },
     )

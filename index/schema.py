@@ -194,7 +194,7 @@ class Passage:
 @dataclass(frozen=True, slots=True)
 class Segment:
     """A stretch of meaning: one or more shots. A lens over evidence by time, so cutting anew never
-    embeds anew. `generation` is that of the shots it was cut from, or of the stitching by meaning."""
+    embeds anew. `generation`: of the shots it was cut from, or of the stitching."""
 
     video_id: str
     epoch: int

@@ -46,8 +46,8 @@ class Work:
 
     file: as it was when its content was identified. pending: channels still to be run; notes: for
     the user, kept with the video; damaged: part of the file could not be decoded; overtaken:
-    nothing was left to do when its turn came; derived: derived channels that were begun. spent: what took how
-    long.
+    nothing was left to do when its turn came; derived: derived channels that were begun; spent:
+    what took how long.
     """
 
     path: Path

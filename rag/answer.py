@@ -117,12 +117,8 @@ def coverage_note(retriever: Retriever, videos: Sequence[str]) -> str | None:
     """What was looked in and is only partly indexed, in a sentence; None where nothing is."""
     library = retriever.library
     looked_in = [library.find(name) for name in videos] if videos else library.videos()
-    generations = library.generations()
-    partial = []
-    for video in looked_in:
-        shares = library.coverage(video, generations).values()
-        if not shares or min(shares) < 1.0:
-            partial.append(video)
+    unfinished = {generation.video_id for generation in library.unfinished()}
+    partial = [video for video in looked_in if video.id in unfinished]
     if not partial:
         return None
     titles = ", ".join(f"“{video.title}”" for video in partial[:3])

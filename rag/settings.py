@@ -75,7 +75,7 @@ class RetrieveSettings(BaseModel):
     cosine_margin: float = Field(0.06, ge=0, le=2)
     # Chosen with all-MiniLM-L6-v2 on the tutorials' transcripts: the floor, there a cosine of .40,
     # keeps 94% of their own questions (train) and refuses 94% of those about lectures.
-    text: CosineScale = CosineScale(zero=0.03, full=1.0, floor=0.38)
+    text: CosineScale = CosineScale(zero=0.08, full=1.0, floor=0.35)
     # Not measured here, for want of trained weights: CLIP's cosines of captions and pictures run
     # from about 0 to .4 (CLIPScore, Hessel et al. 2021), and LAION kept pairs from .28 on.
     frame: CosineScale = CosineScale(zero=0.15, full=0.4, floor=0.25)
