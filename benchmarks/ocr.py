@@ -170,7 +170,7 @@ def speed(
     stretches = {
         "film": samples(VIDEO / "bbb_360p.mp4", 60.0, seconds),
         "credits": samples(VIDEO / "bbb_360p.mp4", 560.0, seconds / 2),
-        # Somebody who speaks into a camera, by a window; there is no longer talk in the data.
+        # Six seconds of dialogue: the nearest thing to a talk that there is.
         "talk": samples(VIDEO / "mdn" / "friday.mp4", 0.0, seconds),
         "screencast": samples(VIDEO / "screencast.mp4", 0.0, seconds),
         "terminal": samples(VIDEO / "vhs" / "demo.gif", 0.0, seconds),

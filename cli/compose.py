@@ -95,8 +95,14 @@ class _Queries:
             return OnnxClapText(files)
         from ingest.models.text_onnx import OnnxTextEncoder
 
-        prefix = self._settings.channels.text.query_prefix
-        return OnnxTextEncoder(files, query_prefix=prefix, threads=threads)
+        given = self._settings.channels.text
+        return OnnxTextEncoder(
+            files,
+            query_prefix=given.query_prefix,
+            max_tokens=given.max_tokens,
+            threads=given.threads or threads,
+            once=True,
+        )
 
     def images(self, space: Space) -> ImageEncoder | None:
         files = self._files(space)

@@ -94,10 +94,7 @@ def _print_explanation(explanation: Explanation) -> None:
 
 def _describe_find(find: Find) -> str:
     span = time_span(find.start_seconds, find.end_seconds)
-    if find.channel == "fingerprint":
-        return f"{find.channel} #{find.rank}  {span}  {find.raw:.0f} of 256 bits differ"
-    words = ", ".join(f"{safe(term.word)} ({term.idf:.2f})" for term in find.terms)
-    return f"{find.channel} #{find.rank}  {span}  BM25 {find.raw:.2f}: {words}"
+    return f"{find.channel} #{find.rank}  {span}  {safe(find.reason())}"
 
 
 def _describe_dropped(dropped: Dropped) -> str:

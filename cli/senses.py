@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import configs
 from cli.models import wanted_models
 from cli.settings import Settings
-from index.errors import ConfigError
+from index.errors import ConfigError, ModelMissingError
 from index.text import detect_language
 from ingest.models.catalogue import KINDS
 from ingest.models.depot import Depot
@@ -40,6 +40,14 @@ or said."""
 
 WORDED = ("speech", "screen_text", "object", "caption")
 """Channels whose evidence has text, which `text` works on."""
+
+
+_PREPARATIONS = {
+    "clip": ("ingest.models.clip_onnx", "read_record"),
+    "text": ("ingest.models.text_onnx", "read_record"),
+    "clap": ("ingest.models.clap_onnx", "prepared_facts"),
+}
+"""Kind -> what reads the record of a model's preparation."""
 
 
 def chosen_channels(settings: Settings, names: Sequence[str] | None) -> tuple[str, ...]:
@@ -87,7 +95,7 @@ class Senses:
         for kind, name in dict.fromkeys(self.models.values()):
             export = KINDS[kind].export
             files = self.depot.files(kind, name)
-            if export and not self.depot.prepared(files):
+            if export and not _is_prepared(kind, files):
                 say(f"Preparing {files.name} for this machine, once.")
                 import_module(export).prepare(files)
 
@@ -191,7 +199,7 @@ class Senses:
 
     def _image_encoder(self, files: ModelFiles) -> Any:
         batch = self._settings.channels.frame.batch
-        if self.device == "cpu" and self.depot.prepared(files):
+        if self.device == "cpu":
             from ingest.models.clip_onnx import OnnxImageEncoder
 
             threads = self._settings.models.threads
@@ -275,14 +283,14 @@ class Senses:
 
     def _passage_encoder(self, files: ModelFiles) -> PassageEncoder:
         given = self._settings.channels.text
-        if self.device == "cpu" and self.depot.prepared(files):
+        if self.device == "cpu":
             from ingest.models.text_onnx import OnnxTextEncoder
 
             return OnnxTextEncoder(
                 files,
                 passage_prefix=given.passage_prefix,
                 max_tokens=given.max_tokens,
-                threads=self._settings.models.threads,
+                threads=given.threads or self._settings.models.threads,
             )
         from ingest.models.text_encoder import TransformersTextEncoder
 
@@ -292,6 +300,15 @@ class Senses:
             passage_prefix=given.passage_prefix,
             max_tokens=given.max_tokens,
         )
+
+
+def _is_prepared(kind: str, files: ModelFiles) -> bool:
+    """Whether what this Longtake wants of the model has been made, and of these weights."""
+    module, name = _PREPARATIONS[kind]
+    try:
+        return getattr(import_module(module), name)(files) is not None
+    except ModelMissingError:
+        return False
 
 
 class _Once:

@@ -43,6 +43,12 @@ class CosineScale(BaseModel):
         zero = min(max(zero, -1.0), self.full - 0.02)  # a model without training has about 1
         return self.model_copy(update={"zero": zero})
 
+    def with_range(self, zero: float, full: float) -> CosineScale:
+        """The scale of a model that knows both of its ends."""
+        if not -1 <= zero < full <= 1:  # one that was never trained
+            return self
+        return self.model_copy(update={"zero": zero, "full": full})
+
 
 class RetrieveSettings(BaseModel):
     """How moments are found.

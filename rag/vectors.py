@@ -2,8 +2,8 @@
 
 A cosine is not a score: what it is between two things that have nothing to do with each other
 depends on the model. So it is put on a straight scale, from 0 for that to 1
-(`rag.settings.CosineScale`, one for each kind of space). An encoder that knows its own zero has it
-as the attribute `unrelated_cosine`, which then counts.
+(`rag.settings.CosineScale`, one for each kind of space). An encoder that knows its own ends of that
+line has them as `cosine_range` or `unrelated_cosine`, which then count.
 """
 
 from __future__ import annotations
@@ -93,12 +93,15 @@ class SpaceQuery:
 def words_in(
     space: Space, encoder: TextEncoder, text: str, settings: RetrieveSettings
 ) -> SpaceQuery:
-    """The query's words in a space. The encoder's `unrelated_cosine`, where it has one, counts
-    before the zero in the settings."""
+    """The query's words in a space. What the encoder knows of its own cosines counts before the
+    settings: `cosine_range`, its zero and full, or `unrelated_cosine`, its zero."""
     vector = encoder.encode_queries([text])[0]
     scale = settings.scale_of(space.channel)
-    own = getattr(encoder, "unrelated_cosine", None)
-    return SpaceQuery(space, vector, scale if own is None else scale.with_zero(own))
+    if (ends := getattr(encoder, "cosine_range", None)) is not None:
+        scale = scale.with_range(*ends)
+    elif (zero := getattr(encoder, "unrelated_cosine", None)) is not None:
+        scale = scale.with_zero(zero)
+    return SpaceQuery(space, vector, scale)
 
 
 def picture_in(

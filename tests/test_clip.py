@@ -424,3 +424,15 @@ def real_pictures() -> list[np.ndarray]:
                 container.seek(second * av.time_base)
                 images.append(next(container.decode(video=0)).to_ndarray(format="rgb24"))
     return images
+
+
+def test_a_model_with_a_sigmoid_says_which_cosines_match(prepared):
+    """SigLIP's cosines are small; what they are worth is in its weights."""
+    import torch
+
+    encoder = OpenClipEncoder(prepared["siglip"], device="cpu")
+    unlikely, likely = OnnxTextEncoder(prepared["siglip"]).cosine_range
+    for cosine, probability in ((unlikely, 0.001), (likely, 0.9)):
+        logit = encoder.model.logit_scale.exp() * cosine + encoder.model.logit_bias
+        assert torch.sigmoid(logit).item() == pytest.approx(probability, abs=1e-4)
+    assert OnnxTextEncoder(prepared["clip"]).cosine_range is None

@@ -137,6 +137,7 @@ def prepare(
             "size": encoder.size,
             "image": encoder.preprocess.to_json(),
             "text": rules.to_json(),
+            "sigmoid": _sigmoid(encoder),
         }
         _write_record(folder, record)
         for tower in ("image", "text"):
@@ -157,6 +158,14 @@ def prepare(
         shutil.rmtree(folder, ignore_errors=True)
         raise
     return PreparedReport(folder=files.prepared, bytes=size, **checks)
+
+
+def _sigmoid(encoder: OpenClipEncoder) -> dict[str, float] | None:
+    """What a model with a sigmoid loss multiplies cosines by and adds to them."""
+    bias = getattr(encoder.model, "logit_bias", None)
+    if bias is None:
+        return None
+    return {"scale": float(encoder.model.logit_scale.exp()), "bias": float(bias)}
 
 
 def _write_record(folder: Path, record: dict[str, Any]) -> None:

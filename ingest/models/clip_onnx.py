@@ -7,7 +7,8 @@ Same space and same vectors as OpenClipEncoder to a cosine over .999, which prep
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from ingest.models.clip_tokens import ClipTokenizer, TokenRules
 from ingest.models.encoders import space_name
 from ingest.models.files import ModelFiles
 
-FORMAT = 1
+FORMAT = 2
 """Of the prepared folder; raised when a change makes older ones unusable."""
 RECORD_FILE = "prepared.json"
 _BATCH = 16
@@ -77,6 +78,8 @@ class OnnxImageEncoder(_Tower):
 class OnnxTextEncoder(_Tower):
     """A TextEncoder on the CPU, for queries. Opens its session when it is built.
 
+    cosine_range: of models that were trained to tell matching pairs by a sigmoid (SigLIP), the
+        cosines at which that says .001 and .9; None of others, which only rank.
     int8, threads: as in OnnxImageEncoder. once: open sooner and run slower, for a process that
         encodes a query or two and ends.
 
@@ -88,6 +91,7 @@ class OnnxTextEncoder(_Tower):
     ):
         super().__init__(files, "text", int8, threads, once)
         rules = TokenRules.from_json(self._record["text"])
+        self.cosine_range = _cosine_range(self._record["sigmoid"])
         try:
             self.tokenize = ClipTokenizer(files.prepared, rules)
         except OSError as error:
@@ -103,6 +107,16 @@ class OnnxTextEncoder(_Tower):
                 for start in range(0, len(texts), _BATCH)
             ]
         )
+
+
+def _cosine_range(sigmoid: Mapping[str, float] | None) -> tuple[float, float] | None:
+    """Where sigmoid(scale * cosine + bias) is .001 and where it is .9."""
+    if sigmoid is None:
+        return None
+    unlikely, likely = (
+        (math.log(p / (1 - p)) - sigmoid["bias"]) / sigmoid["scale"] for p in (0.001, 0.9)
+    )
+    return unlikely, likely
 
 
 def read_record(files: ModelFiles) -> dict[str, Any]:
