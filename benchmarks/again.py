@@ -45,7 +45,7 @@ def make_files(folder: Path, count: int) -> None:
 def command(folder: Path, library: Path) -> float:
     began = time.perf_counter()
     subprocess.run(
-        [*LONGTAKE, "index", str(folder), "--library", str(library)],
+        [*LONGTAKE, "index", "--profile", "packaged", str(folder), "--library", str(library)],
         cwd=ROOT,
         check=True,
         stderr=subprocess.DEVNULL,

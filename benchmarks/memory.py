@@ -55,7 +55,7 @@ def _srt(seconds: float) -> str:
 
 def peak_bytes(film: Path, library: Path) -> int:
     process = subprocess.Popen(
-        [*LONGTAKE, "index", str(film), "--library", str(library)],
+        [*LONGTAKE, "index", "--profile", "packaged", str(film), "--library", str(library)],
         cwd=ROOT,
         stderr=subprocess.DEVNULL,
     )
