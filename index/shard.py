@@ -7,6 +7,8 @@ LibraryDamagedError here.
 
 from __future__ import annotations
 
+import contextlib
+import os
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -265,6 +267,18 @@ class Shard:
     def count(self, where: engine.Filter | None = None) -> int:
         with _translated(f"count in {self.path}"):
             return self._edge.count(engine.CountRequest(exact=True, filter=where))
+
+    def write_back(self) -> None:
+        """Has the system write what the files of this shard hold in memory. That takes the bulk
+        of the time off a `flush` that follows, and leaves the interpreter to others meanwhile."""
+        for folder, _, names in os.walk(self.path):
+            for name in names:
+                with contextlib.suppress(OSError):  # gone meanwhile: it was replaced
+                    file = os.open(os.path.join(folder, name), os.O_RDONLY)
+                    try:
+                        os.fsync(file)
+                    finally:
+                        os.close(file)
 
     def flush(self) -> None:
         with _translated(f"flush {self.path}"):

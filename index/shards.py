@@ -182,6 +182,8 @@ class Shards:
         with self._lock:
             newest_first = self.all()[::-1]
         for shard in newest_first:
+            if shard.dirty:
+                shard.write_back()
             with self._lock:
                 if shard.dirty and self.get(shard.name) is shard:
                     self._flush_newer_than(shard)
