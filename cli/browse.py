@@ -274,6 +274,7 @@ def run_rm(settings: Settings, name: str, *, yes: bool, as_json: bool) -> int:
         # The catalogue's entry goes last: a removal that was interrupted can be asked for again.
         build_thumbnails(settings).remove(video.id)
         library.remove_video(video.id)
+        library.forget_spaces()
     if as_json:
         print_json({"removed": video.id, "title": video.title})
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import threading
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 from rich.progress import Progress
 
 from cli.compose import SPACES, open_library
-from cli.index import find_files, no_videos
+from cli.index import find_files, no_videos, stopped_by_signals
 from cli.render import data_line, messages, print_json, safe, say
 from cli.senses import Senses
 from cli.settings import Settings
@@ -32,7 +33,14 @@ NAMES = {"pictures": "decoding, shots", "load": "loading models"}
 def run_estimate(
     settings: Settings, paths: Sequence[str], *, channels: Sequence[str] | None, as_json: bool
 ) -> int:
-    """Returns the exit status: 1 where something cannot be read."""
+    """Returns the exit status: 1 where something cannot be read. Raises Interrupted."""
+    with stopped_by_signals(threading.Event()):  # so that the excerpts are removed
+        return _run(settings, paths, channels=channels, as_json=as_json)
+
+
+def _run(
+    settings: Settings, paths: Sequence[str], *, channels: Sequence[str] | None, as_json: bool
+) -> int:
     console = messages()
     senses = Senses(settings, channels)
     senses.check_models()

@@ -34,6 +34,8 @@ def run_reindex(
     """
     (channel,) = chosen_channels(settings, [channel])
     if model is not None:
+        if not model.strip():
+            raise UsageError("--model needs the name of a model; `longtake models ls` lists them.")
         settings = with_model(settings, channel, model)
     with open_library(settings) as library:
         chosen = [library.find(name) for name in videos] if videos else library.videos()
@@ -61,11 +63,11 @@ def run_reindex(
             jobs=jobs,
             as_json=as_json,
         )
-    if model is not None:
+    if model is not None and paths and status == 0:
         group = MODEL_OF[channel][1]
         console.print(
-            f"To keep that model for what is indexed later, put it into config.toml: "
-            f"channels.{group}.model = “{escape(safe(model))}”.",
+            f"To keep that model for what is indexed later, put into config.toml: "
+            f'\\[channels.{group}] model = "{escape(safe(model))}"',
             highlight=False,
             soft_wrap=True,
         )

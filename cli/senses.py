@@ -114,7 +114,7 @@ class Senses:
         models = {channel: self._called(*model) for channel, model in self.models.items()}
         models |= {f"text:{name}": models["text"] for name in WORDED if "text" in models}
         ingest = self._settings.ingest
-        blind = self._named and not pictures
+        blind = self._named and not pictures and not any(d.sources[0] == "shot" for d in derived)
         return Channels(
             tuple(files),
             tuple(pictures),
@@ -122,12 +122,13 @@ class Senses:
             None if blind else ingest.segments.model_dump(mode="json"),
             tuple(derived),
             models,
+            self._named,
         )
 
     def _called(self, kind: str, name: str) -> str:
         """What a search has to look for: a folder that is not in models.dir by its path."""
         place = self.depot.place(kind, name)
-        return place.name if place.ours else str(place.folder)
+        return place.name if place.ours else str(place.folder.resolve())
 
     def _file_channels(self) -> list[FileChannel]:
         channels: list[FileChannel] = []
@@ -216,10 +217,12 @@ class Senses:
 
             ingest = self._settings.ingest
             channels.append(SegmentChannel(ingest.stitch, ingest.segments))
+        # Captions may be long in coming: what they do not concern goes before.
+        vectors = self._passage_channels() if "text" in self.chosen else []
+        channels += [channel for channel in vectors if channel.sources != ("caption",)]
         if "caption" in self.chosen:
             channels += self._captioners()
-        if "text" in self.chosen:
-            channels += self._passage_channels()
+        channels += [channel for channel in vectors if channel.sources == ("caption",)]
         return channels
 
     def _captioners(self) -> list[DerivedChannel]:

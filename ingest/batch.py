@@ -21,6 +21,8 @@ from ingest.work import RemovedMeanwhile, Work
 
 logger = logging.getLogger(__name__)
 
+_Next = Literal["more", "waits", "done"]
+
 _WAITING_FILES = 4
 """Files that wait for a server at once, beside those that are being worked on."""
 
@@ -124,15 +126,16 @@ class Batch:
                 future.cancel()
             raise
 
-    def _step(self, step: Callable[[_Job], bool], job: _Job) -> None:
-        """step: does its part; returns whether it was the file's last."""
+    def _step(self, step: Callable[[_Job], _Next], job: _Job) -> None:
+        """step: does its part; returns what comes next for the file."""
         if self._stop.is_set():
             raise Interrupted("Stopped; what was indexed is kept, and the next run goes on.")
-        started, last = time.monotonic(), False
+        started = time.monotonic()
+        then: _Next = "more"
         try:
             with claim(self._claims_folder, job.task.video_id) as mine:
                 if mine:
-                    last = step(job)
+                    then = step(job)
                 else:
                     self._report(job, "busy", "another process is indexing it")
         except (Interrupted, LibraryError, StoreError):
@@ -153,34 +156,34 @@ class Batch:
             )
         finally:
             job.wall_seconds += time.monotonic() - started
-        if last:
+        if then == "done":
             self._report_done(job)
+        elif then == "waits":  # only now, since the waiter claims the video as well
+            self._waiting.append(self._waiters.submit(self._step, self._waiting_step, job))
 
-    def _text_step(self, job: _Job) -> bool:
+    def _text_step(self, job: _Job) -> _Next:
         self._set_stage(job, "probe", 0.0)
         job.work = self._indexer.describe(job.task)
         self._indexer.index_text(job.work, lambda stage, at: self._set_stage(job, stage, at))
 
         self._derive(job, wait=False)
-        return False
+        return "more"
 
-    def _sound_step(self, job: _Job) -> bool:
+    def _sound_step(self, job: _Job) -> _Next:
         assert job.work is not None
         self._indexer.index_sound(job.work, lambda stage, at: self._set_stage(job, stage, at))
         self._derive(job, wait=False)
-        return False
+        return "more"
 
-    def _picture_step(self, job: _Job) -> bool:
+    def _picture_step(self, job: _Job) -> _Next:
         assert job.work is not None
         self._set_stage(job, "pictures", 0.0)
         self._indexer.index_pictures(job.work, lambda stage, at: self._set_stage(job, stage, at))
-        done = self._derive(job, wait=False)
-        if not done:
-            self._waiting.append(self._waiters.submit(self._step, self._waiting_step, job))
-        return done
+        return "done" if self._derive(job, wait=False) else "waits"
 
-    def _waiting_step(self, job: _Job) -> bool:
-        return self._derive(job, wait=True)
+    def _waiting_step(self, job: _Job) -> _Next:
+        self._derive(job, wait=True)
+        return "done"
 
     def _derive(self, job: _Job, *, wait: bool) -> bool:
         assert job.work is not None

@@ -110,6 +110,11 @@ class FileChannel(Protocol):
         text of every file of the batch has been read."""
         ...
 
+    def defers(self, path: Path, video: Video) -> bool:
+        """Whether it lacks what it takes for this file (nothing is written, and it may not
+        listen), so that what was heard by an earlier run stays."""
+        ...
+
     def describe(self, path: Path, video: Video) -> Mapping[str, Any]:
         """As in PictureChannel, for this file; includes the digest of any sidecar it will read."""
         ...
@@ -123,6 +128,11 @@ class FileChannel(Protocol):
         where anything else can still be read.
         """
         ...
+
+
+STILL_WAITING = Batch((), 0.0, 0.0)
+"""What a channel that waits for somebody else gives out now and then, so that it can be stopped.
+It says nothing about how far the channel has come."""
 
 
 class DerivedChannel(Protocol):

@@ -164,7 +164,7 @@ class Estimator:
         work = self._indexer.describe(task)
         for step in (self._text, self._indexer.index_sound, self._indexer.index_pictures):
             step(work, _ignore)
-        self._indexer.index_derived(work, _ignore, wait=True)
+        self._derive(work)
         wall = time.perf_counter() - started
         spent = work.spent
         seconds = dict(spent.seconds)
@@ -187,7 +187,13 @@ class Estimator:
 
     def _text(self, work: Work, listener: Callable[[str, float], None]) -> None:
         self._indexer.index_text(work, listener)
-        self._indexer.index_derived(work, listener, wait=True)
+        self._derive(work)
+
+    def _derive(self, work: Work) -> None:
+        try:
+            self._indexer.index_derived(work, _ignore, wait=True)
+        except LongtakeError as error:  # a server that is down, say: the rest can be told
+            self._notes.append(str(error))
 
     def _cut(self, excerpt: Excerpt) -> Path:
         """The excerpt as a file, with its part of the subtitles beside it; the whole file where it

@@ -51,6 +51,7 @@ class PicturePass:
             generation = work.pending.get(channel.name)
             if generation is None:
                 continue
+            checks.stopped()
             start = generation.watermark_seconds
             self._writers[channel.name] = ChannelWriter(self._library, generation)
             self._runs[channel.name] = channel.open(work.video, generation, start)

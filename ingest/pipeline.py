@@ -14,10 +14,11 @@ import dataclasses
 import time
 from collections.abc import Callable, Iterator
 
+from index.errors import Interrupted, LibraryError, LongtakeError, MediaError, StoreError
 from index.library import Library
 from index.records import segment_point
 from index.schema import Generation, Video
-from ingest.channel import Batch, FileChannel
+from ingest.channel import STILL_WAITING, Batch, DerivedChannel, FileChannel
 from ingest.identity import stat_of
 from ingest.media import measure_duration, probe
 from ingest.picture_pass import PicturePass
@@ -26,7 +27,7 @@ from ingest.segments import fixed_windows
 from ingest.settings import IngestSettings
 from ingest.sidecars import find_sidecars
 from ingest.thumbnails import Thumbnails
-from ingest.work import Checks, Listener, Work, check_unchanged
+from ingest.work import Checks, Listener, RemovedMeanwhile, Work, check_unchanged
 from ingest.writer import ChannelWriter, segments_of
 
 
@@ -83,18 +84,30 @@ class Indexer:
 
         force = self._force or task.reason == "changed inside"
         pending = {}
-        for channel, fingerprint in self._channels.fingerprints(task.path, video).items():
-            generation = self._begin(video, channel, fingerprint, force=force)
+        there = self._library.generations(video.id)
+        listening = [c.name for c in self._channels.files if c.listens(task.path, video)]
+        for channel, fingerprint in self._channels.fingerprints(task.path, video, there).items():
+            # The cuts are nobody's choice: a channel that is forced by name finds the same ones.
+            forced = force and not (channel == "shot" and self._channels.named)
+            generation = self._begin(
+                video, channel, fingerprint, force=forced, listened=channel in listening
+            )
             if not generation.complete:
                 pending[channel] = generation
         self._library.store.flush()
         return Work(task.path, file, video, pending, overtaken=not pending)
 
     def _begin(
-        self, video: Video, channel: str, fingerprint: str, *, force: bool = False
+        self,
+        video: Video,
+        channel: str,
+        fingerprint: str,
+        *,
+        force: bool = False,
+        listened: bool = False,
     ) -> Generation:
         model = self._channels.models.get(channel)
-        detail = {"model": model} if model else {}
+        detail = ({"model": model} if model else {}) | ({"listened": True} if listened else {})
         wanted = Generation(video.id, 0, channel, fingerprint, detail=detail)
         return self._library.begin(wanted, force=force)
 
@@ -121,34 +134,57 @@ class Indexer:
         del work.pending[channel.name]
 
     def index_derived(self, work: Work, listener: Listener, *, wait: bool) -> bool:
-        """Runs the derived channels whose sources are done; unless `wait`, up to the first that
-        waits for others. Returns whether it came to their end."""
+        """Runs the derived channels whose sources are done; unless `wait`, without those that wait
+        for others. Returns whether none is left.
+
+        Raises the first error of a channel when the others have run.
+        """
+        left: set[str] = set(work.pending)
+        errors: list[LongtakeError] = []
+        waiting = False
         for channel in self._channels.derived:
-            if any(source in work.pending for source in channel.sources):
+            if left.intersection(channel.sources):
+                left.add(channel.name)
                 continue
             there = self._library.generations(work.video.id)
             fingerprint = self._channels.derived_fingerprints(there).get(channel.name)
             if fingerprint is None:
                 continue
             if channel.waits and not wait:
-                return False
-            self._checks.removed(work.video)
-            force = self._force and channel.name not in work.derived
-            generation = self._begin(work.video, channel.name, fingerprint, force=force)
-            work.derived.add(channel.name)
-            if generation.complete:
+                left.add(channel.name)
+                waiting = True
                 continue
-            work.overtaken = False
-            batches = channel.run(
-                work.path, work.video, generation, generation.watermark_seconds, self._library
-            )
-            self._write(work, generation, batches, listener)
-        return True
+            try:
+                self._run_derived(work, channel, fingerprint, listener)
+            except (Interrupted, LibraryError, StoreError, MediaError, RemovedMeanwhile):
+                raise
+            except LongtakeError as error:
+                errors.append(error)
+                left.add(channel.name)
+        if errors:
+            raise errors[0]
+        return not waiting
+
+    def _run_derived(
+        self, work: Work, channel: DerivedChannel, fingerprint: str, listener: Listener
+    ) -> None:
+        self._checks.removed(work.video)
+        force = self._force and channel.name not in work.derived
+        generation = self._begin(work.video, channel.name, fingerprint, force=force)
+        work.derived.add(channel.name)
+        if generation.complete:
+            return
+        work.overtaken = False
+        batches = channel.run(
+            work.path, work.video, generation, generation.watermark_seconds, self._library
+        )
+        self._write(work, generation, batches, listener)
 
     def _write(
         self, work: Work, generation: Generation, batches: Iterator[Batch], listener: Listener
     ) -> None:
         """Commits what a channel gives out, to its end."""
+        self._checks.stopped()
         listener(generation.channel, generation.watermark_seconds)
         writer = ChannelWriter(self._library, generation)
         while True:
@@ -157,6 +193,8 @@ class Indexer:
             if batch is None:
                 break
             self._checks.stopped()
+            if batch is STILL_WAITING:
+                continue
             self._checks.removed(work.video)
             writer.add(list(batch.evidence))
             writer.add_points(list(batch.points))

@@ -33,7 +33,7 @@ class Channels:
     """The senses that one run uses.
 
     derived: in an order in which each comes after its sources. models: channel -> what its model is
-    called, for those that have one.
+    called, for those that have one. named: the user has chosen them one by one.
     analysis: how cuts are found and samples chosen, as in PictureChannel.describe; segments: how
     segments are cut. Both None where nothing that sees pictures is wanted.
     """
@@ -44,11 +44,23 @@ class Channels:
     segments: Mapping[str, Any] | None
     derived: tuple[DerivedChannel, ...] = ()
     models: Mapping[str, str] = field(default_factory=dict)
+    named: bool = False
 
-    def fingerprints(self, path: Path, video: Video) -> dict[str, str]:
-        """channel -> fingerprint that its generation of this video should have. A picture
-        channel's takes in which samples it is shown."""
-        described = {c.name: c.describe(path, video) for c in self.files}
+    def fingerprints(
+        self, path: Path, video: Video, generations: Iterable[Generation] = ()
+    ) -> dict[str, str]:
+        """channel -> fingerprint that its generation of this video should have, given those that
+        there are. A picture channel's takes in which samples it is shown."""
+        heard = {
+            g.channel
+            for g in generations
+            if g.state == "active" and g.complete and g.detail.get("listened")
+        }
+        described = {
+            c.name: c.describe(path, video)
+            for c in self.files
+            if not (c.name in heard and c.defers(path, video))
+        }
         if self.analysis is not None:
             described["shot"] = {"analysis": self.analysis, "segments": self.segments}
             if any(stream.kind == "video" for stream in video.streams):
@@ -251,7 +263,7 @@ class Planner:
         by_channel: dict[str, list[Generation]] = {}
         for generation in generations:
             by_channel.setdefault(generation.channel, []).append(generation)
-        wanted = self._channels.fingerprints(path, video)
+        wanted = self._channels.fingerprints(path, video, generations)
         wanted |= self._channels.derived_fingerprints(generations)
         for channel, fingerprint in wanted.items():
             found = by_channel.get(channel, [])

@@ -11,7 +11,7 @@ import numpy as np
 
 from index.errors import UsageError
 from index.library import Library
-from index.schema import CHANNELS, Moment, Video
+from index.schema import CHANNELS, Moment, Space, Video
 from index.store import Filter, Match, where
 from rag.fuse import Dropped, Find, Fused, Term, fuse, rank
 from rag.settings import MOST_MOMENTS, RetrieveSettings
@@ -130,20 +130,29 @@ class Retriever:
             wanted = wanted.and_(Match("channel", tuple(channels)))
 
         text = text if words else ""
-        meanings, seen, missing = self._meant(text, image, channels)
-        notes.extend(missing)
-        hidden = self.library.hidden_generations()
+        # Loading an encoder takes long enough for a swap: what is hidden is read before.
+        now = self._seen_by_searchers()
         for _ in range(FLIPS):
+            hidden, spaces = now
+            meanings, seen, missing = self._meant(text, image, channels, spaces)
             result = self._search(
-                text, pictured, meanings, seen, wanted, hidden, limit, explain, notes
+                text, pictured, meanings, seen, wanted, hidden, limit, explain, [*notes, *missing]
             )
-            before, hidden = hidden, self.library.hidden_generations()
-            if hidden == before:
+            before, now = now, self._seen_by_searchers()
+            if now == before:
                 break
         return result
 
+    def _seen_by_searchers(self) -> tuple[tuple[str, ...], tuple[Space, ...]]:
+        spaces = () if self.encoders is None else tuple(self.library.spaces())
+        return self.library.hidden_generations(), spaces
+
     def _meant(
-        self, text: str, image: Path | None, channels: Sequence[str]
+        self,
+        text: str,
+        image: Path | None,
+        channels: Sequence[str],
+        spaces: Sequence[Space],
     ) -> tuple[list[SpaceQuery], list[tuple[SpaceQuery, str]], list[str]]:
         """The query in the spaces of passages, in those of frames and sounds (with what to call
         what is found there), and notes on those that cannot be asked."""
@@ -153,7 +162,7 @@ class Retriever:
         encoders = self.encoders
         if encoders is None:
             return meanings, seen, notes
-        for space in self.library.spaces():
+        for space in spaces:
             passages = space.channel == "text"
             looked_in = set(channels) - WORDLESS if passages else {space.channel} & set(channels)
             if channels and not looked_in:
@@ -173,6 +182,8 @@ class Retriever:
 
                     picture = picture_in(space, looks, decode_image(image), self.settings)
                     seen.append((picture, SIMILAR))
+                elif not text:
+                    notes.append(encoders.note(space))
         return meanings, seen, notes
 
     def _search(

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from index.errors import ModelMissingError
+from index.errors import LongtakeError
 from index.library import Library
 from index.records import generation_from
 from index.schema import Space
@@ -60,13 +60,11 @@ class QueryEncoders:
 
     def note(self, space: Space) -> str:
         """Why there was no encoder for that space, and the way out, in sentences for the user."""
-        indexed = f"{_INDEXED[space.channel]} with {space.model}, which is not here"
+        indexed = f"{_INDEXED[space.channel]} with {space.model}, which "
         reason = self._missing.get(space.name)
-        return (
-            f"{indexed}. {reason}"
-            if reason
-            else f"{indexed}: `longtake models pull {space.model}`."
-        )
+        if reason:
+            return f"{indexed}cannot be asked. {reason}"
+        return f"{indexed}is not here: `longtake models pull {space.model}`."
 
     def _get(self, kind: str, space: Space):
         key = (kind, space.name)
@@ -74,7 +72,7 @@ class QueryEncoders:
             if key not in self._made:
                 try:
                     made = self._make[kind](space)
-                except ModelMissingError as error:
+                except LongtakeError as error:  # a space may name a model in a way that is no name
                     made, self._missing[space.name] = None, str(error)
                 self._made[key] = made
             return self._made[key]

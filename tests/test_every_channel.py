@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import tomllib
 from pathlib import Path
 
 import models_dir
@@ -230,6 +231,43 @@ def test_a_model_is_swapped_under_the_searchers_hands(
         searcher.join()
     assert frames() == {"wider"}
     assert all(len(models) == 1 for models in seen)
+
+
+def test_what_was_recognised_stays_where_nobody_can_listen(
+    films: Path, library: Path, profile: Path, tmp_path: Path
+) -> None:
+    """A later run without the recogniser neither replaces it nor calls it out of date."""
+    copied = tmp_path / "library"
+    shutil.copytree(library, copied)
+    before = dump(copied)
+    done = longtake(
+        "index", str(films / "jfk.flac"), "--library", str(copied), profile=Path("packaged")
+    )
+    assert "1 up to date" in done.stderr
+    assert dump(copied) == before
+
+
+def test_a_model_in_a_folder_is_found_from_anywhere(
+    films: Path, profile: Path, tmp_path: Path
+) -> None:
+    models = tomllib.loads(profile.read_text())["models"]["dir"]
+    library = tmp_path / "library"
+    relative = os.path.relpath(Path(models) / "clip" / "small", REPO)
+    named = ("--set", f"channels.frame.model=./{relative}")
+    film = str(films / "harbour.mp4")
+    longtake(
+        "index", film, "--library", str(library), "--channels", "frame", *named, profile=profile
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "cli.main", "search", "harbour", "--library", str(library)],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(REPO)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "cannot be a model's name" not in done.stderr
 
 
 def test_without_its_models_nothing_is_decoded(films: Path, tmp_path: Path) -> None:

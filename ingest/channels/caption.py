@@ -24,7 +24,7 @@ from index.errors import ConfigError
 from index.library import Library
 from index.schema import Evidence, Generation, Segment, Video
 from index.store import VectorSpace
-from ingest.channel import Batch
+from ingest.channel import STILL_WAITING, Batch
 from ingest.channels.settings import CaptionSettings
 from ingest.models.videollm import (
     ContextOverflowError,
@@ -146,6 +146,9 @@ class CaptionChannel:
         done = 0
         try:
             for group in groups:
+                if group is None:
+                    yield STILL_WAITING
+                    continue
                 held += group
                 errors = [outcome.error for outcome in group if outcome.error is not None]
                 reasons.update(map(str, errors))
@@ -219,7 +222,7 @@ class CaptionChannel:
         finally:
             reader.close()
 
-    def _remotely(self, tasks: Iterator[_Task]) -> Iterator[list[_Outcome]]:
+    def _remotely(self, tasks: Iterator[_Task]) -> Iterator[list[_Outcome] | None]:
         return in_order(lambda task: [self._ask(task)], tasks, self._settings.concurrency)
 
     def _locally(self, tasks: Iterator[_Task]) -> Iterator[list[_Outcome]]:

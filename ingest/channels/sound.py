@@ -84,6 +84,9 @@ class SoundChannel:
     def listens(self, path: Path, video: Video) -> bool:
         return True
 
+    def defers(self, path: Path, video: Video) -> bool:
+        return False
+
     def run(
         self, path: Path, video: Video, generation: Generation, from_seconds: float
     ) -> Iterator[Batch]:

@@ -153,7 +153,13 @@ class SpeechChannel:
         return description | {"recognition": self._recognizer.describe()}
 
     def listens(self, path: Path, video: Video) -> bool:
-        if self._recognizer is None or not _has_sound(video):
+        return self._recognizer is not None and self._unwritten(path, video)
+
+    def defers(self, path: Path, video: Video) -> bool:
+        return self._recognizer is None and self._unwritten(path, video)
+
+    def _unwritten(self, path: Path, video: Video) -> bool:
+        if not _has_sound(video):
             return False
         return not any(source.covers(path, video) for source in self._sources)
 

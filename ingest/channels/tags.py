@@ -139,6 +139,13 @@ class TagChannel:
             for each in stored
             if self._space in each.vectors and each.end_seconds > group[0].start_seconds
         ]
+        if not shown and any(each.vectors for each in stored):
+            (other, *_) = next(each.vectors for each in stored if each.vectors)
+            raise ConfigError(
+                f"{video.title}: its frames are in {other}, and the tags would look in "
+                f"{self._space}. Set channels.frame.model to the model of the frames, or run "
+                "`longtake reindex --channel frame`."
+            )
         if not shown:
             return []
         vectors = np.stack([each.vectors[self._space] for each in shown])
@@ -194,11 +201,6 @@ class TagChannel:
         """float32 of shape (words, size), unit length."""
         if self._vectors is None:
             encoder = self._encoder()
-            if encoder.space != self._space:
-                raise ConfigError(
-                    f"The tags' encoder fills {encoder.space}, the frames are in {self._space}: "
-                    "run `longtake reindex --channel frame`, or name the same model."
-                )
             phrases = [form.format(word) for word in self._words for form in TEMPLATES]
             vectors = encoder.encode_queries(phrases)
             means = vectors.reshape(len(self._words), len(TEMPLATES), -1).mean(axis=1)

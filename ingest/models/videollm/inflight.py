@@ -27,6 +27,10 @@ class _Errand(threading.Thread):
         except BaseException as error:
             self._error = error
 
+    def done(self, timeout_seconds: float) -> bool:
+        self.join(timeout_seconds)
+        return not self.is_alive()
+
     def outcome(self) -> Out:
         self.join()
         if self._error is not None:
@@ -34,18 +38,28 @@ class _Errand(threading.Thread):
         return self._result
 
 
-def in_order(work: Callable[[In], Out], items: Iterator[In], limit: int) -> Iterator[Out]:
+HEARTBEAT_SECONDS = 0.5
+
+
+def in_order(work: Callable[[In], Out], items: Iterator[In], limit: int) -> Iterator[Out | None]:
     """`work` of each item, at most `limit` at once, in the items' order. No more than `limit` items
     are held: the next is taken when the oldest is done. Where `work` raises, so does this, after
-    what came before. Closing it leaves what is on its way to itself, and closes `items`.
+    what came before. None comes every `HEARTBEAT_SECONDS` in which nothing else does. Closing it
+    leaves what is on its way to itself, and closes `items`.
     """
     underway: deque[_Errand] = deque()
     try:
         for item in items:
             underway.append(_Errand(lambda item=item: work(item)))
             if len(underway) == limit:
-                yield underway.popleft().outcome()
+                yield from _next(underway)
         while underway:
-            yield underway.popleft().outcome()
+            yield from _next(underway)
     finally:
         items.close()
+
+
+def _next(underway: deque[_Errand]) -> Iterator[Out | None]:
+    while not underway[0].done(HEARTBEAT_SECONDS):
+        yield None
+    yield underway.popleft().outcome()
