@@ -1,0 +1,95 @@
+"""Captions by a server, through the whole program."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from clips import noise_picture, write_clip
+from test_crash import REPO
+from test_videollm_openai import Server, says
+
+from cli.main import main
+from index.access import open_store
+from index.library import Library
+
+CAPTION = ("--set", "channels.caption.backend=openai", "--set", "channels.caption.model=good")
+
+
+@pytest.fixture
+def films(tmp_path: Path) -> Path:
+    folder = tmp_path / "films"
+    folder.mkdir()
+    for number in range(8):
+        write_clip(folder / f"{number}.mp4", [noise_picture(number, 160, 96)] * 10, rate=10)
+    return folder
+
+
+def arguments(films: Path, library: Path, base_url: str) -> list[str]:
+    return [
+        "index", str(films), "--library", str(library), "--channels", "fingerprint,caption",
+        *CAPTION, "--set", f"channels.caption.base_url={base_url}",
+        "--set", "channels.caption.retries=0", "--set", "index.reserve_bytes=0",
+    ]  # fmt: skip
+
+
+def captions(library: Path) -> list[str]:
+    store = open_store(library)
+    try:
+        opened = Library(store)
+        videos = opened.videos()
+        return [e.text for v in videos for e in opened.evidence(v.id, channel="caption")]
+    finally:
+        store.close()
+
+
+def test_every_file_gets_its_caption_however_fast_the_server_is(films, tmp_path):
+    """The waiting begins where the work on the pictures has let go of the file."""
+    server = Server(says("A wall ", "of noise."))
+    try:
+        assert main(arguments(films, tmp_path / "library", server.url)) == 0
+    finally:
+        server.close()
+    assert captions(tmp_path / "library") == ["A wall of noise."] * 8
+
+
+def test_without_its_server_the_other_channels_go_on(films, tmp_path, capsys):
+    library = tmp_path / "library"
+    assert main(arguments(films, library, "http://127.0.0.1:9/v1")) == 1
+    assert "No server answers" in capsys.readouterr().err
+    store = open_store(library)
+    try:
+        opened = Library(store)
+        assert all(
+            any(g.channel == "fingerprint" and g.complete for g in opened.generations(video.id))
+            for video in opened.videos()
+        )
+    finally:
+        store.close()
+
+
+def test_a_silent_server_does_not_hold_up_an_interrupt(films, tmp_path):
+    asked, over = threading.Event(), threading.Event()
+
+    def answer(_handler, _body, _number):
+        asked.set()
+        over.wait(60)
+
+    server = Server(answer)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "cli.main", *arguments(films, tmp_path / "library", server.url)],
+        cwd=REPO,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        assert asked.wait(60)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=20) == 130  # the server may be silent for 120 s
+    finally:
+        over.set()
+        process.kill()
+        server.close()
