@@ -11,7 +11,7 @@ from rich.markup import escape
 from cli.compose import open_library
 from cli.index import run_index
 from cli.models import MODEL_OF
-from cli.render import safe
+from cli.render import print_json, safe
 from cli.senses import chosen_channels
 from cli.settings import Settings
 from index.errors import UsageError
@@ -44,6 +44,8 @@ def run_reindex(
         there = next((file.path for file in video.files if os.path.exists(file.path)), None)
         if there is None:
             lost += 1
+            if as_json:
+                print_json({"path": None, "status": "failed", "video_id": video.id})
             console.print(
                 f"[red]✗[/] {escape(safe(video.title))}: none of its files is there; what is "
                 "indexed of it stays.",

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from index.errors import Interrupted, LibraryError, LongtakeError, MediaError, StoreError
 from index.library import Library
@@ -149,6 +149,7 @@ class Indexer:
             there = self._library.generations(work.video.id)
             fingerprint = self._channels.derived_fingerprints(there).get(channel.name)
             if fingerprint is None:
+                self._say_why_not(work, channel, there)
                 continue
             if channel.waits and not wait:
                 left.add(channel.name)
@@ -164,6 +165,19 @@ class Indexer:
         if errors:
             raise errors[0]
         return not waiting
+
+    def _say_why_not(
+        self, work: Work, channel: DerivedChannel, there: Sequence[Generation]
+    ) -> None:
+        """A channel that somebody has asked for by name must not be passed over in silence."""
+        active = {g.channel: g for g in there if g.state == "active"}
+        unfinished = [s for s in channel.sources if s in active and not active[s].complete]
+        needed = channel.sources[0]
+        if self._channels.named and (unfinished or channel.name == "caption"):
+            lacks = ", ".join(unfinished) or needed
+            note = f"{channel.name}: not run, because {lacks} is not (completely) indexed"
+            if note not in work.notes:
+                work.notes.append(note)
 
     def _run_derived(
         self, work: Work, channel: DerivedChannel, fingerprint: str, listener: Listener

@@ -57,6 +57,17 @@ def test_every_file_gets_its_caption_however_fast_the_server_is(films, tmp_path)
     assert captions(tmp_path / "library") == ["A wall of noise."] * 8
 
 
+def test_captions_alone_can_be_asked_for(films, tmp_path):
+    server = Server(says("A wall ", "of noise."))
+    given = arguments(films, tmp_path / "library", server.url)
+    given[given.index("fingerprint,caption")] = "caption"
+    try:
+        assert main(given) == 0
+    finally:
+        server.close()
+    assert captions(tmp_path / "library") == ["A wall of noise."] * 8
+
+
 def test_without_its_server_the_other_channels_go_on(films, tmp_path, capsys):
     library = tmp_path / "library"
     assert main(arguments(films, library, "http://127.0.0.1:9/v1")) == 1
