@@ -25,7 +25,7 @@ from pydantic_settings import (
 
 import configs
 from index.errors import ConfigError
-from index.settings import ServerSettings, StoreSettings
+from index.settings import ServerSettings, StoreSettings, folder_given
 from ingest.channels.settings import (
     CaptionSettings,
     FingerprintSettings,
@@ -94,15 +94,7 @@ class Settings(BaseSettings):
     @field_validator("library", mode="before")
     @classmethod
     def _folder(cls, given: Any) -> Any:
-        """`~` is the user's home wherever the path comes from; an empty path is no folder."""
-        if not isinstance(given, (str, Path)):
-            return given
-        if not str(given).strip():
-            raise ValueError("An empty path names no folder")
-        try:
-            return Path(given).expanduser()
-        except RuntimeError as error:
-            raise ValueError(f"{given} begins with a home that is not known") from error
+        return folder_given(given)
 
 
 # Variables with the prefix that are no settings: they steer tests and the log.

@@ -2,9 +2,25 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 MEBIBYTE = 1024 * 1024
+
+
+def folder_given(given: Any) -> Any:
+    """A validator of paths: `~` is the user's home wherever the path comes from; an empty path is
+    no folder."""
+    if not isinstance(given, (str, Path)):
+        return given
+    if not str(given).strip():
+        raise ValueError("An empty path names no folder")
+    try:
+        return Path(given).expanduser()
+    except RuntimeError as error:
+        raise ValueError(f"{given} begins with a home that is not known") from error
 
 
 class StoreSettings(BaseModel):

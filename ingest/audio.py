@@ -17,7 +17,6 @@ With ingest/media.py, decode.py and frames.py the only place that touches PyAV.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -29,9 +28,9 @@ from av.audio.resampler import AudioResampler
 
 from index.errors import DamagedMediaError, NotMediaError
 from ingest.decode import Problems
-from ingest.media import container_start, open_container, unreadable
+from ingest.media import container_start, open_container
+from ingest.packets import FramesOfStream
 
-_DEMUX_ERRORS_IN_A_ROW = 100
 _DRIFT_SECONDS = 0.1
 _JUMP_SECONDS = 10.0
 """Timestamps that go back by more, or beyond the file's end by more, are wrong, not sound that is
@@ -128,7 +127,7 @@ class _Source:
         self._start = container_start(container)
         self._claimed = container.duration / 1_000_000 if container.duration else None
         self._bad_since_frame = 0
-        self._last_error = ""
+        self._decoded = FramesOfStream(path, container, chosen)
         self._end: Fraction | None = None
 
     def seek(self, seconds: float) -> None:
@@ -141,10 +140,10 @@ class _Source:
     def frames(self) -> Iterator[_Placed]:
         """All frames that decode, in order, without overlaps of more than a tenth of a second."""
         offset = Fraction(0)
-        for frame in self._decoded():
+        for frame in self._decoded:
             if frame is None:
                 self._bad_since_frame += 1
-                self._problems.add(float(self._end or 0), self._last_error)
+                self._problems.add(float(self._end or 0), self._decoded.last_error)
                 continue
             self._bad_since_frame = 0
             expected = self._end
@@ -177,16 +176,16 @@ class _Source:
         """Raises DamagedMediaError where the sound broke off, MediaError where the drive did."""
         # FFmpeg takes a file that was cut short for one that ends there.
         if not self._bad_since_frame and self._claimed_end() - (self._end or 0) > _MISSING_SECONDS:
-            self._bad_since_frame, self._last_error = 1, "the file is shorter than it says"
-            self._problems.add(float(self._end or 0), self._last_error)
+            self._bad_since_frame, self._decoded.last_error = 1, "the file is shorter than it says"
+            self._problems.add(float(self._end or 0), self._decoded.last_error)
         if not self._bad_since_frame:
             return
-        self._check_source()
+        self._decoded.check_source()
         at_seconds = float(self._end or 0)
         where = f"its sound breaks off at {at_seconds:.3f} s"
         raise DamagedMediaError(
             f"{self._path}: {'none of its sound can be decoded' if self._end is None else where} "
-            f"({self._last_error}). Copy the file again from its source.",
+            f"({self._decoded.last_error}). Copy the file again from its source.",
             at_seconds,
         )
 
@@ -195,46 +194,6 @@ class _Source:
         if "mp4" not in self._container.format.name or not stream.duration:
             return Fraction(0)
         return ((stream.start_time or 0) + stream.duration) * stream.time_base - self._start
-
-    def _check_source(self) -> None:
-        """A drive that went away is no damage; FFmpeg does not tell the two apart."""
-        try:
-            with open(self._path, "rb") as file:
-                file.seek(max(0, os.fstat(file.fileno()).st_size - 1))
-                file.read(1)
-        except OSError as error:
-            raise unreadable(self._path, error) from error
-
-    def _decoded(self) -> Iterator[av.AudioFrame | None]:
-        """Decoded frames; None for each packet that could not be read or decoded."""
-        failures = 0
-        packets = self._container.demux(self._stream)
-        while True:
-            try:
-                packet = next(packets)
-            except StopIteration:
-                return
-            except (av.FFmpegError, OSError) as error:
-                self._check_source()
-                self._last_error = getattr(error, "strerror", None) or str(error)
-                failures += 1
-                yield None
-                if failures < _DEMUX_ERRORS_IN_A_ROW:
-                    packets = self._container.demux(self._stream)
-                    continue
-                packet = None  # gives out what the decoder still holds
-            else:
-                failures = 0
-            flushing = packet is None or not packet.size
-            try:
-                yield from self._stream.codec_context.decode(None if flushing else packet)
-            except av.EOFError:
-                pass
-            except av.FFmpegError as error:
-                self._last_error = error.strerror or str(error)
-                yield None
-            if packet is None:
-                return
 
 
 def _resampled(placed: Iterator[_Placed], rate: int) -> Iterator[tuple[int, np.ndarray]]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import os
 import queue
 import threading
 from collections.abc import Iterator
@@ -21,11 +20,11 @@ import numpy as np
 
 from index.errors import DamagedMediaError, MediaError, NotMediaError
 from ingest.frames import DecodedFrame, picture
-from ingest.media import container_start, open_input, unreadable, video_stream
+from ingest.media import container_start, open_input, video_stream
+from ingest.packets import FramesOfStream
 
 _BATCH_FRAMES = 4
 _QUEUE_BATCHES = 3
-_DEMUX_ERRORS_IN_A_ROW = 100
 _SEEK_BACK_SECONDS = (0.0, 2.0, 8.0, 32.0)
 _MISSING_SECONDS = 0.5
 _FALLBACK_FRAME_SECONDS = Fraction(1, 25)
@@ -197,10 +196,11 @@ class _Source:
         last: float | None = None
         index = 0
         bad_since_frame = 0
-        for frame in self._pictures():
+        pictures = FramesOfStream(self._path, self._container, self._stream)
+        for frame in pictures:
             if frame is None:
                 bad_since_frame += 1
-                self._problems.add(last or 0.0, self._last_error)
+                self._problems.add(last or 0.0, pictures.last_error)
                 continue
             ticks = frame.pts if frame.pts is not None else frame.dts
             seconds = None if ticks is None else clock.seconds(ticks)
@@ -225,10 +225,10 @@ class _Source:
             and last is not None
             and self._claimed_end() - end > _MISSING_SECONDS
         ):
-            bad_since_frame, self._last_error = 1, "the file is shorter than it says"
-            self._problems.add(end, self._last_error)
+            bad_since_frame, pictures.last_error = 1, "the file is shorter than it says"
+            self._problems.add(end, pictures.last_error)
         if bad_since_frame:
-            self._check_source()
+            pictures.check_source()
             at_seconds = last or 0.0
             raise DamagedMediaError(
                 f"{self._path}: "
@@ -237,21 +237,9 @@ class _Source:
                     if index
                     else "none of its pictures can be decoded"
                 )
-                + f" ({self._last_error}). Copy the file again from its source.",
+                + f" ({pictures.last_error}). Copy the file again from its source.",
                 at_seconds,
             )
-
-    def _check_source(self) -> None:
-        """A drive or a server that went away is no damage: what was not read comes another time.
-        FFmpeg does not tell the two apart.
-
-        Raises MediaError where the file cannot be read any more."""
-        try:
-            with open(self._path, "rb") as file:
-                file.seek(max(0, os.fstat(file.fileno()).st_size - 1))
-                file.read(1)
-        except OSError as error:
-            raise unreadable(self._path, error) from error
 
     def _claimed_end(self) -> float:
         """Where the pictures end by the file's own index, in seconds; 0 where it has none."""
@@ -259,38 +247,6 @@ class _Source:
         if "mp4" not in self._container.format.name or not stream.duration:
             return 0.0
         return float(((stream.start_time or 0) + stream.duration) * stream.time_base - self._start)
-
-    def _pictures(self) -> Iterator[av.VideoFrame | None]:
-        """Decoded pictures; None for each packet that could not be read or decoded."""
-        self._last_error = ""
-        failures = 0
-        packets = self._container.demux(self._stream)
-        while True:
-            try:
-                packet = next(packets)
-            except StopIteration:
-                return
-            except (av.FFmpegError, OSError) as error:
-                self._check_source()
-                self._last_error = getattr(error, "strerror", None) or str(error)
-                failures += 1
-                yield None
-                if failures < _DEMUX_ERRORS_IN_A_ROW:
-                    packets = self._container.demux(self._stream)
-                    continue
-                packet = None  # gives out what the decoder still holds
-            else:
-                failures = 0
-            flushing = packet is None or not packet.size
-            try:
-                yield from self._stream.codec_context.decode(None if flushing else packet)
-            except av.EOFError:
-                pass
-            except av.FFmpegError as error:
-                self._last_error = error.strerror or str(error)
-                yield None
-            if packet is None:
-                return
 
 
 def _renumbered(first, rest):

@@ -8,6 +8,8 @@ from typing import Any, Literal
 import platformdirs
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from index.settings import folder_given
+
 
 class ModelsSettings(BaseModel):
     """Where weights lie and what computes with them.
@@ -33,12 +35,4 @@ class ModelsSettings(BaseModel):
     @field_validator("dir", mode="before")
     @classmethod
     def _folder(cls, given: Any) -> Any:
-        """`~` is the user's home wherever the path comes from; an empty path is no folder."""
-        if not isinstance(given, (str, Path)):
-            return given
-        if not str(given).strip():
-            raise ValueError("An empty path names no folder")
-        try:
-            return Path(given).expanduser()
-        except RuntimeError as error:
-            raise ValueError(f"{given} begins with a home that is not known") from error
+        return folder_given(given)
