@@ -9,13 +9,16 @@ from cli.compose import build_answerer, open_library
 from cli.render import data_line, print_json, safe, say
 from cli.settings import Settings
 from index.schema import AnswerEvent, Citation, Done, Source, Sources, Token
+from rag.query import typed
 from rag.timestamp import time_span
 
 
-def run_ask(settings: Settings, question: str, *, videos: Sequence[str], as_json: bool) -> int:
+def run_ask(
+    settings: Settings, words: Sequence[str], *, videos: Sequence[str], as_json: bool
+) -> int:
     """Streams the answer; returns the exit status, 0 also where the library holds none."""
     with open_library(settings) as library:
-        events = build_answerer(settings, library).ask(question, videos=videos)
+        events = build_answerer(settings, library).ask(typed(words), videos=videos)
         if as_json:
             for event in events:
                 print_json(_tagged(event))

@@ -197,7 +197,7 @@ def search(
         raise UsageError("--image needs the path of a picture file.")
     return run_search(
         common.settings(),
-        " ".join(words or ()),
+        words or (),
         image=None if image is None else Path(image),
         videos=videos or [],
         channels=comma_separated(channels, "--channel"),
@@ -217,9 +217,7 @@ def ask(
     """Answer a question from what the videos say and show, citing the second."""
     from cli.ask import run_ask
 
-    return run_ask(
-        common.settings(), " ".join(question), videos=videos or [], as_json=common.as_json
-    )
+    return run_ask(common.settings(), question, videos=videos or [], as_json=common.as_json)
 
 
 @app.command("ls")

@@ -9,13 +9,14 @@ from cli.compose import build_retriever, open_library
 from cli.render import data_line, print_json, safe, say, telling_titles, write_moment
 from cli.settings import Settings
 from rag.fuse import Dropped, Find, Term
+from rag.query import typed
 from rag.retrieve import Explanation, SearchResult
 from rag.timestamp import time_span
 
 
 def run_search(
     settings: Settings,
-    text: str,
+    words: Sequence[str],
     *,
     image: Path | None,
     videos: Sequence[str],
@@ -27,7 +28,7 @@ def run_search(
     """Prints what is found; returns the exit status, 0 also where nothing is."""
     with open_library(settings) as library:
         result = build_retriever(settings, library).search(
-            text,
+            typed(words),
             image=image,
             videos=videos,
             channels=channels,

@@ -77,6 +77,11 @@ class Match:
     key: str
     any_of: tuple[str | int | bool, ...]
 
+    def holds(self, payload: Mapping[str, Any]) -> bool:
+        value = payload.get(self.key)
+        values = value if isinstance(value, list) else [value]
+        return any(one in self.any_of for one in values)
+
 
 @dataclass(frozen=True, slots=True)
 class Range:
@@ -85,6 +90,13 @@ class Range:
     key: str
     gte: float | None = None
     lt: float | None = None
+
+    def holds(self, payload: Mapping[str, Any]) -> bool:
+        value = payload.get(self.key)
+        if value is None:
+            return False
+        above = self.gte is None or value >= self.gte
+        return above and (self.lt is None or value < self.lt)
 
 
 Condition = Match | Range
@@ -97,8 +109,18 @@ class Filter:
     must: tuple[Condition, ...] = ()
     must_not: tuple[Condition, ...] = ()
 
+    def passes(self, payload: Mapping[str, Any]) -> bool:
+        """Whether a point with that payload does, as the engines judge it."""
+        return all(one.holds(payload) for one in self.must) and not any(
+            one.holds(payload) for one in self.must_not
+        )
+
     def and_(self, *must: Condition) -> Filter:
         return Filter(self.must + must, self.must_not)
+
+    def also(self, other: Filter) -> Filter:
+        """Passes what both do."""
+        return Filter(self.must + other.must, self.must_not + other.must_not)
 
     def but_not(self, *must_not: Condition) -> Filter:
         return Filter(self.must, self.must_not + must_not)

@@ -11,9 +11,11 @@ import numpy as np
 
 from index.errors import UsageError
 from index.library import Library
-from index.schema import CHANNELS, Moment, Space, Video
-from index.store import Filter, Match, where
+from index.schema import Moment, Space, Video
+from index.store import Filter, where
 from rag.fuse import Dropped, Find, Fused, Term, fuse, rank
+from rag.query import parse
+from rag.scope import Scope
 from rag.settings import MOST_MOMENTS, RetrieveSettings
 from rag.vectors import (
     Meanings,
@@ -27,9 +29,6 @@ from rag.words import MOST_WORDS, UNSTOPPED, WordQuery, find_words
 
 FLIPS = 5
 """Times a search starts anew because a model swap changed what searchers see under its hands."""
-
-WORDLESS = frozenset(("shot", "frame", "sound", "fingerprint"))
-"""Channels without passages."""
 
 SIMILAR = "similar picture"
 """What a frame near a query picture is called; the same picture is found by its fingerprint."""
@@ -90,27 +89,30 @@ class Retriever:
         """The moments that match the words by themselves or by their meaning, show the picture in
         the file `image` or one like it, or both.
 
-        videos: ids, paths, file names or titles to look in; all of them where empty. channels:
-        likewise. Nothing that matches is an empty result, not an error.
+        text: as a person types it; `rag.query` has what it may hold besides words. videos: ids,
+        paths, file names or titles to look in; all of them where empty. channels: likewise.
+        Nothing that matches is an empty result, not an error.
 
-        Raises UsageError for a query without a word or picture, an unknown channel or an
-        ambiguous video; VideoNotFoundError; MediaError for an image that cannot be read.
+        Raises UsageError for a query without a word or picture, a filter that means nothing, an
+        unknown channel or an ambiguous video; VideoNotFoundError; MediaError for an image that
+        cannot be read.
         """
         # Bytes of a terminal that are no text come as lone surrogates, which no engine takes.
-        text = text.encode(errors="replace").decode()
-        words = any(unicodedata.category(character)[0] in "LN" for character in text)
+        typed = text.encode(errors="replace").decode()
+        query = parse(typed)
+        words = any(unicodedata.category(character)[0] in "LN" for character in query.text)
         if not words and image is None:
             raise UsageError(
-                f"“{text}” holds no word to search for." if text.strip() else "Search for what?"
+                f"“{typed}” holds no word to search for." if typed.strip() else "Search for what?"
             )
-        for name in channels:
-            if name not in CHANNELS:
-                raise UsageError(f"No channel “{name}”. Known: {', '.join(CHANNELS)}.")
+        if image is not None and query.languages:
+            raise UsageError("lang: narrows what is said and written: leave it out with a picture.")
         limit = self.settings.limit if limit is None else limit
         if limit < 1:
             raise UsageError(f"A limit of {limit} leaves nothing to show.")
         if limit > MOST_MOMENTS:
             raise UsageError(f"A limit of {limit} is too large: at most {MOST_MOMENTS}.")
+        scope = Scope.of(query, self.library, videos, channels)
         pictured: np.ndarray | None = None
         notes: list[str] = []
         if image is not None:
@@ -122,21 +124,14 @@ class Retriever:
                     f"{image} shows so little (a plain surface?) that it may match by chance."
                 )
 
-        wanted = _NOTHING
-        if videos:
-            ids = tuple(dict.fromkeys(self.library.find(name).id for name in videos))
-            wanted = wanted.and_(Match("video_id", ids))
-        if channels:
-            wanted = wanted.and_(Match("channel", tuple(channels)))
-
-        text = text if words else ""
+        text = query.text if words else ""
         # Loading an encoder takes long enough for a swap: what is hidden is read before.
         now = self._seen_by_searchers()
         for _ in range(FLIPS):
             hidden, spaces = now
-            meanings, seen, missing = self._meant(text, image, channels, spaces)
+            meanings, seen, missing = self._meant(text, image, scope, spaces)
             result = self._search(
-                text, pictured, meanings, seen, wanted, hidden, limit, explain, [*notes, *missing]
+                text, pictured, meanings, seen, scope, hidden, limit, explain, [*notes, *missing]
             )
             before, now = now, self._seen_by_searchers()
             if now == before:
@@ -151,7 +146,7 @@ class Retriever:
         self,
         text: str,
         image: Path | None,
-        channels: Sequence[str],
+        scope: Scope,
         spaces: Sequence[Space],
     ) -> tuple[list[SpaceQuery], list[tuple[SpaceQuery, str]], list[str]]:
         """The query in the spaces of passages, in those of frames and sounds (with what to call
@@ -164,8 +159,7 @@ class Retriever:
             return meanings, seen, notes
         for space in spaces:
             passages = space.channel == "text"
-            looked_in = set(channels) - WORDLESS if passages else {space.channel} & set(channels)
-            if channels and not looked_in:
+            if not scope.asks(space.channel):
                 continue
             if text:
                 encoder = encoders.text(space)
@@ -192,7 +186,7 @@ class Retriever:
         pictured: np.ndarray | None,
         meanings: Sequence[SpaceQuery],
         seen: Sequence[tuple[SpaceQuery, str]],
-        wanted: Filter,
+        scope: Scope,
         hidden: tuple[str, ...],
         limit: int,
         explain: bool,
@@ -211,16 +205,16 @@ class Retriever:
             found, left_out = find_words(
                 query,
                 self.library,
-                self.library.visible(where(kind="passage"), hidden).and_(*wanted.must),
+                self.library.visible(where(kind="passage"), hidden).also(scope.passages),
                 candidates,
                 self.settings,
                 meanings=Meanings(meanings),
-                vectors=self.library.visible(where(kind="embedding"), hidden).and_(*wanted.must),
+                vectors=self.library.visible(where(kind="embedding"), hidden).also(scope.vectors),
             )
             finds.extend(found)
             dropped.extend(left_out)
+        pictures = self.library.visible(where(kind="evidence"), hidden).also(scope.evidence)
         for near, called in seen:
-            pictures = self.library.visible(where(kind="evidence"), hidden).and_(*wanted.must)
             found, left_out = find_vectors(
                 near, self.library, pictures, candidates, self.settings, text=called
             )
@@ -229,11 +223,12 @@ class Retriever:
         if pictured is not None:
             from rag.images import find_pictures
 
-            pictures = self.library.visible(where(kind="evidence"), hidden).and_(*wanted.must)
             found, left_out = find_pictures(pictured, self.library, pictures, candidates)
             finds.extend(found)
             dropped.extend(left_out)
 
+        finds, left_out = scope.keep(finds)
+        dropped.extend(left_out)
         groups, swallowed = fuse(rank(finds), self.settings)
         dropped.extend(swallowed)
         catalogue = _Catalogue(self.library)

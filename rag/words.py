@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from index.library import Library
 from index.records import evidence_from
 from index.schema import Evidence
-from index.store import Condition, Filter, Hit, Match, SparseVector
+from index.store import Filter, Hit, SparseVector
 from index.text import (
     K1,
     PLAIN,
@@ -203,7 +203,7 @@ def _and_nearest(
     weights = dict(zip(query.vector.indices, query.vector.values, strict=True))
     found = list(hits)
     for point in library.store.retrieve(missing, with_vectors=True):
-        if not _passes(point.payload, wanted):
+        if not wanted.passes(point.payload):
             continue
         own = point.vectors.get(WORDS.name, SparseVector((), ()))
         score = sum(
@@ -212,15 +212,6 @@ def _and_nearest(
         )
         found.append(Hit(point.id, score, point.payload))
     return found
-
-
-def _passes(payload: Mapping, wanted: Filter) -> bool:
-    """Of the conditions that searches are made of: equalities."""
-
-    def holds(condition: Condition) -> bool:
-        return isinstance(condition, Match) and payload.get(condition.key) in condition.any_of
-
-    return all(map(holds, wanted.must)) and not any(map(holds, wanted.must_not))
 
 
 def _words_score(hit: Hit, query: WordQuery) -> float:

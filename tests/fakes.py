@@ -10,7 +10,7 @@ import uuid
 from pathlib import Path
 
 from index.errors import LibraryBusyError
-from index.store import Condition, Filter, Hit, Match, Point, SparseVector, StoreInfo
+from index.store import Filter, Hit, Point, SparseVector, StoreInfo
 
 
 class TableStore:
@@ -45,7 +45,8 @@ class TableStore:
         with self._lock:
             rows = self._table.execute("select point from points").fetchall()
         points = [pickle.loads(row[0]) for row in rows]
-        return sorted((p for p in points if _passes(p, where)), key=lambda p: uuid.UUID(p.id).int)
+        passing = [point for point in points if where.passes(point.payload)]
+        return sorted(passing, key=lambda point: uuid.UUID(point.id).int)
 
     def delete(self, where) -> None:
         ids = [(point.id,) for point in self._passing(where)]
@@ -89,17 +90,3 @@ class TableStore:
 
 def _shown(point: Point, with_vectors: bool) -> Point:
     return point if with_vectors else Point(point.id, point.payload)
-
-
-def _passes(point: Point, where: Filter) -> bool:
-    def holds(condition: Condition) -> bool:
-        value = point.payload.get(condition.key)
-        if isinstance(condition, Match):
-            values = value if isinstance(value, list) else [value]
-            return any(item in condition.any_of for item in values)
-        if value is None:
-            return False
-        above = condition.gte is None or value >= condition.gte
-        return above and (condition.lt is None or value < condition.lt)
-
-    return all(map(holds, where.must)) and not any(map(holds, where.must_not))
