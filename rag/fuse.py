@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from index.schema import ChannelHit
 from index.text import analyzer
 from rag.settings import RetrieveSettings
+from rag.wording import ranges
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,7 @@ class Find:
     rank: from 1 within the channel. share: of the query that it holds, 0..1: of the weight of its
     words, or as much as its meaning scores. terms: the words of the query that it holds, all of one
     analyzer. cosine: between its vector and the query's, in the space of `model`; None where none
-    were compared.
+    were compared. phrases: those of the query that it holds as they are written.
     """
 
     video_id: str
@@ -50,17 +51,24 @@ class Find:
     rank: int = 0
     cosine: float | None = None
     model: str = ""
+    phrases: tuple[str, ...] = ()
+
+    @property
+    def seconds(self) -> float:
+        return self.end_seconds - self.start_seconds
 
     def highlights(self) -> tuple[tuple[int, int], ...]:
-        """Half-open character ranges of `text` that match."""
-        if not self.terms:
-            return ()
-        model = analyzer(self.terms[0].analyzer)
-        return model.highlight(self.text, [term.id for term in self.terms])
+        """Half-open character ranges of `text` that match, in order, none within another."""
+        found = [place for phrase in self.phrases for place in ranges(phrase, self.text)]
+        if self.terms:
+            model = analyzer(self.terms[0].analyzer)
+            words = model.highlight(self.text, [term.id for term in self.terms])
+            found += [(a, b) for a, b in words if not any(c < b and a < d for c, d in found)]
+        return tuple(sorted(found))
 
     def reason(self) -> str:
         """Why it was found, in the channel's own measures."""
-        reasons = []
+        reasons = [f"holds “{phrase}”" for phrase in self.phrases]
         if self.terms:
             words = ", ".join(f"{term.word} ({term.idf:.2f})" for term in self.terms)
             reasons.append(f"BM25 {self.raw:.2f}: {words}")

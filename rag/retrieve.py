@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,8 @@ from index.library import Library
 from index.schema import Moment, Space, Video
 from index.store import Filter, where
 from rag.fuse import Dropped, Find, Fused, Term, fuse, rank
-from rag.query import parse
+from rag.phrases import Held, find_phrases, without
+from rag.query import ParsedQuery, parse
 from rag.scope import Scope
 from rag.settings import MOST_MOMENTS, RetrieveSettings
 from rag.vectors import (
@@ -124,14 +125,14 @@ class Retriever:
                     f"{image} shows so little (a plain surface?) that it may match by chance."
                 )
 
-        text = query.text if words else ""
+        query = query if words else replace(query, text="", phrases=())
         # Loading an encoder takes long enough for a swap: what is hidden is read before.
         now = self._seen_by_searchers()
         for _ in range(FLIPS):
             hidden, spaces = now
-            meanings, seen, missing = self._meant(text, image, scope, spaces)
+            meanings, seen, missing = self._meant(query.text, image, scope, spaces)
             result = self._search(
-                text, pictured, meanings, seen, scope, hidden, limit, explain, [*notes, *missing]
+                query, pictured, meanings, seen, scope, hidden, limit, explain, [*notes, *missing]
             )
             before, now = now, self._seen_by_searchers()
             if now == before:
@@ -182,7 +183,7 @@ class Retriever:
 
     def _search(
         self,
-        text: str,
+        query: ParsedQuery,
         pictured: np.ndarray | None,
         meanings: Sequence[SpaceQuery],
         seen: Sequence[tuple[SpaceQuery, str]],
@@ -193,19 +194,27 @@ class Retriever:
         notes: Sequence[str],
     ) -> SearchResult:
         """One attempt, which sees everything but the generations that are `hidden`."""
-        candidates = limit * self.settings.candidates
+        candidates = limit * self.settings.candidates * (2 if query.excluded else 1)
         finds: list[Find] = []
         dropped: list[Dropped] = []
         terms: tuple[Term, ...] = ()
         notes = list(notes)
-        if text:
-            query = WordQuery.of(text, self.library, self.library.visible(_NOTHING, hidden))
-            terms = tuple(term for known in query.terms.values() for term in known.values())
-            notes.extend(_notes_on(query, text, by_meaning=bool(meanings or seen)))
+        held: Held | None = None
+        words: WordQuery | None = None
+        if query.text:
+            words = WordQuery.of(query.text, self.library, self.library.visible(_NOTHING, hidden))
+            terms = tuple(term for known in words.terms.values() for term in known.values())
+            passages = self.library.visible(where(kind="passage"), hidden)
+            if query.phrases:
+                looked_in = passages.also(scope.passages)
+                held = find_phrases(query, words, self.library, looked_in, candidates)
+                scope = scope.only(held.videos)
+            other_ways = bool(meanings or seen or held)
+            notes.extend(_notes_on(words, query.text, by_meaning=other_ways))
             found, left_out = find_words(
-                query,
+                words,
                 self.library,
-                self.library.visible(where(kind="passage"), hidden).also(scope.passages),
+                passages.also(scope.passages),
                 candidates,
                 self.settings,
                 meanings=Meanings(meanings),
@@ -227,10 +236,20 @@ class Retriever:
             finds.extend(found)
             dropped.extend(left_out)
 
+        if held is not None:
+            finds = held.join(finds)
         finds, left_out = scope.keep(finds)
         dropped.extend(left_out)
         groups, swallowed = fuse(rank(finds), self.settings)
         dropped.extend(swallowed)
+        if held is not None:
+            groups, left_out = held.keep(groups)
+            dropped.extend(left_out)
+            notes.extend(held.notes())
+        if query.excluded:
+            known = () if words is None else (*words.terms, *words.stopped)
+            groups, left_out = without(groups, query.excluded, known)
+            dropped.extend(left_out)
         catalogue = _Catalogue(self.library)
         moments: list[Moment] = []
         kept: list[Fused] = []
@@ -277,7 +296,7 @@ class _Catalogue:
         video, coverage = known
         # A picture has no words of its own: what was said or read over it tells more.
         worded = next(
-            (find for find in group.finds if find.terms),
+            (find for find in group.finds if find.phrases or find.terms),
             next((find for find in group.finds if find.text), best),
         )
         return Moment(

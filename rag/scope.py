@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from index.errors import UsageError
 from index.languages import TAGS
@@ -98,6 +98,10 @@ class Scope:
     def evidence(self) -> Filter:
         """What evidence without words must hold."""
         return Filter(self.conditions)
+
+    def only(self, videos: Sequence[str]) -> Scope:
+        """The same in these videos alone."""
+        return replace(self, conditions=(*self.conditions, Match("video_id", tuple(videos))))
 
     def keep(self, finds: Iterable[Find]) -> tuple[list[Find], list[Dropped]]:
         """Those that overlap the time looked in, and the others."""
