@@ -118,7 +118,8 @@ class _Queries:
         from ingest.models.encoders import space_name
 
         kind = {"frame": "clip", "sound": "clap", "text": "text"}[space.channel]
-        files = Depot(self._settings.models.dir).find(kind, space.model)
+        models = self._settings.models
+        files = Depot(models.dir, models.packages).find(kind, space.model)
         if files is None or space_name(space.channel, files.name, files.digest) != space.name:
             return None
         return files

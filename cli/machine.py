@@ -159,7 +159,7 @@ def pulled_models(settings: Settings) -> Iterator[Finding]:
     from ingest.models.depot import Depot
     from ingest.models.depot_missing import lacking_packages, size_text
 
-    depot = Depot(settings.models.dir)
+    depot = Depot(settings.models.dir, settings.models.packages)
     wanted: dict[Place, list[str]] = {}
     for one in wanted_models(settings):
         wanted.setdefault(depot.place(one.kind, one.name), []).append(one.channel)

@@ -15,6 +15,7 @@ from typing import Annotated
 
 import typer
 
+from cli.evaluate_app import evaluate
 from cli.models_app import models
 from cli.options import Common, with_common_options
 
@@ -252,6 +253,7 @@ def remove(
 
 
 app.add_typer(models, name="models")
+app.add_typer(evaluate, name="eval")
 
 
 @app.command()

@@ -81,7 +81,7 @@ def wanted_models(settings: Settings, channels: Sequence[str] | None = None) -> 
 
 def run_ls(settings: Settings, *, every: bool, as_json: bool) -> int:
     """Lists what is here and what the settings want; with `every`, the whole catalogue."""
-    depot = Depot(settings.models.dir)
+    depot = Depot(settings.models.dir, settings.models.packages)
     wanted = wanted_models(settings)
     entries = depot.listing()
     listed = {(entry.kind, entry.name) for entry in entries}
@@ -167,7 +167,7 @@ def run_pull(settings: Settings, names: list[str], *, kind: str | None, as_json:
     the others; returns 1 where one did."""
     from ingest.models.pull import pull
 
-    depot = Depot(settings.models.dir)
+    depot = Depot(settings.models.dir, settings.models.packages)
     places = _places(settings, depot, names, kind) if names else _wanted_places(settings, depot)
     if not places:
         say("The enabled channels want no model. `longtake models ls --all` lists what there is.")
@@ -259,14 +259,14 @@ def run_prepare(
     settings: Settings, names: list[str], *, kind: str | None, int8: bool, as_json: bool
 ) -> int:
     """Makes ONNX copies that run without torch: of the models named, or of all that are wanted."""
-    depot = Depot(settings.models.dir)
+    depot = Depot(settings.models.dir, settings.models.packages)
     places = _places(settings, depot, names, kind) if names else _wanted_places(settings, depot)
     for place in places:
         module = KINDS[place.kind].export
         if module is None:
             say(f"{safe(place.name)}: nothing to prepare ({place.kind} runs as it is).")
             continue
-        files = depot.files(place.kind, str(place.folder) if not place.ours else place.name)
+        files = depot.files(place.kind, place.called)
         try:
             prepare = importlib.import_module(module).prepare
         except ImportError as error:
@@ -294,7 +294,7 @@ def _bytes_in(folder: Any) -> int:
 def run_verify(settings: Settings, names: list[str], *, kind: str | None, as_json: bool) -> int:
     """Hashes every file of the models named, or of all that are here. Returns 1 where one is not
     what it should be."""
-    depot = Depot(settings.models.dir)
+    depot = Depot(settings.models.dir, settings.models.packages)
     if names:
         places = _places(settings, depot, names, kind)
     else:
@@ -330,7 +330,7 @@ def run_verify(settings: Settings, names: list[str], *, kind: str | None, as_jso
 
 def run_rm(settings: Settings, names: list[str], *, kind: str | None, as_json: bool) -> int:
     """Removes models from models.dir; says how many bytes that freed."""
-    depot = Depot(settings.models.dir)
+    depot = Depot(settings.models.dir, settings.models.packages)
     for place in _places(settings, depot, names, kind):
         freed = depot.remove(place)
         if as_json:

@@ -72,7 +72,7 @@ class Senses:
         follows = "text" in settings.channels.enabled and any(name in WORDED for name in chosen)
         self._text_alone = chosen == ("text",)
         self.chosen = (*chosen, "text") if follows and "text" not in chosen else chosen
-        self.depot = Depot(settings.models.dir)
+        self.depot = Depot(settings.models.dir, settings.models.packages)
 
     @cached_property
     def device(self) -> str:
@@ -127,8 +127,7 @@ class Senses:
 
     def _called(self, kind: str, name: str) -> str:
         """What a search has to look for: a folder that is not in models.dir by its path."""
-        place = self.depot.place(kind, name)
-        return place.name if place.ours else str(place.folder.resolve())
+        return self.depot.place(kind, name).called
 
     def _file_channels(self) -> list[FileChannel]:
         channels: list[FileChannel] = []

@@ -602,3 +602,50 @@ def test_looking_for_a_model_loads_nothing_heavy(pulled):
     )
     heavy = {"torch", "transformers", "open_clip", "huggingface_hub", "numpy", "onnxruntime"}
     assert not heavy & set(ran.stdout.split())
+
+
+# --- carried by a package -------------------------------------------------------------------
+
+
+@pytest.fixture
+def carried(tmp_path, monkeypatch) -> Path:
+    """A Python package that holds a text encoder, and cannot be imported."""
+    package = tmp_path / "site" / "carrier_of_weights"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("raise RuntimeError('imported')\n")
+    write(package / "made", text_model())
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+    return package / "made"
+
+
+PACKAGES = {"multilingual-e5-base": "carrier_of_weights/made"}
+
+
+def test_a_model_that_a_package_carries_is_found_by_its_name(tmp_path, carried):
+    depot = Depot(tmp_path / "models", PACKAGES)
+    files = depot.files("text", "multilingual-e5-base")
+    assert files.name == "multilingual-e5-base"
+    assert files.folder == carried
+    assert not (carried / "model.json").exists()
+    assert tmp_path / "models" in files.prepared.parents  # nothing is written into the package
+    assert depot.place("text", "multilingual-e5-base").called == "multilingual-e5-base"
+    assert Depot(tmp_path / "models").find("text", "multilingual-e5-base") is None
+
+
+def test_what_a_package_carries_must_be_the_weights_that_the_catalogue_knows(tmp_path, carried):
+    depot = Depot(tmp_path / "models", {"all-MiniLM-L6-v2": "carrier_of_weights/made"})
+    with pytest.raises(ModelMissingError, match="not the file that the catalogue knows"):
+        depot.files("text", "all-MiniLM-L6-v2")
+
+
+def test_a_pulled_model_comes_before_a_carried_one(tmp_path, carried):
+    depot = Depot(tmp_path / "models", PACKAGES)
+    (tmp_path / "models" / "text" / "multilingual-e5-base").mkdir(parents=True)
+    assert depot.place("text", "multilingual-e5-base").ours
+
+
+@pytest.mark.parametrize("where", ["no_such_package/model", "carrier_of_weights/other", "", "."])
+def test_a_package_that_is_not_installed_changes_nothing(tmp_path, carried, where):
+    depot = Depot(tmp_path / "models", {"multilingual-e5-base": where})
+    place = depot.place("text", "multilingual-e5-base")
+    assert place.ours and place.repo == "intfloat/multilingual-e5-base"

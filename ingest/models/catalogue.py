@@ -211,6 +211,17 @@ CATALOGUE: tuple[ModelSpec, ...] = (
         size=1_130_000_000, license="mit",
     ),
     ModelSpec(
+        "all-MiniLM-L6-v2", "text", "sentence-transformers/all-MiniLM-L6-v2",
+        revision="1110a243fdf4706b3f48f1d95db1a4f5529b4d41",
+        files=(
+            FileSpec(
+                "model.safetensors", 90_868_376,
+                "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+            ),
+        ),
+        size=91_600_000, license="apache-2.0",
+    ),
+    ModelSpec(
         "larger_clap_general", "clap", "laion/larger_clap_general",
         revision="ada0c23a36c4e8582805bb38fec3905903f18b41",
         size=780_000_000, default_for=("cpu", "gpu"), license="apache-2.0",

@@ -15,7 +15,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -40,7 +40,7 @@ from ingest.models.depot_record import (
     write_record,
     wrong_format,
 )
-from ingest.models.files import ModelFiles
+from ingest.models.files import ModelFiles, inside_package
 
 PULLING = ".pulling"
 _PREPARED = "prepared"
@@ -65,6 +65,11 @@ class Place:
     revision: str | None = None
     ours: bool = True
 
+    @property
+    def called(self) -> str:
+        """What means this place again: the path of a folder that no name leads to."""
+        return self.name if self.ours or self.spec else str(self.folder.resolve())
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
@@ -86,10 +91,15 @@ class Entry:
 
 
 class Depot:
-    """The models in one folder, which need not exist. Raises ConfigError for unknown kinds."""
+    """The models in one folder, which need not exist. Raises ConfigError for unknown kinds.
 
-    def __init__(self, folder: Path):
+    packages: name of a model in the catalogue -> PACKAGE/FOLDER, an installed Python package that
+    carries it, for where it is not in the folder.
+    """
+
+    def __init__(self, folder: Path, packages: Mapping[str, str] | None = None):
         self.folder = folder
+        self._packages = {name.casefold(): where for name, where in (packages or {}).items()}
 
     # Names
 
@@ -100,6 +110,9 @@ class Depot:
             raise ConfigError(f"No kind of model “{kind}”. Known: {', '.join(KINDS)}.")
         if spec := catalogue.known(name, kind):
             folder = self.folder / kind / spec.name
+            carried = self._packages.get(spec.name.casefold())
+            if carried and not folder.exists() and (inside := inside_package(carried)):
+                return Place(kind, spec.name, inside, spec, ours=False)
             return Place(kind, spec.name, folder, spec, spec.repo, spec.revision)
         if name.startswith(("/", "./", "../", "~")) or name in (".", ".."):
             folder = Path(name).expanduser()

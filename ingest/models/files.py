@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,3 +21,15 @@ class ModelFiles:
     folder: Path
     digest: str
     prepared: Path
+
+
+def inside_package(where: str) -> Path | None:
+    """The folder PACKAGE/FOLDER of an installed Python package, which is not imported; None where
+    there is none."""
+    package, _, folder = where.partition("/")
+    with suppress(ImportError, ValueError):
+        spec = importlib.util.find_spec(package)
+        for root in (spec and spec.submodule_search_locations) or ():
+            if (found := Path(root, folder)).is_dir():
+                return found
+    return None

@@ -16,6 +16,8 @@ class ModelsSettings(BaseModel):
 
     dir: the folder that `longtake models pull` fills; on a machine without a network, the one that
         weights are copied into (docs/models.md says how).
+    packages: models of the catalogue that an installed Python package carries, as name ->
+        PACKAGE/FOLDER; looked at where `dir` does not hold the model.
     device: "auto" takes a GPU where there is one that torch can use.
     threads: of one model on the CPU; 0 is as many as there are cores.
     endpoint: another hub that speaks the same protocol; None is the hub itself, or HF_ENDPOINT.
@@ -28,6 +30,7 @@ class ModelsSettings(BaseModel):
     dir: Path = Field(
         default_factory=lambda: platformdirs.user_data_path("longtake-models", appauthor=False)
     )
+    packages: dict[str, str] = Field(default_factory=dict)
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     threads: int = Field(0, ge=0)
     endpoint: str | None = None
