@@ -134,7 +134,7 @@ def test_a_config_file_that_may_not_be_read_is_an_error(closed, tmp_path):
 
 def test_a_profile_must_be_there():
     for name in ("", "nothing", "x" * 300 + ".toml"):
-        with pytest.raises(ConfigError, match="Known: .*packaged"):
+        with pytest.raises(ConfigError, match=r"Known: .*packaged"):
             load({}, name)
 
 
