@@ -186,6 +186,9 @@ def search(
         int | None,
         typer.Option(min=1, metavar="N", help="At most this many results (1000 at most)."),
     ] = None,
+    group_by: Annotated[
+        str | None, typer.Option(metavar="video", help="Rank videos, each with its moments.")
+    ] = None,
     explain: Annotated[
         bool, typer.Option("--explain", help="Say why each result is there, and what was dropped.")
     ] = False,
@@ -203,6 +206,7 @@ def search(
         videos=videos or [],
         channels=comma_separated(channels, "--channel"),
         limit=limit,
+        group_by=group_by,
         explain=explain,
         as_json=common.as_json,
     )

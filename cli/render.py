@@ -135,19 +135,21 @@ def telling_titles(videos: Iterable[tuple[str, str, str | None]]) -> dict[str, s
     }
 
 
-def write_moment(moment: Moment, title: str) -> None:
-    """A line that says where, and a line that says what."""
+def write_moment(moment: Moment, title: str | None = None, indent: int = 0) -> None:
+    """A line that says where, and a line that says what. title: None where the video was named
+    above."""
     channels = "+".join(dict.fromkeys((moment.channel, *(hit.channel for hit in moment.hits))))
+    video = () if title is None else ((safe(title), "bold"), "  ")
     data_line(
-        (safe(title), "bold"),
-        "  ",
+        *video,
         (time_span(moment.start_seconds, moment.end_seconds), "cyan"),
         f"  {moment.score:.2f}  ",
         (f"[{channels}]", "green"),
-        (so_far(moment.coverage), "yellow"),
+        ("" if title is None else so_far(moment.coverage), "yellow"),
+        indent=indent,
     )
     if moment.text:
-        data_line(*highlighted(*_shortened(moment)), indent=_INDENT)
+        data_line(*highlighted(*_shortened(moment)), indent=indent + _INDENT)
 
 
 def so_far(coverage: Mapping[str, float]) -> str:

@@ -1,16 +1,20 @@
-"""`longtake search`: moments, one after the other, best first."""
+"""`longtake search`: moments or videos, one after the other, best first."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from cli.compose import build_retriever, open_library
 from cli.render import data_line, print_json, safe, say, telling_titles, write_moment
 from cli.settings import Settings
+from index.errors import UsageError
+from index.schema import Moment
 from rag.fuse import Dropped, Find, Term
 from rag.query import typed
 from rag.retrieve import Explanation, SearchResult
+from rag.settings import MOST_MOMENTS, GroupSettings
 from rag.timestamp import time_span
 
 
@@ -22,21 +26,30 @@ def run_search(
     videos: Sequence[str],
     channels: Sequence[str],
     limit: int | None,
+    group_by: str | None = None,
     explain: bool,
     as_json: bool,
 ) -> int:
     """Prints what is found; returns the exit status, 0 also where nothing is."""
+    if group_by not in (None, "video"):
+        raise UsageError(f"--group-by takes video, not “{group_by}”.")
+    asked = limit
+    if group_by:
+        limit = settings.retrieve.limit if limit is None else limit
+        asked = min(limit * settings.retrieve.group.moments, MOST_MOMENTS)
     with open_library(settings) as library:
         result = build_retriever(settings, library).search(
             typed(words),
             image=image,
             videos=videos,
             channels=channels,
-            limit=limit,
+            limit=asked,
             explain=explain,
         )
     for note in result.notes:
         say(safe(note))
+    if group_by:
+        return _print_videos(result, limit, settings.retrieve.group, explain, as_json)
     if as_json:
         _print_json(result, explain)
     else:
@@ -48,29 +61,68 @@ def run_search(
     return 0
 
 
+def _print_videos(
+    result: SearchResult, limit: int, how: GroupSettings, explain: bool, as_json: bool
+) -> int:
+    from cli.videos import print_videos, print_videos_json
+    from rag.group import group_by_video
+
+    reasons = dict(zip(map(id, result.moments), result.explanations, strict=False))
+    videos = group_by_video(result.moments, how)
+    if as_json:
+        print_videos_json(videos[:limit], lambda moment: _record(moment, reasons.get(id(moment))))
+        _print_query_json(result, explain)
+    else:
+        _print_terms(result, explain)
+        print_videos(
+            videos[:limit], lambda moment: _print_explanation(reasons.get(id(moment)), indent=6)
+        )
+        _print_dropped(result)
+    if not videos:
+        say("Nothing found.")
+    elif len(videos) > limit:
+        say((f"{len(videos) - limit} more videos; --limit shows them.", "dim"))
+    return 0
+
+
 def _print_json(result: SearchResult, explain: bool) -> None:
     """A line a moment; with `explain`, then one line for the query and what was dropped."""
+    for at, moment in enumerate(result.moments):
+        print_json(_record(moment, result.explanations[at] if explain else None))
+    _print_query_json(result, explain)
+
+
+def _record(moment: Moment, explanation: Explanation | None) -> dict[str, Any]:
     import msgspec
 
-    for at, moment in enumerate(result.moments):
-        record = msgspec.to_builtins(moment)
-        if explain:
-            record["explanation"] = msgspec.to_builtins(result.explanations[at])
-        print_json(record)
+    record = msgspec.to_builtins(moment)
+    if explanation is not None:
+        record["explanation"] = msgspec.to_builtins(explanation)
+    return record
+
+
+def _print_query_json(result: SearchResult, explain: bool) -> None:
     if explain:
         print_json({"query": {"terms": result.terms, "dropped": result.dropped}})
 
 
 def _print(result: SearchResult, explain: bool) -> None:
+    _print_terms(result, explain)
+    titles = telling_titles((m.video_id, m.title, m.path) for m in result.moments)
+    for at, moment in enumerate(result.moments):
+        write_moment(moment, titles[moment.video_id])
+        _print_explanation(result.explanations[at] if explain else None)
+    _print_dropped(result)
+
+
+def _print_terms(result: SearchResult, explain: bool) -> None:
     if explain:
         for term in result.terms:
             data_line((_describe(term), "dim"))
         data_line()
-    titles = telling_titles((m.video_id, m.title, m.path) for m in result.moments)
-    for at, moment in enumerate(result.moments):
-        write_moment(moment, titles[moment.video_id])
-        if explain:
-            _print_explanation(result.explanations[at])
+
+
+def _print_dropped(result: SearchResult) -> None:
     if result.dropped:
         data_line()
         data_line("Dropped:")
@@ -86,11 +138,13 @@ def _describe(term: Term) -> str:
     )
 
 
-def _print_explanation(explanation: Explanation) -> None:
+def _print_explanation(explanation: Explanation | None, indent: int = 4) -> None:
+    if explanation is None:
+        return
     for find in explanation.finds:
-        data_line((_describe_find(find), "dim"), indent=4)
+        data_line((_describe_find(find), "dim"), indent=indent)
     for merged in explanation.merged:
-        data_line((f"merged: {_describe_dropped(merged)}", "dim"), indent=4)
+        data_line((f"merged: {_describe_dropped(merged)}", "dim"), indent=indent)
 
 
 def _describe_find(find: Find) -> str:

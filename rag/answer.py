@@ -9,6 +9,7 @@ from typing import Protocol
 
 from index.errors import UsageError
 from index.schema import AnswerEvent, Citation, Done, Moment, Source, Sources, Token
+from rag.corpus import answer_corpus, corpus_question
 from rag.retrieve import Retriever
 from rag.sentences import sentences_around
 from rag.settings import AnswerSettings
@@ -37,7 +38,8 @@ class ExtractiveAnswerer:
     """Answers without a language model: the best evidence, quoted.
 
     The question's own words (who, when, wie, où, ...) carry no weight, since they are stop words
-    to the analyzers; what is left decides. `Done.detail` has `coverage_note` where what was
+    to the analyzers; what is left decides. Which videos hold something, and how many, is answered
+    with videos (`rag.corpus`). `Done.detail` has `coverage_note` where what was
     looked in is not wholly indexed.
     """
 
@@ -49,6 +51,11 @@ class ExtractiveAnswerer:
         if not question.strip():
             raise UsageError("Ask what?")
         settings = self._settings
+        about_all = corpus_question(question)
+        if about_all is not None:
+            note = coverage_note(self._retriever, videos)
+            yield from answer_corpus(about_all, self._retriever, settings, videos, note)
+            return
         result = self._retriever.search(question, videos=videos, limit=settings.quotes * CANDIDATES)
         quotes = self._choose(result.moments, result.shares)
         note = coverage_note(self._retriever, videos)

@@ -50,6 +50,21 @@ class CosineScale(BaseModel):
         return self.model_copy(update={"zero": zero, "full": full})
 
 
+class GroupSettings(BaseModel):
+    """How videos are ranked by their moments.
+
+    event_gap_seconds: moments this close together are one event. further_events: what each further
+    event of a video counts, as a share of the one before it. moments: asked for, for each video
+    wanted.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    event_gap_seconds: float = Field(5.0, ge=0)
+    further_events: float = Field(0.4, ge=0, le=1)
+    moments: int = Field(10, ge=1, le=MOST_MOMENTS)
+
+
 class RetrieveSettings(BaseModel):
     """How moments are found.
 
@@ -65,6 +80,7 @@ class RetrieveSettings(BaseModel):
         words of the query where those hold this share of the query's weight; else it is one find.
     cosine_margin: pictures and sounds this much further from the query than the nearest one are no
         finds.
+    group: how videos are ranked.
     text, frame, sound: what cosines between a query and passages, pictures and sounds are worth;
         picture: between two pictures. docs/models-text.md says what they were chosen by.
     """
@@ -77,6 +93,7 @@ class RetrieveSettings(BaseModel):
     join_gap_seconds: float = Field(4.0, ge=0)
     merge_gap_seconds: float = Field(2.0, ge=0)
     longest_moment_seconds: float = Field(60.0, gt=0)
+    group: GroupSettings = Field(default_factory=GroupSettings)
     narrow_share: float = Field(0.9, ge=0, le=1)  # of .3, .5, .7, .9, 1: best on tutorials, train
     cosine_margin: float = Field(0.06, ge=0, le=2)
     # Chosen with all-MiniLM-L6-v2 on the tutorials' transcripts: the floor, there a cosine of .40,
@@ -102,6 +119,8 @@ class AnswerSettings(BaseModel):
     floor: share of the question's weight (sum of idf) that a quote must hold.
     near_best: a quote scores at least this share of the best one's score.
     quote_characters: a quote is cut to whole sentences around the match up to this length.
+    videos: at most this many are listed where the question is about the collection.
+    mention_floor: share of the weight that a moment of each must hold where it is to mention it.
     same_words: two quotes that share this much of their words say the same; the better one stays.
     """
 
@@ -110,5 +129,7 @@ class AnswerSettings(BaseModel):
     quotes: int = Field(3, ge=1, le=100)
     floor: float = Field(0.5, ge=0, le=1)
     near_best: float = Field(0.5, ge=0, le=1)
+    videos: int = Field(10, ge=1, le=100)
+    mention_floor: float = Field(0.8, ge=0, le=1)
     quote_characters: int = Field(320, ge=40)
     same_words: float = Field(0.8, gt=0, le=1)

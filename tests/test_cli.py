@@ -109,6 +109,25 @@ def test_explain_shows_words_ranks_and_scores(run):
     assert record["explanation"]["finds"][0]["terms"][0]["word"] == "clockwork"
 
 
+def test_search_groups_by_video(run):
+    status, lines, _ = run("search", "--group-by", "video", "stone")
+    assert status == 0
+    assert lines[0].startswith("Lighthouse  0.") and lines[0].endswith("  1 event")
+    assert lines[1].startswith("  0:04.5–0:08") and lines[2] == (
+        "    Every stone was carried across the water."
+    )
+    status, lines, err = run("search", "--group-by", "video", "water", "--json", "--limit", "1")
+    (record,) = map(json.loads, lines)
+    assert record["title"] == ODD and record["events"] == 1
+    assert record["moments"][0]["text"] == "The moon pulls at the water of the ocean."
+    assert "1 more" in err
+    status, lines, _ = run("search", "--group-by", "video", "water", "--json", "--explain")
+    records = [json.loads(line) for line in lines]
+    assert records[0]["moments"][0]["explanation"]["finds"] and "terms" in records[-1]["query"]
+    status, _, err = run("search", "--group-by", "title", "water")
+    assert status == 2 and "--group-by takes video" in err
+
+
 def test_ask_quotes_with_numbered_sources(run):
     status, lines, _ = run("ask", "Who invented the lens?", "--video", "Lighthouse")
     text = "Fresnel invented the lens that made the light reach so far."
