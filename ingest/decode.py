@@ -21,7 +21,7 @@ import numpy as np
 from index.errors import DamagedMediaError, MediaError, NotMediaError
 from ingest.frames import DecodedFrame, picture
 from ingest.media import container_start, open_input, video_stream
-from ingest.packets import FramesOfStream
+from ingest.packets import FramesOfStream, mistimes_after_seek
 
 _BATCH_FRAMES = 4
 _QUEUE_BATCHES = 3
@@ -177,7 +177,7 @@ class _Source:
                     self._open()
                     break
                 self.from_start = False
-                frames = self._frames()
+                frames = self._frames(settling=mistimes_after_seek(self._container))
                 try:
                     first = next((f for f in frames if f[0].frame.key_frame), None)
                 except DamagedMediaError:
@@ -189,8 +189,10 @@ class _Source:
             self.from_start = True
         return self._frames()
 
-    def _frames(self) -> Iterator[tuple[DecodedFrame, float]]:
-        """(frame, when it ends), repairing times that are missing or go back."""
+    def _frames(self, settling: bool = False) -> Iterator[tuple[DecodedFrame, float]]:
+        """(frame, when it ends), repairing times that are missing or go back. settling: all before
+        the second key frame is left out."""
+        unsettled_keys = 2 if settling else 0
         clock = _Clock(self._stream.time_base, self._start)
         length = float(self._frame_seconds)
         last: float | None = None
@@ -201,6 +203,9 @@ class _Source:
             if frame is None:
                 bad_since_frame += 1
                 self._problems.add(last or 0.0, pictures.last_error)
+                continue
+            unsettled_keys -= bool(unsettled_keys and frame.key_frame)
+            if unsettled_keys:
                 continue
             ticks = frame.pts if frame.pts is not None else frame.dts
             seconds = None if ticks is None else clock.seconds(ticks)

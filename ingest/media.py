@@ -83,7 +83,7 @@ def probe(path: Path) -> MediaInfo:
         pictures = False
         if video is not None:
             rotation, pictures = _first_picture(container, video)
-        duration = _claimed_duration(container, start)
+        duration = claimed_duration(container, start)
         if not pictures and not duration and not _has_packet(path):
             raise NotMediaError(
                 f"{path}: has no picture and no sound in it (zero length); export it again."
@@ -312,7 +312,7 @@ def _language(stream) -> str | None:
     return None if language in (None, "", "und") else language
 
 
-def _claimed_duration(container, start: Fraction) -> float | None:
+def claimed_duration(container, start: Fraction) -> float | None:
     if not container.duration or container.duration < 0:
         return None
     seconds = Fraction(container.duration, 1_000_000)

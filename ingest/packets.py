@@ -13,6 +13,12 @@ from ingest.media import unreadable
 _DEMUX_ERRORS_IN_A_ROW = 100
 
 
+def mistimes_after_seek(container: av.container.InputContainer) -> bool:
+    """Whether the first packets after a seek may have the times of later ones: a seek in an MPEG
+    program stream ends in the middle of a picture, which takes the next one's time."""
+    return container.format.name == "mpeg"
+
+
 class FramesOfStream:
     """last_error: what was wrong with the last packet that gave none."""
 

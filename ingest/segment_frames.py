@@ -10,19 +10,17 @@ Which picture is taken depends on the file and the span alone, not on the spans 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import av
 import cv2
 import numpy as np
 
-from index.errors import DamagedMediaError, MediaError, NotMediaError
+from index.errors import DamagedMediaError, MediaError
 from ingest.decode import decode_video
 from ingest.frames import DecodedFrame, picture
-from ingest.media import container_start, open_input, video_stream
+from ingest.picture_packets import PicturePackets
 
 SpanFrames = list[tuple[float, np.ndarray]]
 """(when it is shown, in seconds; uint8 of shape (height, width, 3), RGB, upright)."""
@@ -31,9 +29,6 @@ _MARGIN_SHARE = 0.1
 _MARGIN_SECONDS = 0.5
 _LATE_SECONDS = 0.25
 """Of a picture that comes so much later than wanted, the one before it is what people see."""
-
-_SEEK_BACK_SECONDS = (0.0, 2.0, 8.0, 32.0)
-_KEY_FRAME_PACKETS = 3000
 
 
 def spread(start_seconds: float, end_seconds: float, count: int) -> list[float]:
@@ -77,9 +72,9 @@ class FrameReader:
     def __init__(self, path: Path, max_side: int | None = None):
         self._path = path
         self._max_side = max_side
-        self._decoder = _Stream(path)
+        self._decoder = PicturePackets(path)
         try:
-            self._scout = _Stream(path)
+            self._scout = PicturePackets(path)
         except BaseException:
             self._decoder.close()
             raise
@@ -182,12 +177,7 @@ class FrameReader:
     def _decode_from(self, at_seconds: float) -> Iterator[DecodedFrame]:
         """From the key frame before a time on. Of what lies before `_skip_before`, pictures that
         no other needs are left out."""
-        for back in _SEEK_BACK_SECONDS:
-            packet = self._decoder.seek(at_seconds - back)
-            if packet is None or at_seconds - back <= 0:
-                break
-            if self._decoder.seconds(packet.pts) <= at_seconds:
-                break
+        packet = self._decoder.seek_before(at_seconds)
         if packet is None:
             raise DamagedMediaError(f"{self._path}: no key frame before {at_seconds:.3f} s.")
         first = self._decoder.seconds(packet.pts)
@@ -223,65 +213,3 @@ class FrameReader:
         if self._frames is not None:
             self._frames.close()
         self._frames = self._last = None
-
-
-class _Stream:
-    """The pictures of an open file, as packets on the one clock."""
-
-    def __init__(self, path: Path):
-        self._container = open_input(path)
-        self.stream = video_stream(self._container)
-        if self.stream is None:
-            self._container.close()
-            raise NotMediaError(f"{path}: has no video stream, only sound.")
-        self.stream.thread_type = "AUTO"
-        for other in self._container.streams:
-            if other is not self.stream:
-                other.discard = av.stream.Discard.all
-        self._start = container_start(self._container)
-        aspect = self.stream.sample_aspect_ratio
-        usable = aspect and Fraction(1, 10) <= aspect <= 10
-        self._pixel_aspect = Fraction(aspect) if usable else Fraction(1)
-        self._packets: Iterator[Any] = iter(())
-
-    def close(self) -> None:
-        self._container.close()
-
-    def seconds(self, ticks: int) -> float:
-        return float(ticks * self.stream.time_base - self._start)
-
-    def seek(self, at_seconds: float, *, forward: bool = False) -> av.Packet | None:
-        """The first packet with a key frame where a seek to that time ends up; the ones after it
-        come from `next_packet`."""
-        ticks = int((Fraction(max(0.0, at_seconds)) + self._start) / self.stream.time_base)
-        # One tick more: times came from ticks and may have been rounded down.
-        self._container.seek(ticks + 1, stream=self.stream, backward=not forward)
-        self._packets = self._container.demux(self.stream)
-        for _ in range(_KEY_FRAME_PACKETS):
-            packet = self.next_packet()
-            if packet is None:
-                return None
-            if packet.is_keyframe and packet.pts is not None:
-                return packet
-        return None
-
-    def key_frame(self, at_seconds: float, *, forward: bool = False) -> float | None:
-        """When the key frame at or before (`forward`: after) a time is shown; None where a seek
-        does not tell."""
-        try:
-            packet = self.seek(at_seconds, forward=forward)
-        except av.FFmpegError:
-            return None
-        if packet is None:
-            return None
-        key = self.seconds(packet.pts)
-        return key if (key > at_seconds) == forward else None
-
-    def next_packet(self) -> av.Packet | None:
-        packet = next(self._packets, None)
-        return None if packet is None or not packet.size else packet
-
-    def decoded(self, frame: av.VideoFrame) -> DecodedFrame | None:
-        if frame.pts is None or frame.is_corrupt:
-            return None
-        return DecodedFrame(self.seconds(frame.pts), 0, frame, self._pixel_aspect)
