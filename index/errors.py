@@ -19,6 +19,7 @@
   - StoreError            the engine refused an operation
     · StoreUnreachableError  the server or the owner went away
   - VideoNotFoundError    no such video in the library
+  - ExportError           a file for others cannot be written, or is there already
   - Interrupted           stopped by the user; what was committed stays
 
 Every message names the thing that is wrong and the way out. Foreign exceptions are translated in
@@ -104,6 +105,10 @@ class StoreUnreachableError(StoreError):
 
 class VideoNotFoundError(LongtakeError):
     """No video in the library answers to that name."""
+
+
+class ExportError(LongtakeError):
+    """A file for others cannot be written, or is there already."""
 
 
 class Interrupted(LongtakeError):

@@ -36,6 +36,7 @@ _JUMP_SECONDS = 10.0
 """Timestamps that go back by more, or beyond the file's end by more, are wrong, not sound that is
 elsewhere: what follows is taken to go on where it was."""
 _SEEK_BACK_SECONDS = 1.0
+_SETTLED_SECONDS = 0.5
 _MISSING_SECONDS = 0.5
 _FULL_SCALE = 32768.0
 
@@ -81,9 +82,49 @@ def read_audio(
         if not exact and from_seconds > 0:
             source.seek(from_seconds)
         for index, samples in _resampled(source.frames(), sample_rate):
-            yield from blocks.put(index, samples)
+            yield from blocks.put(index, samples[0].astype(np.float32) / _FULL_SCALE)
         yield from blocks.rest()
         source.check_end()
+
+
+def read_sound(
+    path: Path,
+    *,
+    sample_rate: int,
+    layout: str,
+    stream: int,
+    start: Fraction,
+    end: Fraction,
+    problems: Problems,
+) -> Iterator[np.ndarray]:
+    """All channels of [start, end), in seconds, to the sample: float32 of shape (channels,
+    samples), -1..1, in pieces of any length. What is missing, at the ends too, is silence.
+
+    It seeks, so it begins up to a second earlier than it yields. Other arguments and errors: as
+    read_audio; a sound that breaks off is no error, but silence from there on.
+    """
+    have, last = round(start * sample_rate), round(end * sample_rate)
+    channels = av.AudioLayout(layout).nb_channels
+    with open_container(path) as container:
+        source = _Source(path, container, stream, problems)
+        if start > 0:
+            source.seek(float(start))
+        for index, samples in _resampled(source.frames(), sample_rate, "fltp", layout):
+            if index >= last:
+                break
+            yield from _silence(channels, index - have, sample_rate)
+            have = max(have, index)
+            wanted = samples[:, have - index : last - index]
+            if wanted.shape[1]:
+                yield np.ascontiguousarray(wanted)
+                have += wanted.shape[1]
+    yield from _silence(channels, last - have, sample_rate)
+
+
+def _silence(channels: int, samples: int, at_once: int) -> Iterator[np.ndarray]:
+    while samples > 0:
+        yield np.zeros((channels, min(samples, at_once)), np.float32)
+        samples -= at_once
 
 
 def audio_stream(path: Path) -> int | None:
@@ -129,9 +170,13 @@ class _Source:
         self._bad_since_frame = 0
         self._decoded = FramesOfStream(path, container, chosen)
         self._end: Fraction | None = None
+        self._settled_from = Fraction(0)
 
     def seek(self, seconds: float) -> None:
+        """What comes just after a seek may be broken, or have the time of what follows it: `frames`
+        leaves it out."""
         target = Fraction(max(0.0, seconds - _SEEK_BACK_SECONDS)) + self._start
+        self._settled_from = Fraction(max(0.0, seconds - _SETTLED_SECONDS))
         try:
             self._container.seek(int(target / self._stream.time_base), stream=self._stream)
         except av.FFmpegError:
@@ -151,6 +196,9 @@ class _Source:
             if frame.pts is not None:
                 start = frame.pts * (frame.time_base or self._stream.time_base)
                 start += offset - self._start
+                if start < self._settled_from:
+                    self._problems.forget()
+                    continue
             if frame.is_corrupt:
                 self._problems.add(float(start), "a stretch of sound is incomplete")
             follows = expected is not None and abs(start - expected) <= _DRIFT_SECONDS
@@ -196,9 +244,12 @@ class _Source:
         return ((stream.start_time or 0) + stream.duration) * stream.time_base - self._start
 
 
-def _resampled(placed: Iterator[_Placed], rate: int) -> Iterator[tuple[int, np.ndarray]]:
-    """(index of the first sample, float32 of shape (samples,)); each unbroken stretch of one format
-    goes through a resampler of its own, counted from where it begins."""
+def _resampled(
+    placed: Iterator[_Placed], rate: int, format: str = "s16", layout: str = "mono"
+) -> Iterator[tuple[int, np.ndarray]]:
+    """(index of the first sample, an array of shape (channels, samples), where the format is
+    planar or mono); each unbroken stretch of one format goes through a resampler of its own,
+    counted from where it begins."""
     resampler, shape, index = None, None, 0
     for item in placed:
         frame = item.frame
@@ -207,23 +258,23 @@ def _resampled(placed: Iterator[_Placed], rate: int) -> Iterator[tuple[int, np.n
             if resampler is not None:
                 for samples in _converted(resampler, None):
                     yield index, samples
-                    index += len(samples)
-            resampler, shape = AudioResampler(format="s16", layout="mono", rate=rate), this
+                    index += samples.shape[1]
+            resampler, shape = AudioResampler(format=format, layout=layout, rate=rate), this
             index = round(item.start * rate)
         frame.pts = None  # the samples are counted here
         for samples in _converted(resampler, frame):
             yield index, samples
-            index += len(samples)
+            index += samples.shape[1]
     if resampler is not None:
         for samples in _converted(resampler, None):
             yield index, samples
-            index += len(samples)
+            index += samples.shape[1]
 
 
 def _converted(resampler: AudioResampler, frame: av.AudioFrame | None) -> Iterator[np.ndarray]:
     for out in resampler.resample(frame):
         if out is not None and out.samples:
-            yield out.to_ndarray().reshape(-1).astype(np.float32) / _FULL_SCALE
+            yield out.to_ndarray()
 
 
 class _Blocks:

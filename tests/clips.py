@@ -14,6 +14,9 @@ import numpy as np
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 """Real material; tests that use it skip where it is absent."""
 
+_COUNTS_FRAMES = ("mpeg2video", "mpeg4")
+"""Encoders that take no finer time base."""
+
 RED, GREEN, BLUE, GRAY = (200, 30, 30), (30, 180, 40), (20, 40, 210), (128, 128, 128)
 
 
@@ -77,7 +80,8 @@ def write_clip(
             video = output.add_stream(codec, rate=rate)
             video.height, video.width = pictures[0].shape[:2] if len(pictures) else (48, 64)
             video.pix_fmt = "yuv420p"
-            video.time_base = video.codec_context.time_base = Fraction(1, 90_000)
+            ticks = rate if codec in _COUNTS_FRAMES else 90_000
+            video.time_base = video.codec_context.time_base = Fraction(1, ticks)
             video.gop_size = key_frame_every or 12
             video.max_b_frames = b_frames
             if codec == "libx264":
