@@ -1,10 +1,10 @@
-"""`longtake eval`: figures for searches."""
+"""`longtake eval transcripts` and `longtake eval library`: figures for searches."""
 
 from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,13 +13,16 @@ from typing import Any
 import msgspec
 
 from cli.compose import build_retriever, build_thumbnails, open_library
-from cli.render import data_line, messages, print_json, safe, say
+from cli.evaluate_report import print_report
+from cli.render import messages, print_json, safe, say
 from cli.senses import Senses
 from cli.settings import Settings
-from index.errors import UsageError
+from index.errors import LongtakeError, UsageError, VideoNotFoundError
 from index.library import Library
+from ingest.cues import count
+from rag.evaluate.calibration import REMOVALS, calibration
 from rag.evaluate.datasets import Question, read_questions
-from rag.evaluate.metrics import IOUS, RANKS, Judged, compare, report
+from rag.evaluate.metrics import Judged, compare, report
 from rag.evaluate.run import as_record, ask, read_records
 from rag.evaluate.transcripts import (
     Transcript,
@@ -30,6 +33,8 @@ from rag.evaluate.transcripts import (
 from rag.retrieve import Retriever
 from rag.timestamp import timestamp
 
+_OTHER = "other:"
+
 
 @dataclass(frozen=True, slots=True)
 class Options:
@@ -38,7 +43,47 @@ class Options:
     per_query: Path | None = None
     against: Path | None = None
     translations: bool = False
+    unanswerable: tuple[str, ...] = ()
     as_json: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """What is to be asked. before: results to compare with. other, removals: see `calibration`."""
+
+    questions: tuple[Question, ...]
+    before: tuple[Judged, ...] | None
+    other: tuple[Question, ...]
+    removals: tuple[str, ...]
+
+    @classmethod
+    def of(cls, queries: Path, options: Options) -> _Task:
+        """Reads all that is to be read before anything takes long. Raises UsageError."""
+        other: tuple[Question, ...] = ()
+        removals = []
+        for name in options.unanswerable:
+            if name.startswith(_OTHER) and not other:
+                other = _counted(read_questions(Path(name.removeprefix(_OTHER))))
+            elif name in REMOVALS:
+                removals.append(name)
+            else:
+                known = ", ".join([f"{_OTHER}FILE (once)", *REMOVALS])
+                raise UsageError(f"--unanswerable takes {known}, not “{name}”.")
+        if options.per_query is not None and not options.per_query.parent.is_dir():
+            raise UsageError(f"There is no folder {options.per_query.parent} to write results to.")
+        before = None if options.against is None else tuple(read_records(options.against))
+        questions = _counted(read_questions(queries))
+        return cls(questions, before, other, tuple(dict.fromkeys(removals)))
+
+
+def _counted(questions: Iterable[Question]) -> tuple[Question, ...]:
+    """Those that count. Raises UsageError where there are none, or two have one id."""
+    kept = tuple(question for question in questions if not question.generic)
+    if not kept:
+        raise UsageError("No question to ask: the file holds only generic ones.")
+    if len({question.id for question in kept}) < len(kept):
+        raise UsageError("Two questions have the same id (qid), which results are kept under.")
+    return kept
 
 
 def run_transcripts(
@@ -46,20 +91,37 @@ def run_transcripts(
 ) -> int:
     """Prints the figures; returns the exit status. keep: whether the index stays where the
     settings say; else it is thrown away."""
+    task = _Task.of(queries, options)
     said = read_transcripts(transcripts)
-    questions = _counted(read_questions(queries))
-    _check_videos(questions, {one.name for one in said}, transcripts)
-    before = None if options.against is None else read_records(options.against)
-
+    videos = {one.name: one.video_id for one in said}
+    missing = sorted({one.video for one in task.questions} - videos.keys())
+    if missing:
+        raise UsageError(
+            f"{transcripts} holds no transcript of {count(len(missing), 'video')} that questions "
+            f"are about, such as “{missing[0]}”."
+        )
     with nullcontext() if keep else tempfile.TemporaryDirectory(prefix="longtake-") as folder:
         settings = _of_words(settings, None if folder is None else Path(folder) / "library")
         with open_library(settings, must_exist=False) as library:
             if folder is not None:
                 library = Library(Unsynced(library.store))
             _index(settings, library, transcripts, said)
-            names = {one.video_id: one.name for one in said}
-            retriever = build_retriever(settings, library)
-            return _measure(retriever, questions, names, before, options)
+            return _measure(build_retriever(settings, library), task, videos, options)
+
+
+def run_library(settings: Settings, queries: Path, options: Options) -> int:
+    """Prints the figures; returns the exit status. Questions about videos that the library does
+    not hold are left out, and counted."""
+    task = _Task.of(queries, options)
+    with open_library(settings) as library:
+        if "span" in task.removals and any(s.channel != "text" for s in library.spaces()):
+            raise UsageError(
+                "--unanswerable span hides words alone, and this library also finds pictures and "
+                "sounds: `longtake eval transcripts` has it."
+            )
+        task = replace(task, questions=_about_what_is_here(library, task.questions))
+        videos = {one.video: one.video for one in task.questions}
+        return _measure(build_retriever(settings, library), task, videos, options)
 
 
 def _of_words(settings: Settings, library: Path | None) -> Settings:
@@ -94,27 +156,63 @@ def _index(
     say(f"Indexed {what} in {time.monotonic() - started:.1f} s.")
 
 
-def _measure(
-    retriever: Retriever,
-    questions: Sequence[Question],
-    names: Mapping[str, str],
-    before: Sequence[Judged] | None,
-    options: Options,
-) -> int:
+def _about_what_is_here(library: Library, questions: Sequence[Question]) -> tuple[Question, ...]:
+    """Those about videos in the library, which are then called by their ids. A video is found by
+    its id, path, file name or title; one that a benchmark calls by a path also by the last part of
+    it, without its extension. Raises UsageError where none is there."""
+    known = library.videos()
+    found: dict[str, str | None] = {}
+    why = ""
+    for name in dict.fromkeys(question.video for question in questions):
+        found[name] = None
+        for way in dict.fromkeys((name, Path(name).stem)):
+            try:
+                found[name] = library.find(way, exact=True, among=known).id
+                break
+            except VideoNotFoundError as error:
+                why = why or str(error)
+    kept = tuple(replace(q, video=found[q.video]) for q in questions if found[q.video])
+    if not kept:
+        about = count(len(found), "video")
+        raise UsageError(f"All questions are about {about} that the library does not hold. {why}")
+    if len(kept) < len(questions):
+        left_out = count(len(questions) - len(kept), "question")
+        missing = count(sum(id is None for id in found.values()), "video")
+        say(f"Left out {left_out} about {missing} that the library does not hold.")
+    return kept
+
+
+def _measure(retriever: Retriever, task: _Task, videos: Mapping[str, str], options: Options) -> int:
+    """videos: what questions call them -> the library's ids."""
+    questions = task.questions
+    names = {id: name for name, id in videos.items()}
     with _progress("searching", len(questions)) as step:
         judged = ask(retriever, questions, names, done=step)
     figures = report(judged)
-    if before is not None:
-        figures["against"] = compare(judged, before)
+    categories = sorted({question.category for question in questions})
+    if len(categories) > 1:
+        pairs = list(zip(questions, judged, strict=True))
+        figures["categories"] = {
+            name: report([one for question, one in pairs if question.category == name])
+            for name in categories
+        }
+    if task.before is not None:
+        figures["against"] = compare(judged, task.before)
     if options.translations:
         figures["translations"] = _translated(retriever, questions, names)
+    if task.other or task.removals:
+        steps = len(questions) * (1 + len(task.removals)) + len(task.other)
+        with _progress("asking what has no answer", steps) as step:
+            figures["unanswerable"] = calibration(
+                retriever, questions, videos, other=task.other, removals=task.removals, done=step
+            )
     if options.per_query is not None:
         texts = {question.id: question.text for question in questions}
         _write_lines(options.per_query, (as_record(one, texts[one.id]) for one in judged))
     if options.as_json:
         print_json(figures)
     else:
-        _print(figures)
+        print_report(figures)
     return 0
 
 
@@ -135,87 +233,30 @@ def _translated(
     return found
 
 
-def _counted(questions: Sequence[Question]) -> list[Question]:
-    """Those that count. Raises UsageError where there are none, or two have one id."""
-    kept = [question for question in questions if not question.generic]
-    if not kept:
-        raise UsageError("No question to ask: the file holds none, or only generic ones.")
-    ids = {question.id for question in kept}
-    if len(ids) < len(kept):
-        raise UsageError("Two questions have the same id (qid), which results are kept under.")
-    return kept
-
-
-def _check_videos(questions: Sequence[Question], known: set[str], path: Path) -> None:
-    missing = sorted({one.video for one in questions} - known)
-    if missing:
-        raise UsageError(
-            f"{path} holds no transcript of {len(missing)} videos that questions are about "
-            f"(“{missing[0]}”, …)."
-        )
-
-
-def _write_lines(path: Path, records: Iterator[Mapping[str, Any]]) -> None:
+def _write_lines(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
     try:
         with path.open("wb") as file:
             for record in records:
                 file.write(msgspec.json.encode(record) + b"\n")
     except OSError as error:
-        raise UsageError(f"{path} cannot be written: {error.strerror}.") from error
+        raise LongtakeError(f"{path} cannot be written: {error.strerror}.") from error
 
 
 @contextmanager
 def _progress(what: str, steps: int) -> Iterator[Callable[[], None]]:
     """A bar on a terminal's stderr; nothing in a pipe."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-    from rich.progress import TimeRemainingColumn as Remaining
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
 
     console = messages()
-    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), Remaining())
+    columns = (TextColumn(safe(what)), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(
         *columns, console=console, transient=True, disable=not console.is_terminal
     ) as bar:
         task = bar.add_task(what, total=steps)
         yield lambda: bar.advance(task)
-
-
-def _print(figures: Mapping[str, Any]) -> None:
-    """A table: each figure with its interval."""
-    intervals = figures["intervals"]
-
-    def line(name: str, group: str, keys: Sequence[Any]) -> None:
-        if group in figures:
-            cells = [
-                f"{figures[group][str(key)]:.3f} "
-                f"[{intervals[group][str(key)][0]:.3f}, {intervals[group][str(key)][1]:.3f}]"
-                for key in keys
-            ]
-            data_line(f"{name:<34}", "  ".join(cells))
-
-    line("moment recall @1 @5 @10", "moment_recall", RANKS)
-    line("the same at IoU .3", "iou_recall", RANKS)
-    line("video recall @1 @5 @10", "video_recall", RANKS)
-    line("first result at IoU .3 .5 .7", "r1_iou", IOUS)
-    for name, key in (("mean reciprocal rank", "mrr"), ("mean IoU of the first result", "miou")):
-        if key in figures:
-            low, high = intervals[key]
-            data_line(f"{name:<34}{figures[key]:.3f} [{low:.3f}, {high:.3f}]")
-    for name, key, unit in (
-        ("median span", "median_span_seconds", " s"),
-        ("median first span", "median_first_span_seconds", " s"),
-        ("longest span", "longest_span_seconds", " s"),
-    ):
-        if figures[key] is not None:
-            data_line(f"{name:<34}{figures[key]:.1f}{unit}")
-    data_line(f"{'most overlap of two results':<34}{figures['most_overlap']:.0%} of the shorter")
-    data_line(
-        f"{'search, p50 and p95':<34}{figures['latency_ms']['p50']:.1f} ms, "
-        f"{figures['latency_ms']['p95']:.1f} ms"
-    )
-    data_line(
-        f"{'questions':<34}{figures['queries']}, of which {figures['queries_without_results']} "
-        "found nothing"
-    )
-    for language, own in figures.get("translations", {}).items():
-        recall = " / ".join(f"{own['moment_recall'][str(k)]:.3f}" for k in RANKS)
-        data_line(f"{'in ' + safe(language):<34}{recall}")

@@ -32,6 +32,14 @@ AgainstOption = Annotated[
 TranslationsOption = Annotated[
     bool, typer.Option("--translations", help="Ask in every language that the file has, too.")
 ]
+UnanswerableOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="other:FILE|video|span",
+        help="Ask also what has no answer: another collection's questions, or these with the "
+        "video or the true span hidden; repeatable.",
+    ),
+]
 
 
 @evaluate.command("transcripts")
@@ -46,6 +54,7 @@ def evaluate_transcripts(
     per_query: PerQueryOption = None,
     against: AgainstOption = None,
     translations: TranslationsOption = False,
+    unanswerable: UnanswerableOption = None,
 ) -> int:
     """Index transcripts as speech, and search them. Keeps the index where --library says."""
     from cli.evaluate import Options, run_transcripts
@@ -54,6 +63,47 @@ def evaluate_transcripts(
         common.settings(),
         transcripts,
         queries,
-        Options(per_query, against, translations, common.as_json),
+        Options(per_query, against, translations, tuple(unanswerable or ()), common.as_json),
         keep=common.library is not None,
     )
+
+
+@evaluate.command("library")
+@with_common_options
+def evaluate_library(
+    common: Common,
+    queries: QueriesOption,
+    per_query: PerQueryOption = None,
+    against: AgainstOption = None,
+    translations: TranslationsOption = False,
+    unanswerable: UnanswerableOption = None,
+) -> int:
+    """Search your own videos for moments that you have labelled, or a benchmark's."""
+    from cli.evaluate import Options, run_library
+
+    return run_library(
+        common.settings(),
+        queries,
+        Options(per_query, against, translations, tuple(unanswerable or ()), common.as_json),
+    )
+
+
+@evaluate.command("moments")
+@with_common_options
+def evaluate_moments(
+    common: Common,
+    annotations: Annotated[
+        Path, typer.Option(metavar="FILE", help="The benchmark's, as it was published.")
+    ],
+    predictions: Annotated[
+        Path, typer.Option(metavar="FILE", help="In the layout that the benchmark asks for.")
+    ],
+    metric: Annotated[
+        str, typer.Option(metavar="M", help="qvhighlights, charades (ActivityNet too) or tvr.")
+    ],
+) -> int:
+    """Rate predictions by a benchmark's official metrics."""
+    from cli.evaluate_moments import run_moments
+
+    common.settings()  # wrong ones are told here as everywhere
+    return run_moments(annotations, predictions, metric, as_json=common.as_json)

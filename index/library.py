@@ -55,18 +55,22 @@ class Library:
             return video_from(point.payload)
         return None
 
-    def find(self, name: str, *, exact: bool = False) -> Video:
+    def find(
+        self, name: str, *, exact: bool = False, among: Sequence[Video] | None = None
+    ) -> Video:
         """The one video that `name` means: its id or at least 4 characters of the start of it, a
         path, the end of one (a file name), or its title, in this order; unless `exact`, also a
         part of the title. A path is taken from the current folder, and a file that is there is
         never taken for another one of its name.
+
+        among: what `videos` returned, for whoever looks for many.
 
         Raises VideoNotFoundError when there is none and UsageError when there are several, or
         `name` is blank.
         """
         if not name.strip():
             raise UsageError("An empty name means no video. `longtake ls` lists what there is.")
-        videos = self.videos()
+        videos = self.videos() if among is None else among
         folded = name.casefold()
         paths = {name, os.path.abspath(name)}
         is_file = os.path.isfile(name)

@@ -10,13 +10,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from talks import films_at, put_channel, put_video
 
 from cli.main import main
 from index.edge import EdgeStore
 from index.errors import UsageError
 from index.library import Library
 from index.store import scroll, where
-from rag.evaluate.datasets import read_questions
+from rag.evaluate.calibration import calibration, without_span, without_video
+from rag.evaluate.datasets import Question, read_questions
 from rag.evaluate.metrics import (
     Judged,
     Result,
@@ -29,6 +31,7 @@ from rag.evaluate.metrics import (
     roc_area,
 )
 from rag.evaluate.transcripts import read_transcripts
+from rag.retrieve import Retriever
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -199,7 +202,7 @@ def test_a_broken_file_is_named(tmp_path, text, named):
 
 def test_a_question_without_a_span_is_named(tmp_path):
     path = lines(tmp_path / "q.jsonl", [{"qid": "1", "vid": "a", "query": "what"}])
-    with pytest.raises(UsageError, match="question 1"):
+    with pytest.raises(UsageError, match="no layout that is known"):
         read_questions(path)
 
 
@@ -320,6 +323,129 @@ def test_wrong_questions_are_told_plainly(capsys, tmp_path, talks, wrong, named)
     queries = lines(tmp_path / "q.jsonl", [QUESTIONS[0] | wrong])
     status, printed, told = evaluate(capsys, talks, queries)
     assert (status, printed) == (2, []) and named in told and "Traceback" not in told
+
+
+# --- What has no answer ---------------------------------------------------------------------
+
+
+def test_a_hidden_video_and_a_hidden_span_are_not_found(films):
+    moon = Question("1", "the moon", "Tides", ((19.0, 27.0),))
+    ids = {video.title: video.id for video in films.videos()}
+
+    def found(view: Library) -> list[tuple[str, float, float]]:
+        moments = Retriever(view).search("moon water lighthouse").moments
+        return [(m.title, m.start_seconds, m.end_seconds) for m in moments]
+
+    everything = found(films)
+    assert {title for title, _, _ in everything} == {"Tides", "Lighthouse"}
+    assert any(title == "Tides" and overlaps((s, e), (19, 27)) for title, s, e in everything)
+    left = found(without_video(films, moon, ids))
+    assert {title for title, _, _ in left} == {"Lighthouse"}
+    # Tides has one passage, which overlaps the span; another video's at those times stays.
+    assert found(without_span(films, moon, ids)) == left
+
+
+def test_a_hidden_span_leaves_the_rest_of_its_video(library):
+    lines = [(at, at + 4.0, f"The moon and stone {at}.") for at in range(0, 400, 40)]
+    video = put_video(library, "Stones", 400.0)
+    put_channel(library, video, "speech", lines)
+    asked = Question("1", "moon stone", video.id, ((80.0, 84.0), (200.0, 204.0)))
+    view = without_span(library, asked, {video.id: video.id})
+    found = Retriever(view).search("moon stone").moments
+    hidden = [(m.start_seconds, m.end_seconds) for m in found]
+    assert len(found) == 8 and not any(overlaps(s, w) for s in hidden for w in asked.windows)
+
+
+def test_calibration_counts_what_the_floor_lets_through(films):
+    questions = [
+        Question("1", "who wound the clockwork", "Lighthouse", ((12.0, 15.0),)),
+        Question("2", "xylophone", "Tides", ((0.0, 3.0),)),
+    ]
+    other = [Question("3", "gradient descent", ""), Question("4", "moon landing", "")]
+    ids = {video.title: video.id for video in films.videos()}
+    asked = []
+    got = calibration(
+        Retriever(films), questions, ids, other=other, removals=("video", "span"),
+        done=lambda: asked.append(1),
+    )  # fmt: skip
+    assert len(asked) == 2 + 2 + 2 + 2
+    assert got["answerable"] == {"queries": 2, "misses": 0.5}
+    assert got["other"]["false_alarms"] == 0.5  # the moon is in it
+    assert got["video"]["false_alarms"] == got["span"]["false_alarms"] == 0.0
+    assert got["video"]["roc_area"] == 0.75  # .5 for the pairs of two that found nothing
+
+
+def test_unanswerable_questions_are_reported(capsys, tmp_path, talks, questions):
+    other = lines(tmp_path / "other.jsonl", [QUESTIONS[0] | {"query": "gradient descent"}])
+    got = evaluate(
+        capsys, talks, questions, "--unanswerable", f"other:{other}", "--unanswerable", "video"
+    )[1][-1]["unanswerable"]
+    assert set(got) == {"answerable", "other", "video"}
+    assert got["other"] == {"queries": 1, "roc_area": 1.0, "false_alarms": 0.0}
+    status, _, told = evaluate(capsys, talks, questions, "--unanswerable", "nothing")
+    assert status == 2 and "other:FILE (once), video, span" in told
+
+
+# --- A library of one's own -----------------------------------------------------------------
+
+
+@pytest.fixture
+def own(tmp_path) -> Path:
+    library = films_at(tmp_path / "library")
+    library.store.close()
+    return tmp_path / "library"
+
+
+def evaluate_own(capsys, own: Path, queries: Path, *more: object):
+    return run(capsys, "eval", "library", "--library", own, "--queries", queries, "--json", *more)
+
+
+def test_a_video_is_found_by_whatever_it_is_called(capsys, tmp_path, own):
+    with opened(own) as library:
+        id = library.find("Lighthouse").id
+    names = [id, "/films/Lighthouse.mp4", "Lighthouse.mp4", "lighthouse", "clips/a/Lighthouse.mkv"]
+    records = [
+        {"query": "who wound the clockwork", "vid": name, "relevant_windows": [["0:12", "0:15"]]}
+        for name in names
+    ]
+    status, printed, told = evaluate_own(capsys, own, lines(tmp_path / "q.jsonl", records))
+    assert (status, told) == (0, "")
+    assert printed[-1]["moment_recall"]["1"] == 1.0 and printed[-1]["queries"] == len(names)
+
+
+def test_what_is_not_in_the_library_is_left_out_and_counted(capsys, tmp_path, own):
+    here = {"query": "clockwork", "vid": "Lighthouse", "relevant_windows": [[12, 15]]}
+    records = [here, here | {"vid": "Light"}]  # part of a title is no name
+    status, printed, told = evaluate_own(capsys, own, lines(tmp_path / "q.jsonl", records))
+    assert status == 0 and printed[-1]["queries"] == 1
+    assert "Left out 1 question about 1 video" in told
+    status, printed, told = evaluate_own(capsys, own, lines(tmp_path / "q.jsonl", records[1:]))
+    assert (status, printed) == (2, []) and "about 1 video that the library does not hold" in told
+
+
+def test_categories_of_a_benchmark_are_reported_apart(capsys, tmp_path, own):
+    choice = {"id": 1, "task": "EPM", "video": "COIN/Tides.mp4", "question": "What pulls at the"
+              " water?", "options": ["moon", "sun"], "gt": 0, "realtime": 21}  # fmt: skip
+    step = {"id": 2, "task": "SSR", "video": "COIN/Tides.mp4", "all_steps": ["the tide rises"],
+            "start_time": [0], "end_time": [3]}  # fmt: skip
+    queries = tmp_path / "ovo.json"
+    queries.write_text(json.dumps([choice, step]))
+    got = evaluate_own(capsys, own, queries)[1][-1]
+    assert got["categories"]["SSR"]["moment_recall"]["1"] == 1.0
+    assert "moment_recall" not in got["categories"]["EPM"]  # its span is not known
+    assert got["categories"]["EPM"]["video_recall"]["1"] == 1.0
+
+
+def test_the_table_for_people_says_the_same(capsys, tmp_path, talks, questions):
+    results = tmp_path / "r.jsonl"
+    assert evaluate(capsys, talks, questions, "--per-query", results)[0] == 0
+    arguments = ["eval", "transcripts", "--transcripts", str(talks), "--queries", str(questions)]
+    arguments += ["--against", str(results), "--translations", "--unanswerable", "span"]
+    assert main(arguments) == 0
+    shown = capsys.readouterr().out
+    assert "moment recall @1 @5 @10             1.000 [1.000, 1.000]" in shown
+    for part in ("on the 2 questions of both", "in german (1)", "span hidden (2)", "misses (2"):
+        assert part in shown
 
 
 def test_the_scored_profile_goes_by_meaning(tmp_path, talks, questions):

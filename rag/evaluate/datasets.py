@@ -1,15 +1,32 @@
-"""Questions with their true spans, in the layouts that benchmarks are published in."""
+"""Questions with their videos, true spans and answers, in the layouts that benchmarks are published
+in:
+
+* JSON Lines `{qid, query, vid, relevant_windows}`: QVHighlights (Lei et al. 2021), and Charades-STA
+  and ActivityNet Captions as they are handed on with it.
+* Charades-STA (Gao et al. 2017), as text: `VIDEO START END##SENTENCE`.
+* ActivityNet Captions (Krishna et al. 2017), as JSON: `{VIDEO: {duration, timestamps, sentences}}`.
+* TVR (Lei et al. 2020), as JSON Lines: `{vid_name, ts, desc, type, desc_id}`.
+* OVO-Bench (Li et al. 2025), StreamingBench (Lin et al. 2024), LongVideoBench (Wu et al. 2024), as
+  JSON. Most of their questions have options to choose from and no span.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from index.errors import UsageError
 from rag.evaluate.metrics import Span
+
+ANSWER_SECONDS = 2.0
+"""Where a benchmark names the instant at which the answer can be seen, the true span is this long:
+so far off may an answer be that StreamingBench's proactive task counts."""
+
+_CHARADES = re.compile(r"(\S+) ([\d.]+) ([\d.]+)##(.*)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +35,9 @@ class Question:
 
     video: as the dataset calls it. windows: its true spans, in seconds; () where only the video is
     known. generic: so general ("Introduction") that any video answers it. translations: language
-    -> the same question in it.
+    -> the same question in it. category: as the dataset calls its kind of questions. options: to
+    choose from, of which `answer` is the index of the right one. asked_seconds: of the video, when
+    the question is asked of a stream.
     """
 
     id: str
@@ -27,19 +46,53 @@ class Question:
     windows: tuple[Span, ...] = ()
     generic: bool = False
     translations: Mapping[str, str] = field(default_factory=dict)
+    category: str = ""
+    options: tuple[str, ...] = ()
+    answer: int | None = None
+    asked_seconds: float | None = None
+
+
+def read_questions(path: Path) -> list[Question]:
+    """The questions of a file in any of the layouts, in its order. Raises UsageError that names
+    what is wrong."""
+    if path.suffix == ".txt":
+        return _each(path, read_text(path).splitlines(), _charades)
+    records = _read_json(path)
+    if isinstance(records, dict):
+        return _each(path, list(records.items()), _activitynet)
+    first = records[0]
+    while isinstance(first, list) and first:
+        first = first[0]
+    for key, read in (
+        ("relevant_windows", _spans),
+        ("desc_id", _tvr),
+        ("task", _ovo_bench),
+        ("questions", _streamingbench),
+        ("candidates", _longvideobench),
+    ):
+        if isinstance(first, dict) and key in first:
+            return _each(path, records, read)
+    raise UsageError(
+        f"{path} is in no layout that is known. Questions of your own are JSON lines like "
+        '{"query": "…", "vid": "film.mp4", "relevant_windows": [["1:05", "1:20"]]}.'
+    )
+
+
+def read_text(path: Path) -> str:
+    """Raises UsageError."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path} is no text in UTF-8.") from error
 
 
 def read_json_lines(path: Path) -> list[dict[str, Any]]:
     """The objects in a JSON Lines file; blank lines are passed over. Raises UsageError that names
     the line that is wrong."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror}.") from error
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{path} is no text in UTF-8.") from error
     records = []
-    for number, line in enumerate(text.split("\n"), 1):
+    for number, line in enumerate(read_text(path).split("\n"), 1):
         if not line.strip():
             continue
         try:
@@ -54,25 +107,157 @@ def read_json_lines(path: Path) -> list[dict[str, Any]]:
     return records
 
 
-def read_questions(path: Path) -> list[Question]:
-    """The questions of a file, in its order. Raises UsageError that names what is wrong."""
-    records = read_json_lines(path)
+def _read_json(path: Path) -> dict[str, Any] | list[Any]:
+    """A JSON file's object or list; the objects of JSON Lines as a list."""
+    try:
+        whole = json.loads(read_text(path))
+    except ValueError:
+        return read_json_lines(path)
+    if isinstance(whole, dict) and not all(isinstance(value, dict) for value in whole.values()):
+        return [whole]  # JSON Lines of one line
+    if not whole or not isinstance(whole, (dict, list)):
+        raise UsageError(f"{path} holds no questions.")
+    return whole
+
+
+def _each(
+    path: Path, records: Sequence[Any], read: Callable[[Any, int], Iterator[Question]]
+) -> list[Question]:
     questions = []
     for number, record in enumerate(records, 1):
         try:
-            questions.append(_question(record))
-        except (KeyError, TypeError, ValueError) as error:
+            found = read(record, number)
+            questions += [replace(one, text=one.text.strip()) for one in found]
+        except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
             what = f"{error} is missing" if isinstance(error, KeyError) else str(error)
             raise UsageError(f"{path}, question {number}: {what}.") from error
+    if not questions:
+        raise UsageError(f"{path} holds no questions.")
     return questions
 
 
-def _question(record: Mapping[str, Any]) -> Question:
-    return Question(
-        str(record["qid"]),
+def seconds_of(time: float | str) -> float:
+    """Seconds, from a number of them or as in "1:02:03.5". Raises ValueError."""
+    if isinstance(time, str):
+        seconds = 0.0
+        for part in time.split(":"):
+            seconds = 60 * seconds + float(part)
+        return seconds
+    return float(time)
+
+
+def _span(start: float | str, end: float | str) -> Span:
+    """What ends before it begins, as some in Charades-STA do, is turned round; an instant becomes
+    `ANSWER_SECONDS` long. Raises ValueError."""
+    one, other = sorted((seconds_of(start), seconds_of(end)))
+    return one, other if other > one else one + ANSWER_SECONDS
+
+
+def _spans(record: Mapping[str, Any], number: int) -> Iterator[Question]:
+    yield Question(
+        str(record.get("qid", number)),
         str(record["query"]),
         str(record["vid"]),
-        tuple((float(start), float(end)) for start, end in record["relevant_windows"]),
+        tuple(_span(start, end) for start, end in record["relevant_windows"]),
         bool(record.get("generic", False)),
         record.get("translations") or {},
+    )
+
+
+def _charades(line: str, number: int) -> Iterator[Question]:
+    if not line.strip():
+        return
+    found = _CHARADES.fullmatch(line.strip())
+    if not found:
+        raise ValueError("not VIDEO START END##SENTENCE")
+    yield Question(str(number), found[4], found[1], (_span(found[2], found[3]),))
+
+
+def _activitynet(item: tuple[str, Mapping[str, Any]], number: int) -> Iterator[Question]:
+    video, record = item
+    pairs = zip(record["timestamps"], record["sentences"], strict=True)
+    for at, ((start, end), sentence) in enumerate(pairs, 1):
+        yield Question(f"{video}.{at}", sentence, video, (_span(start, end),))
+
+
+def _tvr(record: Mapping[str, Any], number: int) -> Iterator[Question]:
+    start, end = record["ts"]
+    yield Question(
+        str(record["desc_id"]),
+        str(record["desc"]),
+        str(record["vid_name"]),
+        (_span(start, end),),
+        category=str(record.get("type", "")),
+    )
+
+
+def _ovo_bench(record: Mapping[str, Any], number: int) -> Iterator[Question]:
+    """`REC` asks how often something happens, `SSR` whether a step is on, `CRR` what can only be
+    answered later: each of these has times, the others have options."""
+    name, video, task = str(record["id"]), str(record["video"]), str(record["task"])
+    if task == "REC":
+        spans = zip(record["start_times"], record["end_times"], strict=True)
+        windows = tuple(_span(start, end) for start, end in spans)
+        yield Question(name, record["activity"], video, windows, category=task)
+    elif task == "SSR":
+        steps = zip(record["all_steps"], record["start_time"], record["end_time"], strict=True)
+        for at, (step, start, end) in enumerate(steps, 1):
+            yield Question(f"{name}.{at}", step, video, (_span(start, end),), category=task)
+    elif task == "CRR":
+        clue = record["clue_time"]
+        yield Question(
+            name,
+            record["question"],
+            video,
+            (_span(clue, clue),),
+            category=task,
+            asked_seconds=seconds_of(record["ask_time"]),
+        )
+    else:
+        yield Question(
+            name,
+            record["question"],
+            video,
+            category=task,
+            options=tuple(record["options"]),
+            answer=int(record["gt"]),
+            asked_seconds=seconds_of(record["realtime"]),
+        )
+
+
+def _streamingbench(record: Any, number: int) -> Iterator[Question]:
+    """`time`, a stretch of the video, is left aside: of the published sequences' 250 questions only
+    53 are asked within it."""
+    clips = record if isinstance(record, list) else [record]
+    for clip, one in enumerate(clips, 1):
+        video = str(one["video_path"]).removeprefix("./")
+        for at, asked in enumerate(one["questions"], 1):
+            options = tuple(asked.get("options", ()))
+            windows: tuple[Span, ...] = ()
+            if "ground_truth_time_stamp" in asked:
+                seen = asked["ground_truth_time_stamp"]
+                windows = (_span(seen, seen),)
+            yield Question(
+                f"{number}.{clip}.{at}",
+                asked["question"],
+                video,
+                windows,
+                category=asked["task_type"],
+                options=options,
+                answer=ord(asked["answer"]) - ord("A") if options else None,
+                asked_seconds=seconds_of(asked["time_stamp"]),
+            )
+
+
+def _longvideobench(record: Mapping[str, Any], number: int) -> Iterator[Question]:
+    """`position` is left aside: what it counts is documented nowhere. The test set keeps its
+    answers to itself."""
+    right = record.get("correct_choice")
+    yield Question(
+        str(record["id"]),
+        record["question"],
+        str(record.get("video_path") or record["video_id"]),
+        category=str(record.get("question_category", "")),
+        options=tuple(record["candidates"]),
+        answer=None if right is None else int(right),
     )

@@ -39,10 +39,10 @@ def ask(
     return judged
 
 
-def search(retriever: Retriever, text: str) -> SearchResult:
+def search(retriever: Retriever, text: str, *, explain: bool = False) -> SearchResult:
     """As deep as recall is measured; nothing for text without a word to search for."""
     try:
-        return retriever.search(text, limit=max(RANKS))
+        return retriever.search(text, limit=max(RANKS), explain=explain)
     except UsageError:
         return SearchResult(())
 

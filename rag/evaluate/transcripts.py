@@ -20,7 +20,7 @@ from index.schema import Stream, Video, make_id
 from index.store import Store
 from index.text import detect_language
 from ingest.channels.speech import SpeechChannel
-from ingest.cues import Cue, plain, tidy
+from ingest.cues import Cue, count, plain, tidy
 from ingest.identity import stat_of
 from ingest.pipeline import Indexer
 from ingest.plan import Channels, Task
@@ -133,7 +133,7 @@ def index_transcripts(
     wanted = {transcript.video_id for transcript in transcripts}
     others = [video for video in library.videos() if video.id not in wanted]
     if others:
-        more = f"{len(others)} other video" + ("s" if len(others) > 1 else "")
+        more = count(len(others), "other video")
         raise UsageError(
             f"The library holds {more} (“{others[0].title}”), which every search would see: name "
             "a new folder, or the one that these transcripts went to."
