@@ -106,7 +106,7 @@ class Senses:
 
     def channels(self) -> Channels:
         """Raises ModelMissingError where a model is missing."""
-        from ingest.plan import Channels, describe_analysis
+        from ingest.plan import Channels, describe_analysis, describe_segments
 
         self.check_models()
         files, pictures = self._file_channels(), self._picture_channels()
@@ -119,7 +119,7 @@ class Senses:
             tuple(files),
             tuple(pictures),
             None if blind else describe_analysis(ingest),
-            None if blind else ingest.segments.model_dump(mode="json"),
+            None if blind else describe_segments(ingest),
             tuple(derived),
             models,
             self._named,

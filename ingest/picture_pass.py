@@ -88,7 +88,7 @@ class PicturePass:
             self._settings.shots,
             self._settings.sampling,
             from_seconds=self._start_seconds,
-            last_cut_seconds=self._last_cut_seconds(),
+            known_cuts=self._known_cuts(),
         ) as analysis:
             try:
                 for event in analysis:
@@ -110,6 +110,8 @@ class PicturePass:
         else:
             self._at_seconds = event.time_seconds
             if self._segments is not None:
+                for time_seconds, change in event.changes:
+                    self._segments.push_change(time_seconds, change)
                 self._close_segments(self._segments.advance(event.time_seconds))
             self._listener("pictures", self._at_seconds)
 
@@ -130,14 +132,14 @@ class PicturePass:
         for writer in self._all_writers():
             writer.note([note])
 
-    def _last_cut_seconds(self) -> float:
-        """The last cut at or before where this pass starts, from the shots stored earlier."""
+    def _known_cuts(self) -> list[float]:
+        """The cuts up to where this pass starts, from the shots stored earlier."""
         shot = self._work.pending.get("shot")
         shots = self._library.evidence(
             self._video.id, channel="shot", generation=shot.id if shot else None
         )
-        cuts = [time for shot in shots for time in (shot.start_seconds, shot.end_seconds)]
-        return max((cut for cut in cuts if cut <= self._start_seconds), default=0.0)
+        cuts = {time for shot in shots for time in (shot.start_seconds, shot.end_seconds)}
+        return sorted(cut for cut in cuts if cut <= self._start_seconds)
 
     def _sample(self, sample: Sample) -> None:
         self._at_seconds = sample.time_seconds

@@ -21,11 +21,13 @@ from index.library import Library
 from index.schema import FileStat, Generation, Video
 from ingest.channel import DerivedChannel, FileChannel, PictureChannel
 from ingest.identity import content_id, full_digest, same, stat_of
+from ingest.segments import SEGMENTS_CODE
 from ingest.settings import IngestSettings
 from ingest.sidecars import find_sidecars
 
-ANALYSIS_CODE = 1
-"""Raised when a change in ingest.analysis, .shots or .sampling moves cuts or samples."""
+ANALYSIS_CODE = {"adaptive": 1, "content": 2, "hash": 1, "threshold": 2}
+"""By detector. Raised when a change in ingest.analysis, .detectors, .shots or .sampling moves its
+cuts, or the samples."""
 
 
 @dataclass(frozen=True)
@@ -100,8 +102,13 @@ def describe_analysis(settings: IngestSettings) -> dict[str, Any]:
         "shots": settings.shots.model_dump(mode="json"),
         "sampling": settings.sampling.model_dump(mode="json"),
         "scenedetect": version("scenedetect-headless"),
-        "code": ANALYSIS_CODE,
+        "code": ANALYSIS_CODE.get(settings.shots.detector),
     }
+
+
+def describe_segments(settings: IngestSettings) -> dict[str, Any]:
+    """What decides where segments are cut."""
+    return {**settings.segments.model_dump(mode="json"), "code": SEGMENTS_CODE}
 
 
 def home_of(paths: Sequence[Path]) -> Path:

@@ -1,11 +1,14 @@
 """What a run leaves in the library: segments with titles and pictures; a channel added later."""
 
+import numpy as np
 import pytest
 from clips import noise_picture, text_picture, write_clip
+from dump import dump
 
 from cli.main import main
 from index.access import open_store
 from index.library import Library
+from ingest.picture_pass import PicturePass
 
 CHAPTERS = [(0.0, 4.0, "Setting out"), (4.0, 12.0, "At sea")]
 NO_RESERVE = ("--set", "index.reserve_bytes=0")
@@ -98,3 +101,54 @@ def test_a_setting_changed_runs_what_hangs_on_it_anew_and_nothing_else(film, tmp
     held = {e.generation for e in library.evidence(video.id)}
     assert held <= set(after.values())
     close(library)
+
+
+class _Killed(BaseException):
+    pass
+
+
+def moving(seconds, seed, still):
+    """10 pictures a second of a scene that swings, but in `still` spans of seconds."""
+    scene, at = noise_picture(seed, 240, 120), 0
+    for tick in range(10 * seconds):
+        if not any(start <= tick / 10 < end for start, end in still):
+            at += 1
+        left = round(40 + 40 * np.sin(at / 6))
+        yield scene[30:90, left : left + 80]
+
+
+@pytest.mark.parametrize("detector", ["adaptive", "content", "threshold"])
+def test_long_shots_are_cut_where_it_is_calm_also_after_a_kill(detector, tmp_path, monkeypatch):
+    path = tmp_path / "long.mp4"
+    black = [np.zeros((60, 80, 3), np.uint8)] * 11
+    pictures = [*moving(20, 1, [(4, 7), (10, 13)]), *black, *moving(5, 2, [])]
+    write_clip(path, pictures, rate=10, key_frame_every=15)
+    options = (
+        *("--channels", "fingerprint", "--set", f"ingest.shots.detector={detector}"),
+        *("--set", "ingest.segments.max_seconds=8", "--set", "ingest.commit_seconds=0"),
+    )
+    pushes, killed_at = [], set()
+    maybe_commit = PicturePass._maybe_commit
+
+    def dying(self):
+        pushes.append(None)
+        if len(pushes) % 5 == 0:
+            maybe_commit(self)
+        if len(pushes) in killed_at:
+            raise _Killed
+
+    monkeypatch.setattr(PicturePass, "_maybe_commit", dying)
+    assert index(path, tmp_path / "whole", *options) == 0
+    whole = dump(tmp_path / "whole")
+    starts = sorted(p["start_seconds"] for p, _ in whole.values() if p["kind"] == "segment")
+    assert 5 <= starts[1] <= 6 and 11 <= starts[2] <= 12
+    assert any(20 <= start <= 21.2 for start in starts)
+
+    for kill in (21, 31, 22):
+        pushes.clear()
+        killed_at = {kill}
+        with pytest.raises(_Killed):
+            index(path, tmp_path / "library", *options)
+    killed_at = set()
+    assert index(path, tmp_path / "library", *options) == 0
+    assert dump(tmp_path / "library") == whole

@@ -32,15 +32,6 @@ def events_of(path, to_seconds=float("inf"), **options):
     return list(takewhile(lambda e: e[0] <= to_seconds, events)), progress
 
 
-def events_from(events, point):
-    """Those at or after a Progress; the shot that ended right there was given out before it."""
-    return [
-        (time, kind, *rest)
-        for time, kind, *rest in events
-        if time >= point.time_seconds and (kind == "sample" or time > point.shot_start_seconds)
-    ]
-
-
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory):
     """Shots of 2.0, 1.2 and 4.0 s."""
@@ -80,32 +71,78 @@ def test_a_picture_that_stays_is_sampled_though_no_frame_comes_at_the_time(tmp_p
     assert [e[0] for e in events if e[1] == "sample"] == pytest.approx([0.0, 5.0], abs=1e-3)
 
 
+def assert_resumes(path, shots, whole, from_seconds, known_cuts, to_seconds=float("inf")):
+    part, _ = events_of(
+        path, to_seconds, shots=shots, from_seconds=from_seconds, known_cuts=known_cuts
+    )
+    assert part == [
+        (time, kind, *rest)
+        for time, kind, *rest in whole
+        if time >= from_seconds and (kind != "shot" or time not in known_cuts)
+    ]
+
+
 @pytest.mark.parametrize("detector", ["adaptive", "content", "hash", "threshold"])
 def test_a_resume_gives_what_an_uninterrupted_run_gives_from_there(clip, detector):
     shots = ShotSettings(detector=detector)
     whole, progress = events_of(clip, shots=shots)
+    ends = [e[0] for e in whole if e[1] == "shot"]
     assert len(progress) > 5
     for point in progress:
-        part, _ = events_of(
-            clip,
-            shots=shots,
-            from_seconds=point.time_seconds,
-            last_cut_seconds=point.shot_start_seconds,
-        )
-        assert part == events_from(whole, point)
+        known = [end for end in ends if end <= point.shot_start_seconds]
+        assert_resumes(clip, shots, whole, point.time_seconds, known)
+    for time, kind, *_ in whole:
+        if kind == "sample":
+            assert_resumes(clip, shots, whole, time, [end for end in ends if end <= time])
 
 
-def test_a_resume_in_a_real_film_gives_the_same(tmp_path):
+@pytest.mark.parametrize("detector", ["adaptive", "content", "threshold"])
+def test_a_resume_in_a_real_film_gives_the_same(detector):
     path = DATA / "video" / "bbb_360p.mp4"
     if not path.exists():
         pytest.skip("the real material is not here")
-    whole, progress = events_of(path, 60.0)
-    assert sum(e[1] == "shot" for e in whole) >= 5
-    for point in (progress[11], progress[25], progress[48]):
-        part, _ = events_of(
-            path, 60.0, from_seconds=point.time_seconds, last_cut_seconds=point.shot_start_seconds
-        )
-        assert part == events_from(whole, point)
+    # No picture of it is black enough by default.
+    shots = ShotSettings(detector=detector, black_threshold=60)
+    whole, progress = events_of(path, 60.0, shots=shots)
+    ends = [e[0] for e in whole if e[1] == "shot"]
+    assert len(ends) >= (1 if detector == "threshold" else 5)
+    for point in [p for p in progress if p.time_seconds > 10][::25]:
+        known = [end for end in ends if end <= point.shot_start_seconds]
+        assert_resumes(path, shots, whole, point.time_seconds, known, 60.0)
+
+
+@pytest.mark.parametrize("detector", ["content", "threshold"])
+def test_a_resume_begins_near_where_it_goes_on(tmp_path, detector):
+    """In the middle of a long shot; only the place right after the last cut is looked at too."""
+    pictures = [noise_picture(n > 100, 64, 48) for n in range(3000)]
+    path = write_clip(tmp_path / "a.mp4", pictures, key_frame_every=25)
+    known = [] if detector == "threshold" else [101 / 25]
+    with VideoAnalysis(
+        path, ShotSettings(detector=detector), from_seconds=100.0, known_cuts=known
+    ) as analysis:
+        first = next(iter(analysis))
+        assert not analysis._decoder.from_start
+    assert first.time_seconds >= 100.0
+
+
+def test_a_resume_inside_a_fade_that_memory_cannot_hold(tmp_path, monkeypatch):
+    """Its cut comes late, after samples that follow it."""
+    monkeypatch.setattr("ingest.analysis._HELD_BYTES", 0)
+    bright, black = noise_picture(1, 64, 48), np.zeros((48, 64, 3), np.uint8)
+    pictures = [bright] * 80 + [black] * 120 + [bright] * 40 + [black] * 7 + [bright] * 60
+    path = write_clip(tmp_path / "a.mp4", pictures)
+    shots = ShotSettings(detector="threshold")
+    whole, progress = events_of(path, shots=shots)
+    ends = [e[0] for e in whole if e[1] == "shot"]
+    assert ends == pytest.approx([140 / 25, 244 / 25, 307 / 25], abs=0.05)
+    # No promise is broken: what is told of progress waits for the cut.
+    assert not any(80 / 25 <= p.time_seconds < ends[0] for p in progress)
+    samples = [e[0] for e in whole if e[1] == "sample"]
+    for time in samples:
+        known = [end for end in ends if end <= time]
+        part, _ = events_of(path, shots=shots, from_seconds=time, known_cuts=known)
+        wanted = [e for e in whole if e[1] == "sample" and e[0] >= time]
+        assert [e for e in part if e[1] == "sample"] == wanted
 
 
 def test_damage_ends_the_events_and_is_told(tmp_path):

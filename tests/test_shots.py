@@ -33,8 +33,35 @@ def small_pictures(path, from_seconds=0.0, to_seconds=float("inf")):
 
 
 def cuts_of(detector, pictures):
-    cuts = [cut for time, small in pictures for cut in detector.push(time, small)]
-    return cuts + detector.finish()
+    return [cut for time, small in pictures for cut in detector.push(time, small)]
+
+
+def resumed(settings, rate, pictures, index):
+    """What follows the frame of that index: the cuts of a detector that is pushed few frames from
+    before it, and how many those are."""
+    cuts = {}  # announced with which frame
+    whole = ShotDetector(settings, rate)
+    for at, picture in enumerate(pictures):
+        for cut in whole.push(*picture):
+            cuts[cut.time_seconds] = at
+    known = [time for time, at in cuts.items() if at <= index]
+    expected = [time for time, at in cuts.items() if at > index]
+
+    def frames_from(seconds):
+        return iter([p for p in pictures if p[0] >= seconds])
+
+    for back in (10, 20, 40, 80, 160, 320, 640):
+        first = max(0, index - back)
+        detector = ShotDetector.resume(settings, known, frames_from, rate)
+        before = cuts_of(detector, pictures[first : index + 1])
+        if detector.warm:
+            assert [c.time_seconds for c in before] == [
+                time for time in known if detector.start.seconds < time
+            ]
+            found = cuts_of(detector, pictures[index + 1 :])
+            assert [c.time_seconds for c in found] == expected
+            return index - first
+    return None
 
 
 @pytest.fixture(scope="module")
@@ -99,36 +126,84 @@ def film():
     return small_pictures(path, 100.0, 145.0)
 
 
-@pytest.mark.parametrize(
-    "settings",
-    [
-        ShotSettings(),
-        ShotSettings(min_shot_seconds=2.5),
-        ShotSettings(min_shot_frames=15),
-        ShotSettings(detector="hash"),
-    ],
-    ids=["adaptive", "long shots", "by frames", "hash"],
-)
+RESUMABLE = {
+    "adaptive": ShotSettings(),
+    "long shots": ShotSettings(min_shot_seconds=2.5),
+    "by frames": ShotSettings(min_shot_frames=15),
+    "wide window": ShotSettings(adaptive_window_frames=12),
+    "hash": ShotSettings(detector="hash"),
+    "content": ShotSettings(detector="content"),
+    "content by frames": ShotSettings(detector="content", min_shot_frames=15),
+    "content, all": ShotSettings(detector="content", min_shot_seconds=0),
+    "threshold": ShotSettings(detector="threshold", black_threshold=150),
+    "threshold by frames": ShotSettings(
+        detector="threshold", black_threshold=150, min_shot_frames=15
+    ),
+}
+
+
+@pytest.mark.parametrize("settings", RESUMABLE.values(), ids=RESUMABLE)
 def test_a_resumed_detector_finds_what_an_uninterrupted_one_does(film, settings):
     rate, pictures = film
     whole = cuts_of(ShotDetector(settings, rate), pictures)
-    assert len(whole) >= 5
-    warmup = ShotDetector(settings, rate).warmup_frames
-    at_cuts = [c.frame_index + near for c in whole for near in (-1, 0, 1, 2, 3, 20)]
-    anywhere = random.Random(5).sample(range(warmup, len(pictures)), 12)
-    for index in [i for i in at_cuts if warmup <= i < len(pictures)] + anywhere:
-        at_seconds = pictures[index][0]
-        known = [c.time_seconds for c in whole if c.time_seconds < at_seconds]
-        detector = ShotDetector.resume(settings, at_seconds, max(known, default=0.0), rate)
-        found = cuts_of(detector, pictures[index - warmup :])
-        assert [c.time_seconds for c in found] == [
-            c.time_seconds for c in whole if c.time_seconds >= at_seconds
-        ]
+    assert len(whole) >= 2
+    at_cuts = [c.frame_index + near for c in whole for near in (-1, 0, 1, 2, 3, 13, 20)]
+    anywhere = random.Random(5).sample(range(len(pictures) // 2, len(pictures)), 6)
+    indices = [i for i in at_cuts[-21:] if i < len(pictures)] + anywhere
+    took = [resumed(settings, rate, pictures, index) for index in indices]
+    seen = [frames for frames in took if frames is not None]
+    assert len(seen) > len(took) / 2
+    # Half of the pictures are dark at this threshold; what a cut takes is bounded for the others.
+    bound = 400 if settings.detector == "threshold" else 3 * 2.5 * rate
+    assert max(seen) <= bound
 
 
+def flickering(seed, flashes):
+    """Small pictures of shots, of which some flicker, and some are black for a while."""
+    random_ = random.Random(seed)
+    pictures = []
+    for shot in range(1, 13):
+        calm, flash = noise_picture(2 * shot, 32, 24), noise_picture(2 * shot + 1, 32, 24)
+        length = random_.choice([3, 8, 16, 20, 60, 140])
+        kind = random_.choice(flashes)
+        for at in range(length):
+            if kind == "black":
+                pictures.append(np.zeros_like(calm) if at % 11 else calm // 30)
+            elif kind == "flicker":
+                pictures.append(flash if random_.random() < 0.4 else calm)
+            elif kind == "flash":
+                pictures.append(flash if at == 5 else calm)
+            else:
+                pictures.append(calm)
+    return [(index / 25, picture) for index, picture in enumerate(pictures)]
+
+
+@pytest.mark.parametrize("by", [{}, {"min_shot_frames": 15}], ids=["seconds", "frames"])
+@pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("detector", ["content", "threshold"])
-def test_a_detector_that_needs_the_whole_video_says_so(detector):
-    assert ShotDetector(ShotSettings(detector=detector)).warmup_frames is None
+def test_flicker_and_black_are_remembered_by_a_resume(detector, seed, by):
+    """Where the detector's state hangs on what it saw long before."""
+    kinds = ["calm", "flicker", "flash"] if detector == "content" else ["calm", "black"]
+    pictures = flickering(seed, kinds)
+    settings = ShotSettings(detector=detector, **by)
+    assert cuts_of(ShotDetector(settings, 25.0), pictures)
+    for index in range(0, len(pictures), 17):
+        resumed(settings, 25.0, pictures, index)
+
+
+def test_a_detector_that_flickered_once_waits_for_hours():
+    """A burst too short for a cut leaves the content detector waiting; a resume far from it does
+    not see it, but what follows the cut before."""
+    calm, flash, other = (noise_picture(seed, 32, 24) for seed in (1, 2, 3))
+    for early in (calm, flash):
+        shots = [noise_picture(0, 32, 24)] * 30 + [calm] * 5 + [early] + [calm] * 400
+        shots += [other] * 5 + [calm, other] + [other] * 50
+        pictures = [(index / 25, picture) for index, picture in enumerate(shots)]
+        settings = ShotSettings(detector="content")
+        assert resumed(settings, 25.0, pictures, 300) <= 80
+        cuts = [c.frame_index for c in cuts_of(ShotDetector(settings, 25.0), pictures)]
+        # Merged, the last of the differences is the cut; else the first.
+        assert cuts == [30, 436 if early is calm else 442]
 
 
 @pytest.mark.parametrize("detector", DETECTORS)
@@ -164,5 +239,5 @@ def test_a_video_that_changes_its_size_goes_on():
     detector = ShotDetector(ShotSettings())
     for index in range(40):
         size = (64, 48) if index < 20 else (80, 40)
-        detector.push(index / 25, noise_picture(1, *size))
-    assert detector.finish() == []
+        assert detector.push(index / 25, noise_picture(1, *size)) == []
+    assert detector.last_index == 39
