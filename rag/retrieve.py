@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from index.errors import UsageError
 from index.library import Library
-from index.schema import Moment, Space, Video
+from index.schema import Moment, Space
 from index.store import Filter, where
 from rag.fuse import Dropped, Find, Fused, Term, fuse, rank
+from rag.in_order import search_in_order
+from rag.order import split_order
 from rag.phrases import Held, find_phrases, without
 from rag.query import ParsedQuery, parse
+from rag.result import Catalogue, Explanation, SearchResult
 from rag.scope import Scope
 from rag.settings import MOST_MOMENTS, RetrieveSettings
 from rag.vectors import (
@@ -35,32 +38,6 @@ SIMILAR = "similar picture"
 """What a frame near a query picture is called; the same picture is found by its fingerprint."""
 
 _NOTHING = Filter()
-
-
-@dataclass(frozen=True, slots=True)
-class Explanation:
-    """Why a moment is a result: what each channel found, best first, and what was merged."""
-
-    finds: tuple[Find, ...]
-    merged: tuple[Dropped, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class SearchResult:
-    """moments: best first. explanations: one for each of them, where asked for.
-
-    dropped: what was found and did not become a result (where asked for). more: results beyond
-    the limit. terms: the query's words and their weights. notes: sentences for the user.
-    shares: of the query's weight that the words hold, one for each moment.
-    """
-
-    moments: tuple[Moment, ...]
-    explanations: tuple[Explanation, ...] = ()
-    dropped: tuple[Dropped, ...] = ()
-    more: int = 0
-    terms: tuple[Term, ...] = ()
-    notes: tuple[str, ...] = ()
-    shares: tuple[float, ...] = ()
 
 
 class Retriever:
@@ -126,6 +103,28 @@ class Retriever:
                 )
 
         query = query if words else replace(query, text="", phrases=())
+        order = split_order(query.quoted) if words and image is None else None
+        if order is not None:
+            everywhere = Scope.of(ParsedQuery("", videos=query.videos), self.library, videos)
+            find, how = self._find, self.settings
+            found = search_in_order(
+                order, query, find, self.library, everywhere, scope, limit, explain, how
+            )
+            if found is not None:
+                return found
+        return self._find(query, scope, limit, explain, image, pictured, notes)
+
+    def _find(
+        self,
+        query: ParsedQuery,
+        scope: Scope,
+        limit: int,
+        explain: bool = False,
+        image: Path | None = None,
+        pictured: np.ndarray | None = None,
+        notes: Sequence[str] = (),
+    ) -> SearchResult:
+        """Searches, anew where a model swap changed what searchers see under its hands."""
         # Loading an encoder takes long enough for a swap: what is hidden is read before.
         now = self._seen_by_searchers()
         for _ in range(FLIPS):
@@ -250,7 +249,7 @@ class Retriever:
             known = () if words is None else (*words.terms, *words.stopped)
             groups, left_out = without(groups, query.excluded, known)
             dropped.extend(left_out)
-        catalogue = _Catalogue(self.library)
+        catalogue = Catalogue(self.library)
         moments: list[Moment] = []
         kept: list[Fused] = []
         more = 0
@@ -270,48 +269,6 @@ class Retriever:
             terms,
             tuple(notes),
             tuple(group.best.share for group in kept),
-        )
-
-
-class _Catalogue:
-    """What is known of the videos in one result."""
-
-    def __init__(self, library: Library):
-        self._library = library
-        self._known: dict[tuple[str, int], tuple[Video, dict[str, float]] | None] = {}
-
-    def moment(self, group: Fused) -> Moment | None:
-        """None where the video was removed meanwhile."""
-        best = group.best
-        key = (best.video_id, best.epoch)
-        if key not in self._known:
-            video = self._library.video(best.video_id)
-            self._known[key] = video and (
-                video,
-                self._library.coverage(video, self._library.generations(*key)),
-            )
-        known = self._known[key]
-        if known is None:
-            return None
-        video, coverage = known
-        # A picture has no words of its own: what was said or read over it tells more.
-        worded = next(
-            (find for find in group.finds if find.phrases or find.terms),
-            next((find for find in group.finds if find.text), best),
-        )
-        return Moment(
-            video_id=video.id,
-            epoch=best.epoch,
-            title=video.title,
-            path=video.files[0].path if video.files else None,
-            start_seconds=group.start_seconds,
-            end_seconds=group.end_seconds,
-            score=group.score,
-            channel=best.channel,
-            text=worded.text,
-            highlights=worded.highlights(),
-            hits=tuple(find.hit() for find in group.finds),
-            coverage=coverage,
         )
 
 

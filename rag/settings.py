@@ -50,6 +50,27 @@ class CosineScale(BaseModel):
         return self.model_copy(update={"zero": zero, "full": full})
 
 
+class OrderSettings(BaseModel):
+    """How results of a question that asks for an order are ranked.
+
+    anchors: finds of the anchor that count, the best ones. near_best: each scores at least this
+    share of the best one's score. targets: results looked at, at least. weight: of the order in a
+    result's score, beside how well it matches by itself. half_life_seconds: between the anchor and
+    a result, halves what the order counts. window_seconds: how much of what happens right before
+    or after is shown where nothing else is asked for.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    # Chosen on tutorials, train, put together in pairs (benchmarks/understanding.py).
+    anchors: int = Field(20, ge=1, le=100)
+    near_best: float = Field(0.5, ge=0, le=1)
+    targets: int = Field(50, ge=1, le=MOST_MOMENTS)
+    weight: float = Field(0.5, ge=0, le=1)
+    half_life_seconds: float = Field(300.0, gt=0)
+    window_seconds: float = Field(30.0, gt=0)
+
+
 class GroupSettings(BaseModel):
     """How videos are ranked by their moments.
 
@@ -80,7 +101,7 @@ class RetrieveSettings(BaseModel):
         words of the query where those hold this share of the query's weight; else it is one find.
     cosine_margin: pictures and sounds this much further from the query than the nearest one are no
         finds.
-    group: how videos are ranked.
+    group: how videos are ranked. order: how questions that ask for an order are answered.
     text, frame, sound: what cosines between a query and passages, pictures and sounds are worth;
         picture: between two pictures. docs/models-text.md says what they were chosen by.
     """
@@ -94,6 +115,7 @@ class RetrieveSettings(BaseModel):
     merge_gap_seconds: float = Field(2.0, ge=0)
     longest_moment_seconds: float = Field(60.0, gt=0)
     group: GroupSettings = Field(default_factory=GroupSettings)
+    order: OrderSettings = Field(default_factory=OrderSettings)
     narrow_share: float = Field(0.9, ge=0, le=1)  # of .3, .5, .7, .9, 1: best on tutorials, train
     cosine_margin: float = Field(0.06, ge=0, le=2)
     # Chosen with all-MiniLM-L6-v2 on the tutorials' transcripts: the floor, there a cosine of .40,

@@ -1,0 +1,79 @@
+"""What a search returns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from index.library import Library
+from index.schema import Moment, Video
+from rag.fuse import Dropped, Find, Fused, Term
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Why a moment is a result: what each channel found, best first, and what was merged; and in
+    which order it stands to what else was asked for."""
+
+    finds: tuple[Find, ...]
+    merged: tuple[Dropped, ...]
+    order: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SearchResult:
+    """moments: best first. explanations: one for each of them, where asked for.
+
+    dropped: what was found and did not become a result (where asked for). more: results beyond
+    the limit. terms: the query's words and their weights. notes: sentences for the user.
+    shares: of the query's weight that the words hold, one for each moment.
+    """
+
+    moments: tuple[Moment, ...]
+    explanations: tuple[Explanation, ...] = ()
+    dropped: tuple[Dropped, ...] = ()
+    more: int = 0
+    terms: tuple[Term, ...] = ()
+    notes: tuple[str, ...] = ()
+    shares: tuple[float, ...] = ()
+
+
+class Catalogue:
+    """What is known of the videos in one result."""
+
+    def __init__(self, library: Library):
+        self._library = library
+        self._known: dict[tuple[str, int], tuple[Video, dict[str, float]] | None] = {}
+
+    def moment(self, group: Fused) -> Moment | None:
+        """None where the video was removed meanwhile."""
+        best = group.best
+        key = (best.video_id, best.epoch)
+        if key not in self._known:
+            video = self._library.video(best.video_id)
+            self._known[key] = video and (
+                video,
+                self._library.coverage(video, self._library.generations(*key)),
+            )
+        known = self._known[key]
+        if known is None:
+            return None
+        video, coverage = known
+        # A picture has no words of its own: what was said or read over it tells more.
+        worded = next(
+            (find for find in group.finds if find.phrases or find.terms),
+            next((find for find in group.finds if find.text), best),
+        )
+        return Moment(
+            video_id=video.id,
+            epoch=best.epoch,
+            title=video.title,
+            path=video.files[0].path if video.files else None,
+            start_seconds=group.start_seconds,
+            end_seconds=group.end_seconds,
+            score=group.score,
+            channel=best.channel,
+            text=worded.text,
+            highlights=worded.highlights(),
+            hits=tuple(find.hit() for find in group.finds),
+            coverage=coverage,
+        )
