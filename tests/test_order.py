@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
+from clips import DATA
 from talks import put_channel, put_video
 
 from index.library import Library
 from rag.order import Order, split_order
 from rag.retrieve import Retriever, SearchResult
 
-TRANSCRIPTS = Path(__file__).resolve().parents[2] / "shared/data/transcripts"
+TRANSCRIPTS = DATA / "transcripts"
 
 
 @pytest.mark.parametrize(
