@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cli.render import data_line, safe
-from rag.evaluate.metrics import IOUS, RANKS
+from rag.evaluate.metrics import IOUS, MOST_OVERLAP, RANKS
 
 _WIDTH = 34
 
@@ -33,7 +33,13 @@ def print_report(figures: Mapping[str, Any]) -> None:
     for called, name in _SECONDS:
         if figures[name] is not None:
             _line(called, f"{figures[name]:.1f} s")
-    _line("most overlap of two results", f"{figures['most_overlap']:.0%} of the shorter")
+    over = figures["longer_than_seconds"]
+    _line("longer than 60 s, than 300 s", f"{over['60']}, {over['300']}")
+    _line(
+        "most overlap of two results",
+        f"{figures['most_overlap']:.0%} of the shorter; over {MOST_OVERLAP:.0%}: "
+        f"{figures['overlapping_pairs']} pairs",
+    )
     latency = figures["latency_ms"]
     _line("a search takes, p50 and p95", f"{latency['p50']:.1f} ms, {latency['p95']:.1f} ms")
     _line(

@@ -25,7 +25,7 @@ from rag.evaluate.metrics import (
     compare,
     intervals,
     iou,
-    most_overlap,
+    overlap_shares,
     overlaps,
     report,
     roc_area,
@@ -96,9 +96,12 @@ def test_a_question_without_a_true_span_counts_for_its_video_alone():
 
 
 def test_overlap_is_measured_on_the_shorter_and_within_a_video():
-    results = judged("q", ("a", 0, 100), ("a", 90, 110), ("b", 0, 100)).results
-    assert most_overlap(results) == pytest.approx(0.5)
-    assert most_overlap(results[1:]) == 0.0
+    one = judged("q", ("a", 0, 100), ("a", 90, 110), ("b", 0, 100), ("a", 200, 561))
+    assert overlap_shares(one.results) == [0.5, 0.0, 0.0]
+    got = report([one])
+    assert (got["most_overlap"], got["overlapping_pairs"]) == (0.5, 1)
+    assert got["longer_than_seconds"] == {"60": 3, "300": 1}
+    assert got["longest_span_seconds"] == 361.0
 
 
 def test_intervals_hold_the_standard_error_and_are_the_same_every_time():

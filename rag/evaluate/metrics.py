@@ -19,6 +19,13 @@ RANKS = (1, 5, 10)
 
 IOUS = (0.3, 0.5, 0.7)
 
+SPAN_SECONDS = (60, 300)
+"""What results should be no longer than, where true spans are short and where they are long: whole
+videos would be found more often."""
+
+MOST_OVERLAP = 0.3
+"""Two results in one video that share more, as a part of the shorter, are near copies."""
+
 RESAMPLES = 2000
 """Of the bootstrap. The ends of a 95% interval then move by less than a fifth of its half width."""
 
@@ -123,9 +130,10 @@ def report(judged: Sequence[Judged]) -> dict[str, Any]:
     """All figures over the questions, with 95% bootstrap intervals of those that are means.
 
     Questions whose true span is not known count for `video_recall` alone. `iou_recall` is at an
-    IoU of .3. `median_span_seconds`, `longest_span_seconds` and `most_overlap` (of two results of
-    one question in one video, as a share of the shorter) are over all results, and
-    `median_first_span_seconds` over the first of each.
+    IoU of .3. `median_span_seconds` and `longest_span_seconds` are over all results,
+    `median_first_span_seconds` over the first of each. `longer_than_seconds` counts the results
+    that are; `most_overlap` is the greatest of `overlap_shares`, and `overlapping_pairs` counts
+    those above `MOST_OVERLAP`.
     """
     spanned = [one for one in judged if one.windows]
     of_videos = {n: v for n, v in measures(judged).items() if n.startswith("video_recall.")}
@@ -134,6 +142,7 @@ def report(judged: Sequence[Judged]) -> dict[str, Any]:
     figures = {name: float(values.mean()) for name, values in by_name.items()}
     lengths = [r.end_seconds - r.start_seconds for one in judged for r in one.results]
     firsts = [one.results[0].span for one in judged if one.results]
+    shares = [share for one in judged for share in overlap_shares(one.results)]
     latencies = [one.latency_seconds for one in judged if one.latency_seconds is not None]
     return {
         **nested(figures),
@@ -146,7 +155,11 @@ def report(judged: Sequence[Judged]) -> dict[str, Any]:
             float(np.median([end - start for start, end in firsts])) if firsts else None
         ),
         "longest_span_seconds": max(lengths, default=None),
-        "most_overlap": max((most_overlap(one.results) for one in judged), default=0.0),
+        "longer_than_seconds": {
+            str(most): sum(length > most for length in lengths) for most in SPAN_SECONDS
+        },
+        "most_overlap": max(shares, default=0.0),
+        "overlapping_pairs": sum(share > MOST_OVERLAP for share in shares),
         "queries": len(judged),
         "queries_with_spans": len(spanned),
         "queries_without_results": sum(not one.results for one in judged),
@@ -166,19 +179,17 @@ def nested(figures: Mapping[str, Any]) -> dict[str, Any]:
     return tree
 
 
-def most_overlap(results: Sequence[Result]) -> float:
-    """Of two results in one video, the greatest part of the shorter that lies in the other."""
-    most = 0.0
+def overlap_shares(results: Sequence[Result]) -> list[float]:
+    """Of each two results in one video, the part of the shorter that lies in the other, 0..1."""
+    shares = []
     for at, one in enumerate(results):
         for other in results[at + 1 :]:
-            if one.video == other.video:
-                shared = min(one.end_seconds, other.end_seconds) - max(
-                    one.start_seconds, other.start_seconds
-                )
-                shorter = min(r.end_seconds - r.start_seconds for r in (one, other))
-                if shared > 0 and shorter > 0:
-                    most = max(most, shared / shorter)
-    return most
+            shorter = min(r.end_seconds - r.start_seconds for r in (one, other))
+            if one.video == other.video and shorter > 0:
+                starts = max(one.start_seconds, other.start_seconds)
+                ends = min(one.end_seconds, other.end_seconds)
+                shares.append(max(ends - starts, 0.0) / shorter)
+    return shares
 
 
 def intervals(
