@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ingest.models.files import ModelFiles
     from ingest.thumbnails import Thumbnails
     from rag.answer import Answerer
+    from rag.planner import Planner
     from rag.retrieve import Retriever
 
 SPACES = (*TEXT_SPACES, VectorSpace("fingerprint", 256))
@@ -68,7 +69,26 @@ def build_retriever(settings: Settings, library: Library) -> Retriever:
 
     queries = _Queries(settings)
     encoders = QueryEncoders(queries.text, queries.images)
-    return Retriever(library, settings.retrieve, encoders)
+    return Retriever(library, settings.retrieve, encoders, build_planner(settings))
+
+
+def build_planner(settings: Settings) -> Planner | None:
+    """None where no model is to take questions apart. Raises ConfigError."""
+    given = settings.retrieve.planner
+    if given.model is None:
+        return None
+    from cli.senses import prompt_text
+    from ingest.models.videollm.openai import OpenAIVideoLLM
+    from rag.planner import Planner
+
+    model = OpenAIVideoLLM(
+        given.model,
+        base_url=given.base_url,
+        key_variable=given.key_variable,
+        retries=0,
+        timeout_seconds=given.timeout_seconds,
+    )
+    return Planner(model, prompt_text("prompts/plan.txt", given.prompt), given)
 
 
 class _Queries:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from index.library import Library
 from index.schema import Moment
 from rag.fuse import Find, Fused
 from rag.order import Order
-from rag.query import ParsedQuery, parse
+from rag.query import Ask, ParsedQuery, parse
 from rag.result import Catalogue, Explanation, SearchResult
 from rag.scope import Scope
 from rag.settings import OrderSettings, RetrieveSettings
@@ -36,33 +37,47 @@ class Placed:
         return f"{side} “{order.anchor}” at {span}"
 
 
+class Search(Protocol):
+    """One search, in no order. asks: in place of the query's own words."""
+
+    def __call__(
+        self,
+        query: ParsedQuery,
+        scope: Scope,
+        limit: int,
+        explain: bool = False,
+        *,
+        asks: Sequence[Ask] = (),
+    ) -> SearchResult: ...
+
+
 def search_in_order(
     order: Order,
-    query: ParsedQuery,
-    search: Callable[[ParsedQuery, Scope, int, bool], SearchResult],
+    search: Search,
     library: Library,
     everywhere: Scope,
     scope: Scope,
     limit: int,
     explain: bool,
     settings: RetrieveSettings,
+    *,
+    excluded: tuple[str, ...] = (),
+    asks: Sequence[Ask] = (),
 ) -> SearchResult | None:
     """What lies on the right side of the anchor, best first; None where nothing does.
 
-    query: as it was typed, in one piece. everywhere: where the anchor may lie, scope: where the
-    results may.
+    everywhere: where the anchor may lie, scope: where the results may. excluded: of the results.
     """
     anchors = _anchors(search, order, everywhere, settings.order)
     if not anchors:
         return None
     if order.target:
         videos = tuple(dict.fromkeys(anchor.video_id for anchor in anchors))
-        target = replace(parse(order.target), excluded=query.excluded)
+        target = replace(parse(order.target), excluded=excluded)
         deep = max(limit, settings.order.targets)
-        result = search(target, scope.only(videos), deep, explain)
-        placed = place(
-            order, result.moments, anchors, settings.order, settings.longest_moment_seconds
-        )
+        result = search(target, scope.only(videos), deep, explain, asks=asks)
+        longest = settings.longest_moment_seconds
+        placed = place(order, result.moments, anchors, settings.order, longest)
     else:
         result, placed = _beside(order, anchors, library, scope, settings.order)
     if not placed:
@@ -81,13 +96,10 @@ def search_in_order(
 
 
 def _anchors(
-    search: Callable[[ParsedQuery, Scope, int, bool], SearchResult],
-    order: Order,
-    everywhere: Scope,
-    settings: OrderSettings,
+    search: Search, order: Order, everywhere: Scope, settings: OrderSettings
 ) -> list[Moment]:
     """The finds of the anchor that count, best first."""
-    found = search(parse(order.anchor), everywhere, settings.anchors, False).moments
+    found = search(parse(order.anchor), everywhere, settings.anchors).moments
     least = settings.near_best * found[0].score if found else 0.0
     return [moment for moment in found if moment.score >= least]
 

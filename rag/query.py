@@ -59,6 +59,14 @@ class ParsedQuery:
     before: tuple[Bound, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What some of the channels are asked for; all of them where `channels` is empty."""
+
+    text: str
+    channels: tuple[str, ...] = ()
+
+
 def parse(typed: str) -> ParsedQuery:
     """Raises UsageError for a filter whose value means nothing."""
     words: list[str] = []

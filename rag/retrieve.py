@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,11 +14,11 @@ from index.errors import UsageError
 from index.library import Library
 from index.schema import Moment, Space
 from index.store import Filter, where
-from rag.fuse import Dropped, Find, Fused, Term, fuse, rank
+from rag.fuse import Dropped, Find, Fused, fuse, rank
 from rag.in_order import search_in_order
-from rag.order import split_order
+from rag.order import Order, split_order
 from rag.phrases import Held, find_phrases, without
-from rag.query import ParsedQuery, parse
+from rag.query import Ask, ParsedQuery, parse
 from rag.result import Catalogue, Explanation, SearchResult
 from rag.scope import Scope
 from rag.settings import MOST_MOMENTS, RetrieveSettings
@@ -31,28 +32,45 @@ from rag.vectors import (
 )
 from rag.words import MOST_WORDS, UNSTOPPED, WordQuery, find_words
 
+if TYPE_CHECKING:
+    from rag.planner import Planner
+
 FLIPS = 5
 """Times a search starts anew because a model swap changed what searchers see under its hands."""
 
 SIMILAR = "similar picture"
 """What a frame near a query picture is called; the same picture is found by its fingerprint."""
 
+FEWEST_WORDS = 3
+"""Of a question that is worth taking apart by a model."""
+
 _NOTHING = Filter()
 
 
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """An ask, where it looks, and its words in the spaces of passages there."""
+
+    ask: Ask
+    scope: Scope
+    meanings: Sequence[SpaceQuery]
+
+
 class Retriever:
-    """Searches one library. Keeps nothing between searches but the encoders that it is given;
-    without any, it goes by words and fingerprints alone."""
+    """Searches one library. Keeps nothing between searches but what it is given: encoders, without
+    which it goes by words and fingerprints alone, and a planner that takes questions apart."""
 
     def __init__(
         self,
         library: Library,
         settings: RetrieveSettings | None = None,
         encoders: QueryEncoders | None = None,
+        planner: Planner | None = None,
     ):
         self.library = library
         self.settings = settings or RetrieveSettings()
         self.encoders = encoders
+        self.planner = planner
 
     def search(
         self,
@@ -103,16 +121,37 @@ class Retriever:
                 )
 
         query = query if words else replace(query, text="", phrases=())
-        order = split_order(query.quoted) if words and image is None else None
+        asks: Sequence[Ask] = ()
+        order: Order | None = None
+        if words and image is None:
+            order, asks, told = self._taken_apart(query)
+            notes.extend(told)
         if order is not None:
             everywhere = Scope.of(ParsedQuery("", videos=query.videos), self.library, videos)
-            find, how = self._find, self.settings
             found = search_in_order(
-                order, query, find, self.library, everywhere, scope, limit, explain, how
-            )
+                order, self._find, self.library, everywhere, scope, limit, explain, self.settings,
+                excluded=query.excluded, asks=asks,
+            )  # fmt: skip
             if found is not None:
-                return found
-        return self._find(query, scope, limit, explain, image, pictured, notes)
+                return replace(found, notes=(*notes, *found.notes))
+        return self._find(
+            query, scope, limit, explain, asks=asks, image=image, pictured=pictured, notes=notes
+        )
+
+    def _taken_apart(self, query: ParsedQuery) -> tuple[Order | None, Sequence[Ask], Sequence[str]]:
+        """The order in time that is asked for, what each channel is asked (nothing: what was
+        typed), and notes: by the planner where there is one and it answers, else by rules."""
+        if self.planner is not None and len(query.text.split()) >= FEWEST_WORDS:
+            from rag.planner import PlanError, asks_of
+
+            try:
+                plan = self.planner.plan(query.text)
+            except PlanError as error:
+                note = f"The question was searched for as it was typed. {error}"
+                return split_order(query.quoted), (), (note,)
+            order = plan.order and Order(query.quoted, plan.order.relation, plan.order.anchor)
+            return order, asks_of(plan, query.text), ()
+        return split_order(query.quoted), (), ()
 
     def _find(
         self,
@@ -120,18 +159,21 @@ class Retriever:
         scope: Scope,
         limit: int,
         explain: bool = False,
+        *,
+        asks: Sequence[Ask] = (),
         image: Path | None = None,
         pictured: np.ndarray | None = None,
         notes: Sequence[str] = (),
     ) -> SearchResult:
         """Searches, anew where a model swap changed what searchers see under its hands."""
+        asks = asks or ([Ask(query.text)] if query.text else [])
         # Loading an encoder takes long enough for a swap: what is hidden is read before.
         now = self._seen_by_searchers()
         for _ in range(FLIPS):
             hidden, spaces = now
-            meanings, seen, missing = self._meant(query.text, image, scope, spaces)
+            asked, seen, missing = self._asked(asks, image, scope, spaces)
             result = self._search(
-                query, pictured, meanings, seen, scope, hidden, limit, explain, [*notes, *missing]
+                query, pictured, asked, seen, scope, hidden, limit, explain, [*notes, *missing]
             )
             before, now = now, self._seen_by_searchers()
             if now == before:
@@ -142,49 +184,49 @@ class Retriever:
         spaces = () if self.encoders is None else tuple(self.library.spaces())
         return self.library.hidden_generations(), spaces
 
-    def _meant(
-        self,
-        text: str,
-        image: Path | None,
-        scope: Scope,
-        spaces: Sequence[Space],
-    ) -> tuple[list[SpaceQuery], list[tuple[SpaceQuery, str]], list[str]]:
-        """The query in the spaces of passages, in those of frames and sounds (with what to call
-        what is found there), and notes on those that cannot be asked."""
-        meanings: list[SpaceQuery] = []
+    def _asked(
+        self, asks: Sequence[Ask], image: Path | None, scope: Scope, spaces: Sequence[Space]
+    ) -> tuple[list[_Asked], list[tuple[SpaceQuery, str]], list[str]]:
+        """The asks in the spaces of passages; all that is asked of the spaces of frames and sounds
+        (with what to call what is found there); and notes on those that cannot be asked."""
+        asked: list[_Asked] = []
         seen: list[tuple[SpaceQuery, str]] = []
-        notes: list[str] = []
+        notes: dict[str, None] = {}
         encoders = self.encoders
-        if encoders is None:
-            return meanings, seen, notes
-        for space in spaces:
-            passages = space.channel == "text"
-            if not scope.asks(space.channel):
+        for ask in asks:
+            own = scope.among(ask.channels)
+            if own is None:
                 continue
-            if text:
+            meanings: list[SpaceQuery] = []
+            for space in spaces:
+                if encoders is None or not own.asks(space.channel):
+                    continue
                 encoder = encoders.text(space)
                 if encoder is None:
-                    notes.append(encoders.note(space))
-                elif passages:
-                    meanings.append(words_in(space, encoder, text, self.settings))
+                    notes.setdefault(encoders.note(space))
+                elif space.channel == "text":
+                    meanings.append(words_in(space, encoder, ask.text, self.settings))
                 else:
-                    seen.append((words_in(space, encoder, text, self.settings), ""))
-            if image is not None and space.channel == "frame":
-                looks = encoders.images(space)
-                if looks is not None:
-                    from ingest.media import decode_image
+                    seen.append((words_in(space, encoder, ask.text, self.settings), ""))
+            asked.append(_Asked(ask, own, meanings))
+        for space in spaces:
+            if encoders is None or image is None or space.channel != "frame":
+                continue
+            looks = encoders.images(space) if scope.asks("frame") else None
+            if looks is not None:
+                from ingest.media import decode_image
 
-                    picture = picture_in(space, looks, decode_image(image), self.settings)
-                    seen.append((picture, SIMILAR))
-                elif not text:
-                    notes.append(encoders.note(space))
-        return meanings, seen, notes
+                picture = picture_in(space, looks, decode_image(image), self.settings)
+                seen.append((picture, SIMILAR))
+            elif scope.asks("frame") and not asks:
+                notes.setdefault(encoders.note(space))
+        return asked, seen, list(notes)
 
     def _search(
         self,
         query: ParsedQuery,
         pictured: np.ndarray | None,
-        meanings: Sequence[SpaceQuery],
+        asked: Sequence[_Asked],
         seen: Sequence[tuple[SpaceQuery, str]],
         scope: Scope,
         hidden: tuple[str, ...],
@@ -196,31 +238,38 @@ class Retriever:
         candidates = limit * self.settings.candidates * (2 if query.excluded else 1)
         finds: list[Find] = []
         dropped: list[Dropped] = []
-        terms: tuple[Term, ...] = ()
         notes = list(notes)
+        everything = self.library.visible(_NOTHING, hidden)
+        passages = self.library.visible(where(kind="passage"), hidden)
+        vectors = self.library.visible(where(kind="embedding"), hidden)
+        words = {
+            text: WordQuery.of(text, self.library, everything)
+            for text in dict.fromkeys((query.text, *(one.ask.text for one in asked)))
+            if text
+        }
         held: Held | None = None
-        words: WordQuery | None = None
-        if query.text:
-            words = WordQuery.of(query.text, self.library, self.library.visible(_NOTHING, hidden))
-            terms = tuple(term for known in words.terms.values() for term in known.values())
-            passages = self.library.visible(where(kind="passage"), hidden)
-            if query.phrases:
-                looked_in = passages.also(scope.passages)
-                held = find_phrases(query, words, self.library, looked_in, candidates)
-                scope = scope.only(held.videos)
-            other_ways = bool(meanings or seen or held)
-            notes.extend(_notes_on(words, query.text, by_meaning=other_ways))
+        if query.phrases:
+            looked_in = passages.also(scope.passages)
+            held = find_phrases(query, words[query.text], self.library, looked_in, candidates)
+        for one in asked:
+            own = one.scope if held is None else one.scope.only(held.videos)
+            other_ways = bool(one.meanings or seen or held)
+            notes.extend(_notes_on(words[one.ask.text], one.ask.text, by_meaning=other_ways))
+            if not own.asks("text"):
+                continue
             found, left_out = find_words(
-                words,
+                words[one.ask.text],
                 self.library,
-                passages.also(scope.passages),
+                passages.also(own.passages),
                 candidates,
                 self.settings,
-                meanings=Meanings(meanings),
-                vectors=self.library.visible(where(kind="embedding"), hidden).also(scope.vectors),
+                meanings=Meanings(one.meanings),
+                vectors=vectors.also(own.vectors),
             )
             finds.extend(found)
             dropped.extend(left_out)
+        if held is not None:
+            scope = scope.only(held.videos)
         pictures = self.library.visible(where(kind="evidence"), hidden).also(scope.evidence)
         for near, called in seen:
             found, left_out = find_vectors(
@@ -246,8 +295,8 @@ class Retriever:
             dropped.extend(left_out)
             notes.extend(held.notes())
         if query.excluded:
-            known = () if words is None else (*words.terms, *words.stopped)
-            groups, left_out = without(groups, query.excluded, known)
+            known = dict.fromkeys(n for one in words.values() for n in (*one.terms, *one.stopped))
+            groups, left_out = without(groups, query.excluded, tuple(known))
             dropped.extend(left_out)
         catalogue = Catalogue(self.library)
         moments: list[Moment] = []
@@ -266,7 +315,12 @@ class Retriever:
             tuple(Explanation(tuple(g.finds), tuple(g.merged)) for g in kept) if explain else (),
             tuple(dropped) if explain else (),
             more,
-            terms,
+            tuple(
+                term
+                for one in words.values()
+                for known in one.terms.values()
+                for term in known.values()
+            ),
             tuple(notes),
             tuple(group.best.share for group in kept),
         )

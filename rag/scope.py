@@ -99,6 +99,15 @@ class Scope:
         """What evidence without words must hold."""
         return Filter(self.conditions)
 
+    def among(self, channels: Sequence[str]) -> Scope | None:
+        """The same in these of its channels (in all where empty); None where it has none."""
+        if not channels:
+            return self
+        both = tuple(name for name in channels if not self.channels or name in self.channels)
+        if not both:
+            return None
+        return replace(self, channels=both, conditions=(*self.conditions, Match("channel", both)))
+
     def only(self, videos: Sequence[str]) -> Scope:
         """The same in these videos alone."""
         return replace(self, conditions=(*self.conditions, Match("video_id", tuple(videos))))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -71,6 +72,25 @@ class OrderSettings(BaseModel):
     window_seconds: float = Field(30.0, gt=0)
 
 
+class PlannerSettings(BaseModel):
+    """A language model that takes questions apart before they are searched for. Off without one.
+
+    model: as the server calls it. base_url: of the server, with its version
+        ("http://localhost:8000/v1"). key_variable: environment variable that holds its key.
+    timeout_seconds: for its answer; then the question is searched for without it.
+    max_tokens: of its answer. prompt: a file with the instructions; None for the packaged one.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: str | None = None
+    base_url: str | None = None
+    key_variable: str = "OPENAI_API_KEY"
+    timeout_seconds: float = Field(10.0, gt=0)
+    max_tokens: int = Field(400, ge=50)
+    prompt: Path | None = None
+
+
 class GroupSettings(BaseModel):
     """How videos are ranked by their moments.
 
@@ -101,7 +121,8 @@ class RetrieveSettings(BaseModel):
         words of the query where those hold this share of the query's weight; else it is one find.
     cosine_margin: pictures and sounds this much further from the query than the nearest one are no
         finds.
-    group: how videos are ranked. order: how questions that ask for an order are answered.
+    planner: takes questions apart. group: how videos are ranked. order: how questions that ask for
+        an order are answered.
     text, frame, sound: what cosines between a query and passages, pictures and sounds are worth;
         picture: between two pictures. docs/models-text.md says what they were chosen by.
     """
@@ -114,6 +135,7 @@ class RetrieveSettings(BaseModel):
     join_gap_seconds: float = Field(4.0, ge=0)
     merge_gap_seconds: float = Field(2.0, ge=0)
     longest_moment_seconds: float = Field(60.0, gt=0)
+    planner: PlannerSettings = Field(default_factory=PlannerSettings)
     group: GroupSettings = Field(default_factory=GroupSettings)
     order: OrderSettings = Field(default_factory=OrderSettings)
     narrow_share: float = Field(0.9, ge=0, le=1)  # of .3, .5, .7, .9, 1: best on tutorials, train
