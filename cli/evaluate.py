@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
@@ -77,13 +78,19 @@ class _Task:
 
 
 def _counted(questions: Iterable[Question]) -> tuple[Question, ...]:
-    """Those that count. Raises UsageError where there are none, or two have one id."""
-    kept = tuple(question for question in questions if not question.generic)
+    """Those that count, each with an id of its own. Raises UsageError where there are none."""
+    kept = []
+    times: Counter[str] = Counter()
+    for question in questions:
+        if question.generic:
+            continue
+        times[question.id] += 1
+        if (number := times[question.id]) > 1:
+            question = replace(question, id=f"{question.id} ({number})")
+        kept.append(question)
     if not kept:
         raise UsageError("No question to ask: the file holds only generic ones.")
-    if len({question.id for question in kept}) < len(kept):
-        raise UsageError("Two questions have the same id (qid), which results are kept under.")
-    return kept
+    return tuple(kept)
 
 
 def run_transcripts(
@@ -96,10 +103,13 @@ def run_transcripts(
     videos = {one.name: one.video_id for one in said}
     missing = sorted({one.video for one in task.questions} - videos.keys())
     if missing:
-        raise UsageError(
+        lacking = (
             f"{transcripts} holds no transcript of {count(len(missing), 'video')} that questions "
-            f"are about, such as “{missing[0]}”."
+            f"are about, such as “{missing[0]}”"
         )
+        if len(missing) == len({one.video for one in task.questions}):
+            raise UsageError(f"{lacking}.")
+        say(safe(f"{lacking}; they count as not found."))
     with nullcontext() if keep else tempfile.TemporaryDirectory(prefix="longtake-") as folder:
         settings = _of_words(settings, None if folder is None else Path(folder) / "library")
         with open_library(settings, must_exist=False) as library:
@@ -207,8 +217,8 @@ def _measure(retriever: Retriever, task: _Task, videos: Mapping[str, str], optio
                 retriever, questions, videos, other=task.other, removals=task.removals, done=step
             )
     if options.per_query is not None:
-        texts = {question.id: question.text for question in questions}
-        _write_lines(options.per_query, (as_record(one, texts[one.id]) for one in judged))
+        texts = (question.text for question in questions)
+        _write_lines(options.per_query, map(as_record, judged, texts))
     if options.as_json:
         print_json(figures)
     else:

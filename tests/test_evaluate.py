@@ -317,7 +317,7 @@ def test_translations_are_asked_too(capsys, talks, questions):
 @pytest.mark.parametrize(
     ("wrong", "named"),
     [
-        ({"vid": "another"}, "another"),
+        ({"vid": "another"}, "no transcript of 1 video that questions are about, such as"),
         ({"relevant_windows": [[1]]}, "question 1"),
         ({"generic": True}, "generic"),
     ],
@@ -326,6 +326,24 @@ def test_wrong_questions_are_told_plainly(capsys, tmp_path, talks, wrong, named)
     queries = lines(tmp_path / "q.jsonl", [QUESTIONS[0] | wrong])
     status, printed, told = evaluate(capsys, talks, queries)
     assert (status, printed) == (2, []) and named in told and "Traceback" not in told
+
+
+def test_a_question_about_a_video_without_a_transcript_counts_as_not_found(capsys, tmp_path, talks):
+    queries = lines(tmp_path / "q.jsonl", [QUESTIONS[0], QUESTIONS[1] | {"vid": "another"}])
+    status, printed, told = evaluate(capsys, talks, queries, "--unanswerable", "video")
+    assert status == 0 and "“another”; they count as not found" in told
+    assert printed[-1]["moment_recall"]["10"] == printed[-1]["video_recall"]["10"] == 0.5
+    assert printed[-1]["unanswerable"]["video"]["queries"] == 1
+
+
+def test_two_questions_of_one_id_are_two_questions(capsys, tmp_path, talks):
+    queries = lines(tmp_path / "q.jsonl", [QUESTIONS[0], QUESTIONS[1] | {"qid": "1"}])
+    results = tmp_path / "r.jsonl"
+    evaluate(capsys, talks, queries, "--per-query", results)
+    kept = [json.loads(line) for line in results.read_text().splitlines()]
+    assert [one["qid"] for one in kept] == ["1", "1 (2)"]
+    got = evaluate(capsys, talks, queries, "--against", results)[1][-1]
+    assert got["against"]["queries"] == 2
 
 
 # --- What has no answer ---------------------------------------------------------------------

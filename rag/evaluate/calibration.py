@@ -107,7 +107,9 @@ def calibration(
     }
     sets = {"other": scores((question, library) for question in other)}
     for name in removals:
-        with_answer = [one for one in questions if one.windows or name == "video"]
+        with_answer = [one for one in questions if one.video in videos]
+        if name == "span":
+            with_answer = [one for one in with_answer if one.windows]
         views = ((one, REMOVALS[name](library, one, videos)) for one in with_answer)
         sets[name] = scores(views)
     for name, found in sets.items():
