@@ -11,10 +11,12 @@ from cli.render import (
     cells,
     data_line,
     fitted,
+    in_order,
     percent,
     print_json,
     safe,
     say,
+    shares_text,
     telling_titles,
     terminal_width,
 )
@@ -22,7 +24,7 @@ from cli.settings import Settings
 from cli.timeline import timeline
 from index.errors import UsageError
 from index.library import Library
-from index.schema import CHANNELS, Generation, Segment, Stream, Video
+from index.schema import Generation, Segment, Stream, Video
 from index.store import where
 from rag.timestamp import time_span, timestamp
 
@@ -33,6 +35,7 @@ SEGMENTS_SHOWN = 40
 
 
 def run_ls(settings: Settings, *, as_json: bool) -> int:
+    wanted = settings.channels.wanted()
     with open_library(settings) as library:
         videos = library.videos()
         generations: dict[str, list[Generation]] = {}
@@ -40,7 +43,7 @@ def run_ls(settings: Settings, *, as_json: bool) -> int:
             generations.setdefault(generation.video_id, []).append(generation)
         notes = {video.id: notes_on(video, generations.get(video.id, ())) for video in videos}
         coverage = {
-            video.id: in_order(library.coverage(video, generations.get(video.id, ())))
+            video.id: in_order(library.coverage(video, generations.get(video.id, ()), wanted))
             for video in videos
         }
     if as_json:
@@ -74,12 +77,6 @@ def notes_on(video: Video, generations: Iterable[Generation]) -> list[str]:
     return list(dict.fromkeys(notes))
 
 
-def in_order(shares: dict[str, float]) -> dict[str, float]:
-    """By the channels' usual order."""
-    known = {name: at for at, name in enumerate(CHANNELS)}
-    return dict(sorted(shares.items(), key=lambda item: known.get(item[0], len(known))))
-
-
 def print_list(
     videos: list[Video], coverage: dict[str, dict[str, float]], notes: dict[str, list[str]]
 ) -> None:
@@ -111,36 +108,32 @@ def duration_text(video: Video) -> str:
 
 
 def coverage_text(shares: dict[str, float]) -> str:
-    """`complete`, or what is still on its way: `speech 100%, screen_text 40%`. Shots and segments
-    are left out: nobody searches them."""
-    unseen = ("shot", "segment")
-    shown = {name: share for name, share in shares.items() if name not in unseen} or shares
-    if not shown:
-        return "nothing yet"
-    if all(share >= 1.0 for share in shown.values()):
+    """`complete`, or how far each channel is."""
+    if shares and all(share >= 1.0 for share in shares.values()):
         return "complete"
-    return ", ".join(f"{name} {percent(share)}" for name, share in shown.items())
+    return shares_text(shares) or "nothing yet"
 
 
 def run_show(settings: Settings, name: str, *, as_json: bool) -> int:
     with open_library(settings) as library:
         video = library.find(name)
         generations = [g for g in library.generations(video.id) if g.state == "active"]
-        coverage = in_order(library.coverage(video, generations))
+        coverage = in_order(library.coverage(video, generations, settings.channels.wanted()))
         segments = library.segments(video.id)
         counts = count_evidence(library, video.id, generations)
+        begun = {g.channel: g for g in generations}
         if as_json:
             print_json(
                 {
                     "video": video,
                     "channels": {
-                        g.channel: {
-                            "coverage": coverage[g.channel],
-                            "evidence": counts[g.channel],
-                            "complete": g.complete,
-                            "detail": g.detail,
+                        name: {
+                            "coverage": share,
+                            "evidence": counts.get(name, 0),
+                            "complete": name in begun and begun[name].complete,
+                            "detail": begun[name].detail if name in begun else {},
                         }
-                        for g in generations
+                        for name, share in coverage.items()
                     },
                     "segments": segments,
                 }
@@ -148,10 +141,10 @@ def run_show(settings: Settings, name: str, *, as_json: bool) -> int:
             return 0
         evidence = library.evidence(video.id)
     print_head(video)
-    print_channels(coverage, counts, {g.channel: g for g in generations})
+    print_channels(coverage, counts, begun)
     print_segments(segments)
     spans: dict[str, list[tuple[float, float]]] = {
-        channel: [] for channel in coverage if kept_as(channel) == "evidence"
+        channel: [] for channel in coverage if channel in begun and kept_as(channel) == "evidence"
     }
     for one in evidence:
         spans.setdefault(one.channel, []).append((one.start_seconds, one.end_seconds))
@@ -240,10 +233,10 @@ def print_channels(
         data_line(
             f"{name:<{width}}  ",
             (bar(share), "green"),
-            f"  {percent(share):>4}  {counts[name]} {FINDS[kept_as(name)]}",
+            f"  {percent(share):>4}  {counts.get(name, 0)} {FINDS[kept_as(name)]}",
             indent=2,
         )
-        for note in generations[name].detail.get("notes", ()):
+        for note in generations[name].detail.get("notes", ()) if name in generations else ():
             data_line((safe(str(note)), "yellow"), indent=width + 4)
 
 

@@ -69,7 +69,13 @@ def build_retriever(settings: Settings, library: Library) -> Retriever:
 
     queries = _Queries(settings)
     encoders = QueryEncoders(queries.text, queries.images)
-    return Retriever(library, settings.retrieve, encoders, build_planner(settings))
+    return Retriever(
+        library,
+        settings.retrieve,
+        encoders,
+        build_planner(settings),
+        wanted=settings.channels.wanted(),
+    )
 
 
 def build_planner(settings: Settings) -> Planner | None:
@@ -130,7 +136,8 @@ class _Queries:
             return None
         from ingest.models.clip_onnx import OnnxImageEncoder
 
-        return OnnxImageEncoder(files, threads=self._settings.models.threads)
+        int8 = space.name.endswith(".int8")
+        return OnnxImageEncoder(files, int8=int8, threads=self._settings.models.threads)
 
     def _files(self, space: Space) -> ModelFiles | None:
         """The weights that fill the space; other weights of the same name do not count."""
@@ -140,9 +147,12 @@ class _Queries:
         kind = {"frame": "clip", "sound": "clap", "text": "text"}[space.channel]
         models = self._settings.models
         files = Depot(models.dir, models.packages).find(kind, space.model)
-        if files is None or space_name(space.channel, files.name, files.digest) != space.name:
+        if files is None:
             return None
-        return files
+        names = (
+            space_name(space.channel, files.name, files.digest, int8=int8) for int8 in (False, True)
+        )
+        return files if space.name in names else None
 
 
 def build_answerer(settings: Settings, library: Library) -> Answerer:

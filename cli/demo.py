@@ -49,7 +49,8 @@ def run_demo(
     from cli.main import main
     from index.errors import UsageError
 
-    at = ("--library", str(library or folder / "library"), *options)
+    profile = () if "--profile" in options else ("--profile", "packaged")
+    at = ("--library", str(library or folder / "library"), *profile, *options)
     films = [folder / name for name in (LIGHTHOUSE, TIDES)]
     if all(film.exists() for film in films):
         _say(f"The sample films are in {folder}{os.sep} already.")
@@ -95,7 +96,7 @@ def program() -> str:
 
 def _steps(folder: Path) -> list[_Step]:
     return [
-        _Step("Index a folder", ("index", str(folder), "--profile", "packaged")),
+        _Step("Index a folder", ("index", str(folder))),
         _Step("What is in the library", ("ls",)),
         _Step("Search for words that are spoken", ("search", "who wound the clockwork"),
               LIGHTHOUSE, (55.9, 60.8)),
@@ -143,7 +144,8 @@ Everything worked. The films are in {folder}{os.sep} for you to play. Some more 
   {name} show lighthouse {at}
 
 And with your own files (into your own library, without --library):
-  {name} index --profile packaged ~/Videos
+  export LONGTAKE_PROFILE=packaged
+  {name} index ~/Videos
   {name} search "words that someone says or that stand on the screen"
   {name} ask "a question"
   {name} models ls       what it takes to find by meaning, too

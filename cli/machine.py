@@ -172,7 +172,7 @@ def pulled_models(settings: Settings) -> Iterator[Finding]:
             "name": entry.name, "kind": kind, "state": entry.state, "channels": channels,
             "size_bytes": entry.size, "revision": entry.revision, "folder": folder,
         }  # fmt: skip
-        fetch = f"longtake models pull {entry.name}"
+        fetch = f"longtake models pull {entry.name}" if place.ours else f"copy it to {folder}"
         if entry.state == "damaged":
             text = f"{who}: {entry.name} is damaged: {entry.problem}."
             yield Finding("models", "broken", text, fetch, detail)

@@ -15,6 +15,7 @@ from cli.render import print_json, safe
 from cli.senses import chosen_channels
 from cli.settings import Settings
 from index.errors import UsageError
+from ingest.models.depot import Depot
 
 
 def run_reindex(
@@ -66,24 +67,44 @@ def run_reindex(
             as_json=as_json,
         )
     if model is not None and paths and status == 0:
-        group = MODEL_OF[channel][1]
-        console.print(
-            f"To keep that model for what is indexed later, put into config.toml: "
-            f'\\[channels.{group}] model = "{escape(safe(model))}"',
-            highlight=False,
-            soft_wrap=True,
-        )
+        lines = [f"[channels.{_group(channel)}]", f'model = "{safe(model)}"']
+        if channel == "caption":
+            lines.insert(1, f'backend = "{settings.channels.caption.backend}"')
+        console.print("To keep that model for what is indexed later, put into config.toml:")
+        for line in lines:
+            console.print(escape(line), highlight=False, soft_wrap=True)
     return 1 if lost else status
 
 
 def with_model(settings: Settings, channel: str, model: str) -> Settings:
-    """The settings, with that model for the channel. Raises UsageError where it has none."""
-    if channel not in MODEL_OF:
+    """The settings, with that model for the channel. Captions by a server are by the server's
+    model of that name, all others by a Video-LLM on this machine. Raises UsageError where the
+    channel has no model, or the model is of another kind."""
+    changed = {"model": model}
+    if channel == "caption" and settings.channels.caption.backend is None:
+        kinds = {
+            place.kind
+            for place in Depot(settings.models.dir, settings.models.packages).places(model)
+        }
+        if kinds and "videollm" not in kinds:
+            raise UsageError(
+                f"{model} ({', '.join(sorted(kinds))}) is no Video-LLM. Where none writes the "
+                "captions they are tags, and those go by the model of the frames: "
+                f"`longtake reindex --channel frame --model {model}`, then `longtake reindex "
+                "--channel caption`."
+            )
+        changed["backend"] = "transformers"
+    elif channel not in (*MODEL_OF, "caption"):
         raise UsageError(
             f"The channel {channel} has no model that --model could name. Those that have: "
-            f"{', '.join(MODEL_OF)}."
+            f"{', '.join((*MODEL_OF, 'caption'))}."
         )
-    group = MODEL_OF[channel][1]
-    own = getattr(settings.channels, group).model_copy(update={"model": model})
+    group = _group(channel)
+    own = getattr(settings.channels, group).model_copy(update=changed)
     channels = settings.channels.model_copy(update={group: own})
     return settings.model_copy(update={"channels": channels})
+
+
+def _group(channel: str) -> str:
+    """The group of settings under `channels` that names the channel's model."""
+    return MODEL_OF[channel][1] if channel in MODEL_OF else channel

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import msgspec
 
-from index.schema import Moment
+from index.schema import CHANNELS, Moment
 from rag.timestamp import time_span
 
 if TYPE_CHECKING:
@@ -153,11 +153,27 @@ def write_moment(moment: Moment, title: str | None = None, indent: int = 0) -> N
 
 
 def so_far(coverage: Mapping[str, float]) -> str:
-    """`  (so far: speech 100%, frame 40%)` of a video that is still being indexed; "" of others."""
-    shown = {name: share for name, share in coverage.items() if name not in ("shot", "segment")}
-    if all(share >= 1.0 for share in shown.values()):
-        return ""
-    return f"  (so far: {', '.join(f'{name} {percent(share)}' for name, share in shown.items())})"
+    """`  (so far: speech 100%, frame 40%, caption 0%)` of a video that is still being indexed; ""
+    of others."""
+    going_on = any(0.0 < share < 1.0 for share in coverage.values())
+    return f"  (so far: {shares_text(coverage)})" if going_on else ""
+
+
+def in_order(shares: Mapping[str, float]) -> dict[str, float]:
+    """By the channels' usual order."""
+    known = {name: at for at, name in enumerate(CHANNELS)}
+    return dict(sorted(shares.items(), key=lambda item: known.get(item[0], len(known))))
+
+
+def shares_text(coverage: Mapping[str, float]) -> str:
+    """`speech, screen_text 100%, frame 40%`. Shots and segments are left out where there is
+    anything else: nobody searches them."""
+    unseen = ("shot", "segment")
+    shown = {name: share for name, share in coverage.items() if name not in unseen} or coverage
+    by_share: dict[str, list[str]] = {}
+    for name, share in sorted(in_order(shown).items(), key=lambda item: -item[1]):
+        by_share.setdefault(percent(share), []).append(name)
+    return ", ".join(f"{', '.join(names)} {share}" for share, names in by_share.items())
 
 
 def _shortened(moment: Moment) -> tuple[str, tuple[tuple[int, int], ...]]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cli.compose import build_retriever, open_library
-from cli.render import data_line, print_json, safe, say, telling_titles, write_moment
+from cli.render import data_line, in_order, print_json, safe, say, telling_titles, write_moment
 from cli.settings import Settings
 from index.errors import UsageError
 from index.schema import Moment
@@ -54,6 +54,8 @@ def run_search(
         _print_json(result, explain)
     else:
         _print(result, explain)
+    if lacking := never_begun(result, channels):
+        say((f"Not indexed in some of these videos: {', '.join(lacking)}.", "dim"))
     if not result.moments:
         say("Nothing found.")
     elif result.more:
@@ -83,6 +85,12 @@ def _print_videos(
     elif len(videos) > limit:
         say((f"{len(videos) - limit} more videos; --limit shows them.", "dim"))
     return 0
+
+
+def never_begun(result: SearchResult, channels: Sequence[str]) -> list[str]:
+    """Channels (of those searched) that cover nothing of some video in the result."""
+    lacking = {name: 0.0 for m in result.moments for name, s in m.coverage.items() if not s}
+    return [n for n in in_order(lacking) if not channels or n.removeprefix("text:") in channels]
 
 
 def _print_json(result: SearchResult, explain: bool) -> None:

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import configs
-from cli.models import wanted_models
-from cli.settings import Settings
+from cli.models import int8_loss, wanted_models
+from cli.settings import WORDED, Settings
 from index.errors import ConfigError, ModelMissingError
 from index.text import detect_language
 from ingest.models.catalogue import KINDS
@@ -37,10 +37,6 @@ KNOWN_CHANNELS = (
 )
 """Channels that can be chosen, cheapest first; `text` is the meaning of what others find written
 or said."""
-
-WORDED = ("speech", "screen_text", "object", "caption")
-"""Channels whose evidence has text, which `text` works on."""
-
 
 _PREPARATIONS = {
     "clip": ("ingest.models.clip_onnx", "read_record"),
@@ -95,9 +91,16 @@ class Senses:
         for kind, name in dict.fromkeys(self.models.values()):
             export = KINDS[kind].export
             files = self.depot.files(kind, name)
-            if export and not _is_prepared(kind, files):
+            int8 = self._int8 and self.models.get("frame") == (kind, name)
+            if export and not _is_prepared(kind, files, int8=int8):
                 say(f"Preparing {files.name} for this machine, once.")
-                import_module(export).prepare(files)
+                facts = import_module(export).prepare(files, int8=int8)
+                if lost := int8_loss(facts):
+                    say(lost)
+
+    @property
+    def _int8(self) -> bool:
+        return self._settings.channels.frame.int8
 
     def _files(self, channel: str) -> ModelFiles:
         return self.depot.files(*self.models[channel])
@@ -178,7 +181,8 @@ class Senses:
                 FrameChannel(
                     given.frame,
                     lambda: self._image_encoder(files),
-                    {"model": files.name, "digest": files.digest},
+                    {"model": files.name, "digest": files.digest}
+                    | ({"precision": "int8"} if self._int8 else {}),
                 )
             )
         if "object" in self.chosen and given.object.classes:
@@ -199,11 +203,12 @@ class Senses:
 
     def _image_encoder(self, files: ModelFiles) -> Any:
         batch = self._settings.channels.frame.batch
-        if self.device == "cpu":
+        if self.device == "cpu" or self._int8:
             from ingest.models.clip_onnx import OnnxImageEncoder
 
             threads = self._settings.models.threads
-            return OnnxImageEncoder(files, threads=threads, **({"batch": batch} if batch else {}))
+            sized = {"batch": batch} if batch else {}
+            return OnnxImageEncoder(files, int8=self._int8, threads=threads, **sized)
         from ingest.models.clip import OpenClipEncoder
 
         return OpenClipEncoder(files, device=self.device, batch=batch)
@@ -247,7 +252,7 @@ class Senses:
         return [
             TagChannel(
                 given,
-                space_name("frame", files.name, files.digest),
+                space_name("frame", files.name, files.digest, int8=self._int8),
                 lambda: OnnxTextEncoder(files, threads=self._settings.models.threads),
                 read_words(prompt_text("words/tags.txt", given.words)),
             )
@@ -304,13 +309,14 @@ class Senses:
         )
 
 
-def _is_prepared(kind: str, files: ModelFiles) -> bool:
+def _is_prepared(kind: str, files: ModelFiles, *, int8: bool) -> bool:
     """Whether what this Longtake wants of the model has been made, and of these weights."""
     module, name = _PREPARATIONS[kind]
     try:
-        return getattr(import_module(module), name)(files) is not None
+        made = getattr(import_module(module), name)(files) is not None
     except ModelMissingError:
         return False
+    return made and (not int8 or import_module(module).has_int8(files))
 
 
 class _Once:

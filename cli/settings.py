@@ -43,6 +43,10 @@ from rag.settings import AnswerSettings, RetrieveSettings
 PROFILES = Path(configs.__file__).parent
 
 
+WORDED = ("speech", "screen_text", "object", "caption")
+"""Channels whose evidence has text, which the channel `text` works on."""
+
+
 class ChannelSettings(BaseModel):
     """Which channels `index` runs, and each one's own settings."""
 
@@ -66,6 +70,13 @@ class ChannelSettings(BaseModel):
     object: ObjectSettings = Field(default_factory=ObjectSettings)
     caption: CaptionSettings = Field(default_factory=CaptionSettings)
     text: TextSettings = Field(default_factory=TextSettings)
+
+    def wanted(self) -> tuple[str, ...]:
+        """What the enabled channels are called in the library; one that has nothing to look for is
+        not among them."""
+        seen = [c for c in self.enabled if c != "object" or self.object.classes]
+        meant = [f"text:{name}" for name in WORDED if name in seen and "text" in seen]
+        return (*(name for name in seen if name != "text"), *meant)
 
 
 class Settings(BaseSettings):

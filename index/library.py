@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import uuid
 from collections.abc import Iterable, Sequence
 
 from index.errors import UsageError, VideoNotFoundError
@@ -27,7 +28,16 @@ from index.records import (
     video_from,
     video_point,
 )
-from index.schema import Evidence, Generation, Segment, Space, Video, make_id, microseconds
+from index.schema import (
+    NEED_PICTURES,
+    Evidence,
+    Generation,
+    Segment,
+    Space,
+    Video,
+    make_id,
+    microseconds,
+)
 from index.store import Filter, Match, Point, Range, Store, VectorSpace, scroll, where
 
 DERIVED_KINDS = ("evidence", "passage", "segment", "text_stats", "embedding")
@@ -119,10 +129,20 @@ class Library:
 
     # Vector spaces
 
-    def add_space(self, space: Space) -> None:
-        """Makes the space exist and known to searchers. The caller flushes."""
+    def add_space(self, space: Space, filled_by: str) -> None:
+        """Makes the space exist and known to searchers, before the generation of that id writes to
+        it. The caller flushes.
+
+        Against `forget_spaces`, which another process may be in the middle of: the generation says
+        first that it fills the space, and each adding leaves a stamp of its own on the space.
+        """
         self.store.ensure_spaces([VectorSpace(space.name, space.size)])
-        self.store.upsert([space_point(space)])
+        for point in self.store.retrieve([filled_by]):
+            begun = generation_from(point.payload)
+            names = sorted({*begun.detail.get("spaces", ()), space.name})
+            filling = dataclasses.replace(begun, detail={**begun.detail, "spaces": names})
+            self.store.upsert([generation_point(filling)])
+        self.store.upsert([space_point(space, stamp=uuid.uuid4().hex)])
 
     def spaces(self) -> list[Space]:
         """Those that searchers should ask, by name."""
@@ -130,11 +150,15 @@ class Library:
         return sorted(found, key=lambda space: space.name)
 
     def forget_spaces(self) -> None:
-        """Drops those that no generation fills any more, so that no search loads their model."""
+        """Drops those that no generation fills any more, so that no search loads their model. One
+        that somebody adds meanwhile stays: either its generation is seen here, or its stamp is
+        another one by the time of the deletion."""
+        known = list(scroll(self.store, where(kind="space")))
         filled = {name for g in self.generations() for name in g.detail.get("spaces", ())}
-        for space in self.spaces():
-            if space.name not in filled:
-                self.store.delete(where(kind="space", space=space.name))
+        for point in known:
+            name, stamp = point.payload["space"], point.payload.get("stamp", "")
+            if name not in filled:
+                self.store.delete(where(kind="space", space=name, stamp=stamp))
 
     # Generations
 
@@ -298,10 +322,16 @@ class Library:
         found = [segment_from(point.payload) for point in scroll(self.store, wanted)]
         return sorted(found, key=lambda segment: segment.start_seconds)
 
-    def coverage(self, video: Video, generations: Iterable[Generation]) -> dict[str, float]:
+    def coverage(
+        self, video: Video, generations: Iterable[Generation], wanted: Iterable[str] = ()
+    ) -> dict[str, float]:
         """channel -> share of the video that its visible generation has analysed, 0..1, without
-        what it tried and gave up."""
-        shares: dict[str, float] = {}
+        what it tried and gave up; 0 for those of the channels `wanted` that were never begun,
+        where the video has what they look at."""
+        pictures = any(stream.kind == "video" for stream in video.streams)
+        shares = {
+            name: 0.0 for name in wanted if pictures or NEED_PICTURES.isdisjoint(name.split(":"))
+        }
         for generation in generations:
             if generation.video_id != video.id or generation.state != "active":
                 continue

@@ -111,11 +111,12 @@ def segment_from(payload: Mapping[str, Any]) -> Segment:
     )
 
 
-def space_point(space: Space) -> Point:
+def space_point(space: Space, *, stamp: str) -> Point:
+    """stamp: of this writing, see Library.add_space."""
     record = msgspec.to_builtins(space)
     return Point(
         make_id("space", space.name),
-        {"kind": "space", "space": space.name, "record": record},
+        {"kind": "space", "space": space.name, "stamp": stamp, "record": record},
     )
 
 

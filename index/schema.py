@@ -21,6 +21,9 @@ index/migrations.py."""
 CHANNELS = ("shot", "frame", "speech", "screen_text", "caption", "sound", "object", "fingerprint")
 """`shot` is what the pictures' cuts look like; the others are what searches find."""
 
+NEED_PICTURES = frozenset(("frame", "screen_text", "caption", "object", "fingerprint"))
+"""Channels that a file without a video stream never has."""
+
 _NAMESPACE = uuid.UUID("8f2f3c0e-53a8-5c55-9d5c-6c6f6e677461")
 
 

@@ -29,6 +29,7 @@ class ChannelWriter:
         self.generation = generation
         self._waiting: list[Evidence] = []
         self._points: dict[str, Point] = {}
+        self._spaces: set[str] = set()
         library.resume(generation)
         before = library.evidence(
             generation.video_id, channel=generation.channel, generation=generation.id
@@ -61,13 +62,16 @@ class ChannelWriter:
         self.generation = dataclasses.replace(self.generation, detail=detail)
 
     def _know_spaces(self, vectors: Mapping[str, Vector]) -> None:
-        """A model's space becomes known to searchers before anything is written to it."""
-        known = self.generation.detail.get("spaces", ())
-        for name in vectors.keys() - set(known):
+        """A model's space becomes known to searchers before anything is written to it; once a
+        run, because the run before may have been killed half-way through."""
+        for name in vectors.keys() - self._spaces:
+            self._spaces.add(name)
             if "." in name:  # as ingest.models.encoders.space_name makes them
                 channel = name.partition(".")[0]
                 model = self.generation.detail.get("model", "")
-                self._library.add_space(Space(name, channel, model, len(vectors[name])))
+                space = Space(name, channel, model, len(vectors[name]))
+                self._library.add_space(space, self.generation.id)
+                known = self.generation.detail.get("spaces", ())
                 self._detail(spaces=sorted({*known, name}))
 
     def take(

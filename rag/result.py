@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from index.library import Library
@@ -38,10 +39,12 @@ class SearchResult:
 
 
 class Catalogue:
-    """What is known of the videos in one result."""
+    """What is known of the videos in one result. wanted: channels that coverage names even where a
+    video has none of them yet."""
 
-    def __init__(self, library: Library):
+    def __init__(self, library: Library, wanted: Sequence[str] = ()):
         self._library = library
+        self._wanted = wanted
         self._known: dict[tuple[str, int], tuple[Video, dict[str, float]] | None] = {}
 
     def moment(self, group: Fused) -> Moment | None:
@@ -52,7 +55,7 @@ class Catalogue:
             video = self._library.video(best.video_id)
             self._known[key] = video and (
                 video,
-                self._library.coverage(video, self._library.generations(*key)),
+                self._library.coverage(video, self._library.generations(*key), self._wanted),
             )
         known = self._known[key]
         if known is None:

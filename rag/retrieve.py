@@ -58,7 +58,10 @@ class _Asked:
 
 class Retriever:
     """Searches one library. Keeps nothing between searches but what it is given: encoders, without
-    which it goes by words and fingerprints alone, and a planner that takes questions apart."""
+    which it goes by words and fingerprints alone, and a planner that takes questions apart.
+
+    wanted: channels that a moment's coverage names even where its video has none of them yet.
+    """
 
     def __init__(
         self,
@@ -66,7 +69,9 @@ class Retriever:
         settings: RetrieveSettings | None = None,
         encoders: QueryEncoders | None = None,
         planner: Planner | None = None,
+        wanted: Sequence[str] = (),
     ):
+        self.wanted = tuple(wanted)
         self.library = library
         self.settings = settings or RetrieveSettings()
         self.encoders = encoders
@@ -298,7 +303,7 @@ class Retriever:
             known = dict.fromkeys(n for one in words.values() for n in (*one.terms, *one.stopped))
             groups, left_out = without(groups, query.excluded, tuple(known))
             dropped.extend(left_out)
-        catalogue = Catalogue(self.library)
+        catalogue = Catalogue(self.library, self.wanted)
         moments: list[Moment] = []
         kept: list[Fused] = []
         more = 0

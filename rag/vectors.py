@@ -64,6 +64,8 @@ class QueryEncoders:
         reason = self._missing.get(space.name)
         if reason:
             return f"{indexed}cannot be asked. {reason}"
+        if space.model.startswith("/"):  # a folder outside models.dir
+            return f"{indexed}is not there any more."
         return f"{indexed}is not here: `longtake models pull {space.model}`."
 
     def _get(self, kind: str, space: Space):

@@ -9,7 +9,7 @@ from index.access import open_store
 from index.library import DERIVED_KINDS
 from index.store import Filter, Match, SparseVector, scroll
 
-RUN_DEPENDENT = {"indexed_at", "inode", "modified_ns"}
+RUN_DEPENDENT = {"indexed_at", "inode", "modified_ns", "stamp"}
 
 
 def dump(library: Path) -> dict[str, Any]:

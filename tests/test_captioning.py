@@ -68,6 +68,45 @@ def test_captions_alone_can_be_asked_for(films, tmp_path):
     assert captions(tmp_path / "library") == ["A wall of noise."] * 8
 
 
+def test_captions_are_swapped_for_those_of_another_model(films, tmp_path, capsys):
+    """The server answers with the name of the model that it was asked for."""
+
+    def answer(handler, body, number):
+        says(f"By {body['model']}.")(handler, body, number)
+
+    server, library = Server(answer), tmp_path / "library"
+    served = [
+        "--set", "channels.caption.backend=openai", "--set", "channels.caption.model=first",
+        "--set", f"channels.caption.base_url={server.url}", "--library", str(library),
+        "--set", "index.reserve_bytes=0",
+    ]  # fmt: skip
+    try:
+        assert main(["index", str(films / "0.mp4"), "--channels", "caption", *served]) == 0
+        assert captions(library) == ["By first."]
+        assert main(["reindex", "--channel", "caption", "--model", "other", *served]) == 0
+    finally:
+        server.close()
+    assert captions(library) == ["By other."]
+    kept = '[channels.caption] backend = "openai" model = "other"'
+    assert kept in " ".join(capsys.readouterr().err.split())
+
+
+def test_without_a_server_the_captioners_model_is_one_on_this_machine(films, tmp_path, capsys):
+    library = tmp_path / "library"
+    main(["index", str(films / "0.mp4"), "--library", str(library), "--profile", "packaged"])
+    capsys.readouterr()
+
+    def reindex(model: str) -> tuple[int, str]:
+        given = ["--library", str(library), "--set", f"models.dir={tmp_path / 'models'}"]
+        status = main(["reindex", "--channel", "caption", "--model", model, *given])
+        return status, " ".join(capsys.readouterr().err.split())
+
+    status, told = reindex("acme/talker")
+    assert status == 1 and "The videollm model acme/talker is not here" in told
+    status, told = reindex("ViT-B-32-SigLIP2-256")
+    assert status == 2 and "no Video-LLM" in told
+
+
 def test_without_its_server_the_other_channels_go_on(films, tmp_path, capsys):
     library = tmp_path / "library"
     assert main(arguments(films, library, "http://127.0.0.1:9/v1")) == 1

@@ -44,6 +44,7 @@ def fill(path: Path) -> None:
     video = put_video(library, "Lighthouse", notes=("One stream is damaged.",))
     put_channel(library, video, "speech", LIGHTHOUSE)
     put_channel(library, video, "screen_text", [(13, 16, "CLOCKWORK")], language=None)
+    put_channel(library, video, "fingerprint", [], language=None)
     segments = [Segment(video.id, 0, "", 0, 41, "Intro"), Segment(video.id, 0, "", 41, 60)]
     cuts = [(0, 20, ""), (20, 41, ""), (41, 60, "")]
     put_channel(library, video, "shot", cuts, language=None, segments=segments)
@@ -154,11 +155,33 @@ def test_ls_shows_every_video_on_one_line(run):
     status, lines, err = run("ls")
     assert status == 0 and len(lines) == 2
     assert "1:00  complete" in lines[0] and "Lighthouse  (1 note)" in lines[0]
-    assert "speech 50%" in lines[1]
+    assert "speech 50%, screen_text, fingerprint 0%" in lines[1]
     assert "2 videos, 2:00 in all" in err
     records = [json.loads(line) for line in run("ls", "--json")[1]]
     assert [record["title"] for record in records] == ["Lighthouse", ODD]
-    assert records[1]["coverage"] == {"speech": 0.5}
+    assert records[1]["coverage"] == {"speech": 0.5, "screen_text": 0.0, "fingerprint": 0.0}
+
+
+def test_channels_that_were_never_begun_are_told(run, monkeypatch):
+    """They are what the settings in effect enable; sound alone has no pictures to be looked at."""
+    monkeypatch.setenv("LONGTAKE_CHANNELS__ENABLED", '["speech", "sound", "caption", "object"]')
+    lines = run("ls")[1]
+    assert "speech, screen_text, fingerprint 100%, caption, sound 0%" in lines[0]
+    assert "speech 50%, caption, sound 0%" in lines[1]
+    _, lines, err = run("search", "moon")
+    assert lines[0].endswith("(so far: speech 50%, caption, sound 0%)")
+    _, lines, err = run("search", "lens")
+    assert lines[0].endswith("[speech]")
+    assert err == "Not indexed in some of these videos: caption, sound.\n"
+    assert run("search", "lens", "--channel", "speech")[2] == ""
+    (moment,) = map(json.loads, run("search", "lens", "--json")[1])
+    assert moment["coverage"]["caption"] == 0.0 and moment["coverage"]["speech"] == 1.0
+    text = "\n".join(run("show", "Lighthouse")[1])
+    assert "caption      ░░░░░░░░░░░░░░░░░░░░    0%  0 evidence" in text
+    record = json.loads(run("show", "Lighthouse", "--json")[1][0])
+    assert record["channels"]["sound"] == {
+        "coverage": 0.0, "evidence": 0, "complete": False, "detail": {}
+    }  # fmt: skip
 
 
 def test_videos_of_one_title_are_told_apart_by_their_files(tmp_path, run):
@@ -183,8 +206,9 @@ def test_show_has_streams_coverage_counts_segments_and_a_timeline(run):
         assert part in text
     assert "speech       ████████████████████  100%  6 evidence" in text
     assert "0:00–0:41  Intro" in text
-    assert lines[-4].split()[-1] == "1:00"
-    cuts, speech, screen = lines[-3:]
+    assert lines[-5].split()[-1] == "1:00"
+    cuts, speech, screen, pictures = lines[-4:]
+    assert pictures.split()[0] == "fingerprint" and "█" not in pictures
     assert cuts.split()[0] == "cuts" and cuts.count("|") == 3
     assert "█" in speech and "·" in speech
     written = next(at for at, character in enumerate(screen[15:]) if character not in " ·")

@@ -250,13 +250,13 @@ def test_pictures_are_resized_as_open_clip_does(mode, interpolation, size):
     assert Preprocess.from_json(json.loads(json.dumps(ours.to_json()))) == ours
 
 
-def test_int8_vectors_lie_near_in_the_same_space(prepared, encoders, pictures):
+def test_int8_vectors_lie_near_in_a_space_of_their_own(prepared, encoders, pictures):
     image = OnnxImageEncoder(prepared["clip"], int8=True)
     text = OnnxTextEncoder(prepared["clip"], int8=True)
     encoder = encoders["clip"]
     assert cosines(image.encode_images(pictures), encoder.encode_images(pictures)).min() > 0.98
     assert cosines(text.encode_queries(TEXTS), encoder.encode_queries(TEXTS)).min() > 0.98
-    assert image.space == text.space == encoder.space
+    assert image.space == text.space == f"{encoder.space}.int8"
     record = json.loads((prepared["clip"].prepared / "prepared.json").read_text(encoding="utf-8"))
     assert 0.98 < record["checks"]["image_int8"]["least"] < record["checks"]["image"]["least"]
 
@@ -347,11 +347,11 @@ def test_a_hugging_face_text_tower_is_read_from_the_folder(tmp_path, monkeypatch
 def test_an_unprepared_model_says_how_to_prepare_it(models, prepared, tmp_path):
     nowhere = replace(models["clip"], prepared=tmp_path / "none")
     for build in (OnnxImageEncoder, OnnxTextEncoder):
-        with pytest.raises(ModelMissingError, match="longtake models prepare tiny CLIP"):
+        with pytest.raises(ModelMissingError, match="longtake models prepare 'tiny CLIP'"):
             build(nowhere)
         with pytest.raises(ModelMissingError, match=r"other weights.*longtake models prepare"):
             build(replace(models["clip"], digest="ff" * 32))
-        with pytest.raises(ModelMissingError, match="prepare tiny SigLIP --int8"):
+        with pytest.raises(ModelMissingError, match="prepare 'tiny SigLIP' --int8"):
             build(prepared["siglip"], int8=True)
         damaged = replace(models["clip"], prepared=tmp_path / build.__name__)
         shutil.copytree(models["clip"].prepared, damaged.prepared)
@@ -369,7 +369,7 @@ def test_weights_that_are_missing_damaged_or_a_pickle_are_refused(models, tmp_pa
 
     content = weights.read_bytes()
     weights.write_bytes(content[: len(content) // 2])
-    with pytest.raises(ModelMissingError, match="longtake models pull tiny CLIP"):
+    with pytest.raises(ModelMissingError, match="longtake models pull 'tiny CLIP'"):
         OpenClipEncoder(files)
     weights.rename(folder / "model.safetensors")
     (folder / "open_clip_pytorch_model.bin").write_bytes(b"cos\nsystem\n(S'true'\ntR.")

@@ -44,7 +44,7 @@ def embed(
     """Gives the passages of a channel their vectors, as indexing does."""
     channel = PassageVectorChannel(source, lambda: encoder, {"model": MODEL})
     generation = Generation(video.id, 0, channel.name, fingerprint, state=state, complete=True)
-    library.add_space(Space(encoder.space, "text", MODEL, encoder.size))
+    library.add_space(Space(encoder.space, "text", MODEL, encoder.size), generation.id)
     for batch in channel.run(Path("film.mp4"), video, generation, 0.0, library):
         library.commit_all([(generation, (), batch.points)])
     return generation
@@ -273,7 +273,8 @@ def put_frames(library: Library, title: str, degrees: list[float], **fields) -> 
     video = put_video(library, title, 600.0)
     lines = [(10.0 * n, 10.0 * n + 10.0, "") for n in range(len(degrees))]
     vectors = [{Compass.space: at(one)} for one in degrees]
-    library.add_space(Space(Compass.space, "frame", "compass", 2))
+    filler = Generation(video.id, 0, "frame", "1")
+    library.add_space(Space(Compass.space, "frame", "compass", 2), filler.id)
     put_channel(library, video, "frame", lines, language=None, vectors=vectors, **fields)
     return video
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -231,6 +232,37 @@ def test_a_model_is_swapped_under_the_searchers_hands(
         searcher.join()
     assert frames() == {"wider"}
     assert all(len(models) == 1 for models in seen)
+
+
+def test_frames_are_indexed_with_weights_of_8_bits_beside_those_of_the_whole(
+    library: Path, profile: Path, tmp_path: Path
+) -> None:
+    """Their space is another one, and what they lose is said; searches ask the one that is full."""
+    rounded = tmp_path / "library"
+    shutil.copytree(library, rounded)
+    setting = ("--set", "channels.frame.int8=true")
+    done = longtake(
+        "reindex", "--channel", "frame", *setting, "--library", str(rounded), *FAST,
+        profile=profile,
+    )  # fmt: skip
+    assert re.search(r"8-bit weights .* cosine of 0?\.9\d+", done.stderr)
+    points = dump(rounded).values()
+    (space,) = [p["space"] for p, _ in points if p["kind"] == "space" and p["space"][:5] == "frame"]
+    assert space.endswith(".int8")
+    frames = [v for p, v in points if p["kind"] == "evidence" and p["channel"] == "frame"]
+    assert frames and all(vectors.keys() == {space} for vectors in frames)
+    anything = ("--set", 'retrieve.frame={"zero": -0.99, "full": 1.0, "floor": 0.0}')
+    found = moments("a harbour", rounded, profile, "--channel", "frame", *anything)
+    assert found and all(moment["channel"] == "frame" for moment in found)
+    # To the float model these frames are another model's.
+    planned = longtake(
+        "index", "--dry-run", found[0]["path"], "--library", str(rounded), profile=profile
+    )
+    assert "frame settings changed" in planned.stderr
+    done = longtake(
+        "index", "--dry-run", found[0]["path"], "--library", str(rounded), *setting, profile=profile
+    )
+    assert "1 up to date" in done.stderr
 
 
 def test_what_was_recognised_stays_where_nobody_can_listen(

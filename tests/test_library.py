@@ -4,7 +4,7 @@ import pytest
 
 from index.edge import EdgeStore
 from index.library import UPSERT_POINTS, Library
-from index.schema import Evidence, Generation, Video
+from index.schema import Evidence, Generation, Space, Stream, Video
 from index.settings import StoreSettings
 from index.store import where
 from index.text import SPACES
@@ -146,3 +146,72 @@ def test_a_removed_video_leaves_nothing(library, store):
     kinds = ("video", "generation", "evidence", "passage", "segment", "text_stats")
     assert store.count(where(kind=kinds)) == 0
     assert store.log[-2:] == [("delete", "video"), ("flush",)]
+
+
+class MeddlingStore:
+    """Passes everything on; before its call number `at`, lets somebody else have their way."""
+
+    def __init__(self, store, at, meddle):
+        self._store, self._left, self._meddle = store, at, meddle
+
+    def __getattr__(self, name):
+        call = getattr(self._store, name)
+
+        def meddled(*arguments, **more):
+            self._left -= 1
+            if self._left == -1:
+                self._meddle()
+            return call(*arguments, **more)
+
+        return meddled
+
+    @property
+    def meddled(self):
+        return self._left < 0
+
+
+SPACE = Space("frame.some-model.01234567", "frame", "some-model", 2)
+
+
+@pytest.mark.parametrize("stale", [False, True], ids=["new", "left behind"])
+@pytest.mark.parametrize("adder_first", [False, True])
+def test_a_space_that_is_added_while_others_are_forgotten_stays(store, stale, adder_first):
+    """Whichever of the two comes in the middle of the other, and wherever; also where the space is
+    one that a removed video has left behind."""
+    plain = Library(store)
+    filler = Generation("v", 0, "frame", "f")
+
+    def begin_and_add(library):
+        library.begin(filler)
+        library.add_space(SPACE, filler.id)
+
+    at = 0
+    while True:
+        store.delete(where(kind=["space", "generation"]))
+        if stale:
+            plain.add_space(SPACE, Generation("gone", 0, "frame", "f").id)
+        if adder_first:
+            meddling = MeddlingStore(store, at, plain.forget_spaces)
+            begin_and_add(Library(meddling))
+        else:
+            meddling = MeddlingStore(store, at, lambda: begin_and_add(plain))
+            Library(meddling).forget_spaces()
+        if not meddling.meddled:
+            break
+        assert plain.spaces() == [SPACE], at
+        at += 1
+    assert at >= 2
+    store.delete(where(kind="generation"))
+    plain.forget_spaces()
+    assert plain.spaces() == []
+
+
+def test_what_was_never_begun_covers_nothing_where_there_is_something_to_look_at(library):
+    wanted = ("speech", "frame", "text:speech", "text:screen_text")
+    generations = [Generation("v", 0, "speech", "f", analysed_seconds=30.0)]
+    film = Video("v", "v", duration_seconds=60.0, streams=(Stream(0, "video", "h264"),))
+    assert library.coverage(film, generations, wanted) == {
+        "speech": 0.5, "frame": 0.0, "text:speech": 0.0, "text:screen_text": 0.0
+    }  # fmt: skip
+    sound = Video("v", "v", duration_seconds=60.0, streams=(Stream(0, "audio", "aac"),))
+    assert library.coverage(sound, generations, wanted) == {"speech": 0.5, "text:speech": 0.0}

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +18,7 @@ from fake_hub import COMMIT, text_model
 from cli.main import main
 from cli.models import wanted_models
 from cli.settings import Settings
+from index.errors import ModelMissingError
 from ingest.models.catalogue import CATALOGUE
 from ingest.models.depot import Depot
 
@@ -178,8 +181,8 @@ def test_preparing_what_is_missing_says_how_to_get_it(run):
     assert (status, lines) == (1, []) and "models pull multilingual-e5-small" in err
 
 
-def test_prepare_makes_a_copy_that_ls_knows(run, models):
-    """With a real, tiny text encoder, through the exporter that the channel uses."""
+def save_small_bert(folder: Path) -> None:
+    """A real, tiny text encoder."""
     import torch
     from tokenizers import Tokenizer, pre_tokenizers
     from tokenizers import models as kinds
@@ -187,7 +190,6 @@ def test_prepare_makes_a_copy_that_ls_knows(run, models):
 
     torch.set_num_threads(2)
     torch.manual_seed(0)
-    folder = models.folder / "text" / "small-bert"
     words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghijklmnopqrstuvwxyz"]
     words += [f"##{letter}" for letter in "abcdefghijklmnopqrstuvwxyz"]
     vocabulary = {word: at for at, word in enumerate(words)}
@@ -203,12 +205,32 @@ def test_prepare_makes_a_copy_that_ls_knows(run, models):
             num_attention_heads=2, intermediate_size=64, max_position_embeddings=64,
         )
     ).save_pretrained(folder)  # fmt: skip
+
+
+def test_prepare_makes_a_copy_that_ls_knows(run, models):
+    """Through the exporter that the channel uses."""
+    save_small_bert(models.folder / "text" / "small-bert")
     status, lines, err = run("prepare", "small-bert", "--json")
     assert status == 0, err
     record = json.loads(lines[0])
     assert record["size_bytes"] > 0 and list(Path(record["prepared"]).glob("*.onnx"))
     (entry,) = [entry for entry in models.listing() if entry.name == "small-bert"]
     assert entry.state == "prepared"
+
+
+def test_the_command_that_is_told_prepares_a_model_that_lies_elsewhere(run, models, tmp_path):
+    """It has a name that no command knows, so the path and the kind are in it."""
+    from ingest.models.text_onnx import OnnxTextEncoder
+
+    folder = tmp_path / "my models" / "bert"
+    save_small_bert(folder)
+    files = models.files("text", str(folder))
+    with pytest.raises(ModelMissingError) as told:
+        OnnxTextEncoder(files)
+    command = re.search("`longtake models (.*?)`", str(told.value))[1]
+    status, _, err = run(*shlex.split(command))
+    assert status == 0, err
+    assert OnnxTextEncoder(files).size == 32
 
 
 def test_a_terminal_gets_a_bar_on_stderr_and_a_pipe_gets_none(hub, models):

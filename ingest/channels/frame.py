@@ -67,7 +67,7 @@ class FrameChannel:
         return {
             "encoder": self._describe,
             # The model is described above, whoever chose it; the batch is only about speed.
-            "settings": self._settings.model_dump(mode="json", exclude={"model", "batch"}),
+            "settings": self._settings.model_dump(mode="json", exclude={"model", "int8", "batch"}),
             "code": _CODE_VERSION,
         }
 

@@ -62,12 +62,15 @@ class FrameSettings(_Settings):
     """What each picture means.
 
     model: name of an open_clip model, as `longtake models ls` lists them; None chooses by device.
+    int8: run the network with 8-bit weights, on the CPU: faster, and less exact by what preparing
+        the model says. Its vectors have a space of their own.
     batch: pictures encoded at once; 0 chooses by device.
     still: which pictures look like the one before, and share its vector.
     seal_seconds: the longest that one evidence lasts.
     """
 
     model: str | None = None
+    int8: bool = False
     batch: int = Field(0, ge=0, le=4096)
     seal_seconds: float = Field(60.0, gt=0)
     still: StillSettings = Field(default_factory=StillSettings)

@@ -36,7 +36,7 @@ class OnnxClapText:
         facts = prepared_facts(files)
         if facts is None:
             raise ModelMissingError(
-                f"{files.name} is not prepared for queries: `longtake models prepare {files.name}`"
+                f"{files.name} is not prepared for queries: {files.prepare_command()}"
             )
         try:
             import onnxruntime
@@ -58,7 +58,7 @@ class OnnxClapText:
         except Exception as error:  # whatever the two make of files that are cut short
             raise ModelMissingError(
                 f"what was prepared of {files.name} does not load ({error}): "
-                f"`longtake models prepare {files.name}` makes it anew"
+                f"{files.prepare_command()} makes it anew"
             ) from error
         self._tokenizer.enable_truncation(facts["max_tokens"])
         self._tokenizer.enable_padding(pad_id=facts["pad_id"], pad_token=facts["pad_token"])

@@ -93,8 +93,7 @@ class OpenClipEncoder:
         ) as error:  # open_clip, timm, transformers and safetensors have no common one
             raise ModelMissingError(
                 f"{files.folder} cannot be loaded as an open_clip model "
-                f"({type(error).__name__}: {error}); fetch it again with "
-                f"`longtake models pull {files.name}`"
+                f"({type(error).__name__}: {error}); {files.fetching}"
             ) from error
         self.preprocess = Preprocess.from_open_clip(self.model.visual.preprocess_cfg)
         stats = (self.preprocess.mean, self.preprocess.std)
@@ -174,8 +173,7 @@ def _read_config(files: ModelFiles) -> dict[str, Any]:
         config["model_cfg"]["embed_dim"], config["model_cfg"]["text_cfg"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelMissingError(
-            f"{path} is not there or not open_clip's ({type(error).__name__}); fetch the model "
-            f"with `longtake models pull {files.name}`"
+            f"{path} is not there or not open_clip's ({type(error).__name__}); {files.fetching}"
         ) from error
     return config
 
@@ -190,13 +188,12 @@ def _check_weights(files: ModelFiles) -> None:
     if pickles:
         raise ModelMissingError(
             f"{files.folder / pickles[0]} is a pickle, and reading one may run whatever is in it, "
-            f"so it is not loaded. Get the model's {_PREFERRED_WEIGHTS[0]} instead, with "
-            f"`longtake models pull {files.name}`"
+            f"so it is not loaded. The model's {_PREFERRED_WEIGHTS[0]} is wanted instead: "
+            f"{files.fetching}"
         )
     if not any(files.folder.glob("*.safetensors")):
         raise ModelMissingError(
-            f"there are no weights (safetensors) in {files.folder}; fetch them with "
-            f"`longtake models pull {files.name}`"
+            f"there are no weights (safetensors) in {files.folder}; {files.fetching}"
         )
 
 

@@ -13,8 +13,9 @@ Inputs are pictures as uint8 (n, height, width, 3) and token ids as int64 (n, to
 float32 (n, size) of unit length. An export whose vectors are not open_clip's to a cosine of
 `LEAST_COSINE` is not kept.
 
-An int8 tower's vectors lie in the *same* space: they are the float ones with noise, whose size
-preparing measures and records. Only what compares vectors for equality needs to know.
+An int8 tower's vectors are the float ones with noise, whose size preparing measures and records.
+They are kept in a space of their own, so that no library holds some of each; queries go through the
+float text tower either way.
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ class _Tower:
         if not path.is_file():
             raise _unprepared(files, f"{path} is not there", int8)
         self._session = open_session(files, path, threads, once)
-        self.space = space_name("frame", files.name, files.digest)
+        self.space = space_name("frame", files.name, files.digest, int8=int8)
         self.size = int(self._record["size"])
         self.precision = "int8" if int8 else "float32"
 
@@ -51,8 +51,9 @@ class _Tower:
 class OnnxImageEncoder(_Tower):
     """An ImageEncoder on the CPU. Opens its session when it is built.
 
-    int8: take the network with 8-bit weights; its vectors lie in the same space, near those of the
-        float one. threads: 0 is as many as this process may run on. batch: pictures at once.
+    int8: take the network with 8-bit weights; its vectors lie near those of the float one, in a
+        space of their own. threads: 0 is as many as this process may run on. batch: pictures at
+        once.
     precision: "float32" or "int8".
 
     Raises ModelMissingError where the model is not prepared.
@@ -76,7 +77,8 @@ class OnnxImageEncoder(_Tower):
 
 
 class OnnxTextEncoder(_Tower):
-    """A TextEncoder on the CPU, for queries. Opens its session when it is built.
+    """A TextEncoder on the CPU, for queries. Opens its session when it is built. What the float
+    tower says may be compared with pictures of the 8-bit one, too.
 
     cosine_range: of models that were trained to tell matching pairs by a sigmoid (SigLIP), the
         cosines at which that says .001 and .9; None of others, which only rank.
@@ -117,6 +119,11 @@ def _cosine_range(sigmoid: Mapping[str, float] | None) -> tuple[float, float] | 
         (math.log(p / (1 - p)) - sigmoid["bias"]) / sigmoid["scale"] for p in (0.001, 0.9)
     )
     return unlikely, likely
+
+
+def has_int8(files: ModelFiles) -> bool:
+    """Whether preparing has made the picture tower with 8-bit weights."""
+    return (files.prepared / graph_file("image", int8=True)).is_file()
 
 
 def read_record(files: ModelFiles) -> dict[str, Any]:
@@ -162,8 +169,7 @@ def open_session(files: ModelFiles, path: Path, threads: int = 0, once: bool = F
 
 
 def _unprepared(files: ModelFiles, reason: str, int8: bool = False) -> ModelMissingError:
-    option = " --int8" if int8 else ""
     return ModelMissingError(
         f"the model {files.name} is not prepared for this machine's CPU: {reason}; prepare it with "
-        f"`longtake models prepare {files.name}{option}`"
+        f"{files.prepare_command(int8=int8)}"
     )

@@ -169,7 +169,8 @@ class Depot:
         if not place.ours and not prepared.is_dir():
             slug = f"{place.name}-{record.digest[:12]}"
             prepared = self.folder / _PREPARED / place.kind / slug
-        return ModelFiles(place.name, place.folder, record.digest, prepared)
+        kind = None if place.ours or place.spec else place.kind
+        return ModelFiles(place.name, place.folder, record.digest, prepared, kind)
 
     def look(self, place: Place) -> tuple[Record | None, str]:
         """The record of what is there, hashed anew as far as it must be; and what is wrong with

@@ -41,10 +41,11 @@ class PassageEncoder(TextEncoder, Protocol):
         ...
 
 
-def space_name(channel: str, model: str, digest: str) -> str:
-    """The vector space of one model in one channel: two models never share one.
+def space_name(channel: str, model: str, digest: str, *, int8: bool = False) -> str:
+    """The vector space of one model in one channel: two models never share one, nor do a model and
+    its copy with 8-bit weights.
 
     channel: "frame", "sound" or "text". digest: of the weights, hexadecimal.
     """
     slug = re.sub(r"[^a-z0-9]+", "-", model.lower()).strip("-")
-    return f"{channel}.{slug[:48]}.{digest[:8]}"
+    return f"{channel}.{slug[:48]}.{digest[:8]}{'.int8' if int8 else ''}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import shlex
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,13 +15,30 @@ class ModelFiles:
 
     name: as the settings call it. digest: hexadecimal, of everything that shapes the model's
     outputs; known without reading the weights. prepared: where what `longtake models prepare` has
-    made of them lies (it may not be there).
+    made of them lies (it may not be there). kind: of a folder that is not in models.dir, which the
+    commands have to be told; None of the others, which they know by name.
     """
 
     name: str
     folder: Path
     digest: str
     prepared: Path
+    kind: str | None = None
+
+    def prepare_command(self, *, int8: bool = False) -> str:
+        """What to type to prepare this model."""
+        options = " --int8" if int8 else ""
+        if self.kind is None:
+            return f"`longtake models prepare {shlex.quote(self.name)}{options}`"
+        folder = shlex.quote(str(self.folder.resolve()))
+        return f"`longtake models prepare {folder} --kind {self.kind}{options}`"
+
+    @property
+    def fetching(self) -> str:
+        """How its files are had anew, as the end of a sentence or a sentence of its own."""
+        if self.kind is None:
+            return f"`longtake models pull {shlex.quote(self.name)}` fetches it"
+        return f"copy the model to {self.folder} anew"
 
 
 def inside_package(where: str) -> Path | None:

@@ -113,4 +113,4 @@ def choose_device(device: str | None) -> str:
 
 
 def _missing(files: ModelFiles, what: str) -> str:
-    return f"{files.name} is not complete: {what}. `longtake models pull {files.name}` fetches it"
+    return f"{files.name} is not complete: {what}; {files.fetching}"

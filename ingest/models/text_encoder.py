@@ -244,5 +244,5 @@ def _cannot_load(files: ModelFiles, error: Exception) -> ModelMissingError:
     first = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
     return ModelMissingError(
         f"The text encoder {files.name} cannot be loaded from {files.folder}: {first.strip()} "
-        f"`longtake models pull {files.name}` fetches it anew."
+        f"To have it whole: {files.fetching}."
     )

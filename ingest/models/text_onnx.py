@@ -107,14 +107,14 @@ def read_record(files: ModelFiles) -> dict[str, Any]:
     except FileNotFoundError as error:
         raise ModelMissingError(
             f"The text encoder {files.name} is not prepared for use without torch "
-            f"({files.prepared} holds no {RECORD}). `longtake models prepare {files.name}` does it."
+            f"({files.prepared} holds no {RECORD}). {files.prepare_command()} does it."
         ) from error
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise _damaged(files, path, error) from error
     if format != FORMAT or digest != files.digest:
         raise ModelMissingError(
             f"The text encoder {files.name} was prepared from other weights, or by another "
-            f"Longtake. `longtake models prepare {files.name}` does it anew."
+            f"Longtake. {files.prepare_command()} does it anew."
         )
     return record
 
@@ -161,6 +161,5 @@ def _usable_cores() -> int:
 def _damaged(files: ModelFiles, path: Path, error: Exception) -> ModelMissingError:
     first = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
     return ModelMissingError(
-        f"{path} cannot be read ({first.strip()}). `longtake models prepare {files.name}` makes it "
-        "anew."
+        f"{path} cannot be read ({first.strip()}). {files.prepare_command()} makes it anew."
     )

@@ -92,8 +92,7 @@ def read_recipe(
     config = _json(files, "config.json")
     if config is None:
         raise ModelMissingError(
-            f"No text encoder at {folder}: it holds no config.json. "
-            f"`longtake models pull {files.name}` fetches it."
+            f"No text encoder at {folder}: it holds no config.json. To have it: {files.fetching}."
         )
     pooling: tuple[str, ...] = ("mean",)
     steps: list[Step] = []
@@ -168,7 +167,7 @@ def _json(files: ModelFiles, name: str) -> Any:
 def _damaged(files: ModelFiles, path: Path, error: Exception) -> ModelMissingError:
     return ModelMissingError(
         f"{path} of the text encoder {files.name} cannot be read ({error}). "
-        f"`longtake models pull {files.name}` fetches it anew."
+        f"To have it whole: {files.fetching}."
     )
 
 

@@ -77,7 +77,7 @@ class WhisperRecognizer:
         if missing:
             raise ModelMissingError(
                 f"{files.folder}: {files.name} cannot be loaded without {', '.join(missing)}; "
-                f"`longtake models pull {files.name}` fetches it"
+                f"{files.fetching}"
             )
         device = device or ("cuda" if ctranslate2.get_cuda_device_count() else "cpu")
         gpu = device != "cpu"
@@ -97,7 +97,7 @@ class WhisperRecognizer:
         except Exception as error:  # whatever its C++ and the tokenizer make of a wrong file
             raise ModelMissingError(
                 f"{files.folder}: {files.name} cannot be loaded on {device} ({error}); "
-                f"`longtake models pull {files.name}` fetches it anew"
+                f"{files.fetching}"
             ) from error
         self._multilingual = bool(self._model.model.is_multilingual)
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from index.errors import ModelMissingError
@@ -121,7 +120,7 @@ class TransformersVideoLLM:
 
     def _load(self) -> None:
         files = self._files
-        _check_folder(files.folder, files.name)
+        _check_folder(files)
         try:
             import torch
             from safetensors import SafetensorError
@@ -280,11 +279,12 @@ class TransformersVideoLLM:
                 thread.join()
 
 
-def _check_folder(folder: Path, name: str) -> None:
+def _check_folder(files: ModelFiles) -> None:
     """Raises ModelMissingError with the way out."""
+    folder, name = files.folder, files.name
     if not (folder / "config.json").is_file():
         raise ModelMissingError(
-            f"{name} is not here (no config.json in {folder}): `longtake models pull {name}`"
+            f"{name} is not here (no config.json in {folder}): {files.fetching}"
         )
     if next(folder.glob("*.safetensors"), None) is None:
         pickled = next(folder.glob("*.bin"), None)
@@ -292,7 +292,7 @@ def _check_folder(folder: Path, name: str) -> None:
             f"{name} in {folder} has its weights as a pickle ({pickled.name}), which could run any "
             "code when it is loaded: name a model with safetensors"
             if pickled
-            else f"{name} in {folder} has no weights: `longtake models pull {name}`"
+            else f"{name} in {folder} has no weights: {files.fetching}"
         )
 
 
