@@ -15,6 +15,7 @@ from index.text import SPACES as TEXT_SPACES
 
 if TYPE_CHECKING:
     from index.schema import Space
+    from ingest.claims import Claims
     from ingest.models.encoders import ImageEncoder, TextEncoder
     from ingest.models.files import ModelFiles
     from ingest.thumbnails import Thumbnails
@@ -55,6 +56,19 @@ def open_store(settings: Settings, *, must_exist: bool = True) -> Store:
     return open_shared(
         settings.library, open_edge=lambda folder: EdgeStore(folder, settings=settings.index)
     )
+
+
+def build_claims(settings: Settings, library: Library) -> tuple[Library, Claims]:
+    """What keeps two processes from working on one thing, and the library as it is under it."""
+    if settings.server is None:
+        from ingest.claims import FileClaims
+
+        return library, FileClaims(settings.library / "claims")
+    from index.fenced import FencedStore
+    from index.leases import Leases
+
+    leases = Leases(library.store, settings.server)
+    return Library(FencedStore(library.store, leases.claims)), leases
 
 
 def build_thumbnails(settings: Settings) -> Thumbnails:

@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn
 from rich.text import Text
 
-from cli.compose import build_thumbnails, open_library
+from cli.compose import build_claims, build_thumbnails, open_library
 from cli.render import print_json, safe
 from cli.senses import Senses
 from cli.settings import Settings
@@ -110,6 +110,7 @@ def _run(
             return 1 if problems or plan.failures else 0
         if settings.server is not None:  # an embedded library's folder has been made by opening it
             settings.library.mkdir(parents=True, exist_ok=True)
+        library, claims = build_claims(settings, library)
         thumbnails = build_thumbnails(settings)
         indexer = Indexer(
             library, perceived, settings.ingest, thumbnails, force=force, stop=stop.is_set
@@ -118,7 +119,7 @@ def _run(
             library,
             indexer,
             thumbnails,
-            settings.library / "claims",
+            claims,
             output.stage,
             output.report,
             stop,

@@ -18,6 +18,7 @@
     · DiskFullError       free space is below the reserve; nothing was lost
   - StoreError            the engine refused an operation
     · StoreUnreachableError  the server or the owner went away
+  - LeaseLostError        another machine may be working on the same by now
   - VideoNotFoundError    no such video in the library
   - ExportError           a file for others cannot be written, or is there already
   - Interrupted           stopped by the user; what was committed stays
@@ -101,6 +102,10 @@ class StoreError(LongtakeError):
 
 class StoreUnreachableError(StoreError):
     """The server, or the process that owns the library, went away."""
+
+
+class LeaseLostError(LongtakeError):
+    """What this machine was working on may be in another's hands by now."""
 
 
 class VideoNotFoundError(LongtakeError):

@@ -9,24 +9,20 @@ from __future__ import annotations
 
 import uuid
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
-
-import numpy as np
 
 from index.errors import LibraryNewerError, StoreError, StoreUnreachableError
 from index.migrations import check_path, migrate
 from index.schema import SCHEMA_VERSION
+from index.server_points import our_point, their_filter, their_vector
 from index.settings import ServerSettings
 from index.store import (
     INDEXED_FIELDS,
-    Condition,
     Filter,
     Hit,
-    Match,
     Point,
-    SparseVector,
     StoreInfo,
     Vector,
     VectorSpace,
@@ -189,8 +185,56 @@ class ServerStore:
         if not where.must and not where.must_not:
             raise StoreError("Deleting with an empty filter would delete everything.")
         with self._translated("delete points"):
-            selector = self._models.FilterSelector(filter=self._their_filter(where))
+            selector = self._models.FilterSelector(filter=their_filter(self._models, where))
             self._client.delete(self._collection, points_selector=selector, wait=True)
+
+    def upsert_settled(
+        self,
+        points: Sequence[Point],
+        *,
+        only: Filter | None = None,
+        insert: bool = True,
+        update: bool = True,
+    ) -> None:
+        """Writes the points on a condition, in one request, ordered with all others of its kind:
+        those that are there where their payload passes `only` (and never unless `update`), those
+        that are not there where `insert`. `read_settled` tells what came of it."""
+        m = self._models
+        both = m.UpdateMode.UPSERT if insert and update else None
+        with self._translated("write points"):
+            self._client.upsert(
+                self._collection,
+                [self._their_point(point) for point in points],
+                wait=True,
+                ordering=m.WriteOrdering.STRONG,
+                update_filter=None if only is None else their_filter(m, only),
+                update_mode=both
+                or (m.UpdateMode.INSERT_ONLY if insert else m.UpdateMode.UPDATE_ONLY),
+            )
+
+    def read_settled(self, ids: Sequence[str]) -> list[Point]:
+        """The points without vectors, as all replicas know them, in the order asked for."""
+        with self._translated("read points"):
+            records = self._client.retrieve(
+                self._collection,
+                list(ids),
+                with_payload=True,
+                consistency=self._models.ReadConsistencyType.ALL,
+            )
+        found = {str(record.id): our_point(record) for record in records}
+        return [found[i] for i in ids if i in found]
+
+    def set_payload(self, fields: Mapping[str, Any], where: Filter) -> None:
+        """Sets these fields of every point that passes, ordered as in `upsert_settled`."""
+        m = self._models
+        with self._translated("write payloads"):
+            self._client.set_payload(
+                self._collection,
+                payload=dict(fields),
+                points=m.FilterSelector(filter=their_filter(m, where)),
+                wait=True,
+                ordering=m.WriteOrdering.STRONG,
+            )
 
     # --- reading ---------------------------------------------------------------------------
 
@@ -205,7 +249,7 @@ class ServerStore:
                     with_payload=True,
                     with_vectors=with_vectors,
                 )
-            found.update((str(record.id), _our_point(record)) for record in records)
+            found.update((str(record.id), our_point(record)) for record in records)
         return [found[i] for i in ids if i in found]
 
     def query(
@@ -220,9 +264,9 @@ class ServerStore:
         with self._translated("search"):
             found = self._client.query_points(
                 self._collection,
-                query=self._their_vector(check_vector(self._spaces[space], vector)),
+                query=their_vector(self._models, check_vector(self._spaces[space], vector)),
                 using=space,
-                query_filter=self._their_filter(where),
+                query_filter=their_filter(self._models, where),
                 search_params=self._models.SearchParams(exact=True) if exact else None,
                 limit=limit,
                 with_payload=True,
@@ -241,18 +285,18 @@ class ServerStore:
         with self._translated("scroll"):
             records, _ = self._client.scroll(
                 self._collection,
-                scroll_filter=self._their_filter(where),
+                scroll_filter=their_filter(self._models, where),
                 limit=limit,
                 offset=offset,
                 with_payload=True,
                 with_vectors=with_vectors,
             )
-        return [_our_point(record) for record in records]
+        return [our_point(record) for record in records]
 
     def count(self, where: Filter) -> int:
         with self._translated("count"):
             return self._client.count(
-                self._collection, count_filter=self._their_filter(where), exact=True
+                self._collection, count_filter=their_filter(self._models, where), exact=True
             ).count
 
     # --- the rest --------------------------------------------------------------------------
@@ -293,45 +337,8 @@ class ServerStore:
             return self._models.PointStruct(
                 id=str(uuid.UUID(point.id)),
                 payload=point.payload,
-                vector={name: self._their_vector(vector) for name, vector in vectors.items()},
+                vector={name: their_vector(self._models, v) for name, v in vectors.items()},
             )
-
-    def _their_vector(self, vector: Vector) -> Any:
-        if isinstance(vector, SparseVector):
-            return self._models.SparseVector(
-                indices=list(vector.indices), values=list(vector.values)
-            )
-        return vector.tolist()
-
-    def _their_filter(self, where: Filter) -> Any:
-        if not where.must and not where.must_not:
-            return None
-        return self._models.Filter(
-            must=[self._their_condition(c) for c in where.must] or None,
-            must_not=[self._their_condition(c) for c in where.must_not] or None,
-        )
-
-    def _their_condition(self, condition: Condition) -> Any:
-        m, key = self._models, condition.key
-        if not isinstance(condition, Match):
-            bounds = m.Range(gte=condition.gte, lt=condition.lt)
-            return m.FieldCondition(key=key, range=bounds)
-        values = condition.any_of
-        choices: list[Any] = [
-            m.FieldCondition(key=key, match=m.MatchValue(value=v))
-            for v in values
-            if isinstance(v, bool)
-        ]
-        words = [v for v in values if isinstance(v, str)]
-        numbers = [v for v in values if isinstance(v, int) and not isinstance(v, bool)]
-        choices += [
-            m.FieldCondition(key=key, match=m.MatchAny(any=group))
-            for group in (words, numbers)
-            if group
-        ]
-        if not choices:  # nothing equals one of nothing
-            return m.HasIdCondition(has_id=[])
-        return choices[0] if len(choices) == 1 else m.Filter(should=choices)
 
     @contextmanager
     def _translated(self, what: str) -> Iterator[None]:
@@ -358,17 +365,3 @@ class ServerStore:
             raise StoreError(f"The Qdrant server at {url} refused to {what}: {error}") from error
         except (ApiException, QdrantException, ValueError) as error:
             raise StoreError(f"The Qdrant server at {url} failed to {what}: {error}") from error
-
-
-def _our_point(record: Any) -> Point:
-    vectors = record.vector if isinstance(record.vector, dict) else {}
-    return Point(
-        str(record.id),
-        record.payload or {},
-        {
-            name: SparseVector(tuple(vector.indices), tuple(vector.values))
-            if hasattr(vector, "indices")
-            else np.asarray(vector, dtype=np.float32)
-            for name, vector in vectors.items()
-        },
-    )

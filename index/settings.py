@@ -82,3 +82,14 @@ class ServerSettings(BaseModel):
         description="Keep dense vectors as int8 in memory, with the originals on disk.",
     )
     batch_points: int = Field(default=256, ge=64)
+    lease_seconds: float = Field(
+        default=60.0,
+        ge=5,
+        description="A machine that is not heard of for this long loses what it was working on.",
+    )
+    skew_seconds: float = Field(
+        default=30.0,
+        ge=0,
+        description="... and so much later others go on with it: the clocks of two machines may "
+        "differ by this much, and a request be on its way for so long.",
+    )

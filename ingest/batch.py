@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from index.errors import Interrupted, LibraryError, LongtakeError, StoreError
+from index.errors import Interrupted, LeaseLostError, LibraryError, LongtakeError, StoreError
 from index.library import Library
-from ingest.claims import claim
+from ingest.claims import Claim, Claims
 from ingest.pipeline import Indexer
 from ingest.plan import Plan, Task
 from ingest.thumbnails import Thumbnails
@@ -68,7 +68,7 @@ class Batch:
         library: Library,
         indexer: Indexer,
         thumbnails: Thumbnails,
-        claims_folder: Path,
+        claims: Claims,
         on_stage: OnStage,
         on_report: Callable[[FileReport], None],
         stop: threading.Event,
@@ -76,7 +76,7 @@ class Batch:
         self._library = library
         self._indexer = indexer
         self._thumbnails = thumbnails
-        self._claims_folder = claims_folder
+        self._claims = claims
         self._on_stage = on_stage
         self._on_report = on_report
         self._stop = stop
@@ -126,16 +126,16 @@ class Batch:
                 future.cancel()
             raise
 
-    def _step(self, step: Callable[[_Job], _Next], job: _Job) -> None:
-        """step: does its part; returns what comes next for the file."""
+    def _step(self, step: Callable[[_Job, Claim], _Next], job: _Job) -> None:
+        """step: does its part under a claim; returns what comes next for the file."""
         if self._stop.is_set():
             raise Interrupted("Stopped; what was indexed is kept, and the next run goes on.")
         started = time.monotonic()
         then: _Next = "more"
         try:
-            with claim(self._claims_folder, job.task.video_id) as mine:
-                if mine:
-                    then = step(job)
+            with self._claims.holding(job.task.video_id) as claim:
+                if claim is not None:
+                    then = step(job, claim)
                 else:
                     self._report(job, "busy", "another process is indexing it")
         except (Interrupted, LibraryError, StoreError):
@@ -144,6 +144,8 @@ class Batch:
             # What was written between the removal and its discovery goes, too.
             self._remove(job.task.video_id)
             self._report(job, "failed", str(error))
+        except LeaseLostError as error:
+            self._report(job, "busy", str(error))
         except LongtakeError as error:
             self._report(job, "failed", str(error))
         except Exception as error:  # whatever it is, the other files go on
@@ -161,27 +163,31 @@ class Batch:
         elif then == "waits":  # only now, since the waiter claims the video as well
             self._waiting.append(self._waiters.submit(self._step, self._waiting_step, job))
 
-    def _text_step(self, job: _Job) -> _Next:
+    def _text_step(self, job: _Job, claim: Claim) -> _Next:
         self._set_stage(job, "probe", 0.0)
-        job.work = self._indexer.describe(job.task)
+        job.work = self._indexer.describe(job.task, claim)
         self._indexer.index_text(job.work, lambda stage, at: self._set_stage(job, stage, at))
 
         self._derive(job, wait=False)
         return "more"
 
-    def _sound_step(self, job: _Job) -> _Next:
+    def _sound_step(self, job: _Job, claim: Claim) -> _Next:
         assert job.work is not None
+        job.work.claim = claim
         self._indexer.index_sound(job.work, lambda stage, at: self._set_stage(job, stage, at))
         self._derive(job, wait=False)
         return "more"
 
-    def _picture_step(self, job: _Job) -> _Next:
+    def _picture_step(self, job: _Job, claim: Claim) -> _Next:
         assert job.work is not None
+        job.work.claim = claim
         self._set_stage(job, "pictures", 0.0)
         self._indexer.index_pictures(job.work, lambda stage, at: self._set_stage(job, stage, at))
         return "done" if self._derive(job, wait=False) else "waits"
 
-    def _waiting_step(self, job: _Job) -> _Next:
+    def _waiting_step(self, job: _Job, claim: Claim) -> _Next:
+        assert job.work is not None
+        job.work.claim = claim
         self._derive(job, wait=True)
         return "done"
 
@@ -197,7 +203,10 @@ class Batch:
 
     def _report_done(self, job: _Job) -> None:
         assert job.work is not None
-        if job.work.overtaken:
+        if job.work.busy:
+            busy = ", ".join(sorted(job.work.busy))
+            self._report(job, "busy", f"another process is working on {busy}")
+        elif job.work.overtaken:
             self._report(job, "done", "nothing was left to do; another process may have done it")
         else:
             self._report(job, "damaged" if job.work.damaged else "indexed", job.task.reason)

@@ -48,7 +48,7 @@ class PicturePass:
         self._writers: dict[str, ChannelWriter] = {}
         self._from: dict[str, float] = {}
         for channel in channels.pictures:
-            generation = work.pending.get(channel.name)
+            generation = work.ours(channel.name)
             if generation is None:
                 continue
             checks.stopped()
@@ -60,7 +60,7 @@ class PicturePass:
         # Shots are needed even where only another channel is unfinished: its samples hang on
         # them. Then they are found again and agree with what is stored.
         self._shot_writer: ChannelWriter | None = None
-        shot = work.pending.get("shot")
+        shot = work.ours("shot")
         starts = list(self._from.values())
         self._segments: Segmenter | None = None
         if shot is not None:
@@ -134,7 +134,7 @@ class PicturePass:
 
     def _known_cuts(self) -> list[float]:
         """The cuts up to where this pass starts, from the shots stored earlier."""
-        shot = self._work.pending.get("shot")
+        shot = self._work.ours("shot")
         shots = self._library.evidence(
             self._video.id, channel="shot", generation=shot.id if shot else None
         )

@@ -14,11 +14,19 @@ import dataclasses
 import time
 from collections.abc import Callable, Iterator, Sequence
 
-from index.errors import Interrupted, LibraryError, LongtakeError, MediaError, StoreError
+from index.errors import (
+    Interrupted,
+    LeaseLostError,
+    LibraryError,
+    LongtakeError,
+    MediaError,
+    StoreError,
+)
 from index.library import Library
 from index.records import segment_point
 from index.schema import Generation, Video
 from ingest.channel import STILL_WAITING, Batch, DerivedChannel, FileChannel
+from ingest.claims import Claim, WholeVideo
 from ingest.identity import stat_of
 from ingest.media import measure_duration, probe
 from ingest.picture_pass import PicturePass
@@ -29,6 +37,9 @@ from ingest.sidecars import find_sidecars
 from ingest.thumbnails import Thumbnails
 from ingest.work import Checks, Listener, RemovedMeanwhile, Work, check_unchanged
 from ingest.writer import ChannelWriter, segments_of
+
+OVERTAKEN = (RemovedMeanwhile, LeaseLostError)
+"""Nothing more may be written for the file."""
 
 
 class Indexer:
@@ -55,8 +66,9 @@ class Indexer:
         self._force = force
         self._checks = Checks(library, stop)
 
-    def describe(self, task: Task) -> Work:
-        """Reads the file's headers and puts the video into the catalogue.
+    def describe(self, task: Task, claim: Claim | None = None) -> Work:
+        """Reads the file's headers and puts the video into the catalogue. claim: what the text step
+        works under; None where nobody else can be at work.
 
         Raises MediaError where it cannot be read as video or audio, or is not what it was.
         """
@@ -83,32 +95,34 @@ class Indexer:
         self._library.put_video(video)
 
         force = self._force or task.reason == "changed inside"
-        pending = {}
+        work = Work(task.path, file, video, {}, claim or WholeVideo())
         there = self._library.generations(video.id)
         listening = [c.name for c in self._channels.files if c.listens(task.path, video)]
         for channel, fingerprint in self._channels.fingerprints(task.path, video, there).items():
             # The cuts are nobody's choice: a channel that is forced by name finds the same ones.
             forced = force and not (channel == "shot" and self._channels.named)
-            generation = self._begin(
-                video, channel, fingerprint, force=forced, listened=channel in listening
-            )
+            wanted = self._wanted(video, channel, fingerprint, listened=channel in listening)
+            generation = self._begin(work, wanted, force=forced)
             if not generation.complete:
-                pending[channel] = generation
+                work.pending[channel] = generation
         self._library.store.flush()
-        return Work(task.path, file, video, pending, overtaken=not pending)
+        work.overtaken = not work.pending
+        return work
 
-    def _begin(
-        self,
-        video: Video,
-        channel: str,
-        fingerprint: str,
-        *,
-        force: bool = False,
-        listened: bool = False,
+    def _wanted(
+        self, video: Video, channel: str, fingerprint: str, *, listened: bool = False
     ) -> Generation:
         model = self._channels.models.get(channel)
         detail = ({"model": model} if model else {}) | ({"listened": True} if listened else {})
-        wanted = Generation(video.id, 0, channel, fingerprint, detail=detail)
+        return Generation(video.id, 0, channel, fingerprint, detail=detail)
+
+    def _begin(self, work: Work, wanted: Generation, *, force: bool = False) -> Generation:
+        """The generation to work on. Where another process has the channel in hand, it is `busy`
+        and nothing is begun."""
+        if not work.claim.take(wanted.channel):
+            work.busy.add(wanted.channel)
+            return wanted
+        work.busy.discard(wanted.channel)
         return self._library.begin(wanted, force=force)
 
     def index_text(self, work: Work, listener: Listener) -> None:
@@ -119,12 +133,12 @@ class Indexer:
 
     def index_sound(self, work: Work, listener: Listener) -> None:
         """Runs the file channels that are left."""
-        self._refresh(work)
+        self._refresh(work, [channel.name for channel in self._channels.files])
         for channel in self._pending_files(work):
             self._run_file_channel(work, channel, listener)
 
     def _pending_files(self, work: Work) -> list[FileChannel]:
-        return [channel for channel in self._channels.files if channel.name in work.pending]
+        return [channel for channel in self._channels.files if work.ours(channel.name)]
 
     def _run_file_channel(self, work: Work, channel: FileChannel, listener: Listener) -> None:
         generation = work.pending[channel.name]
@@ -156,8 +170,9 @@ class Indexer:
                 waiting = True
                 continue
             try:
-                self._run_derived(work, channel, fingerprint, listener)
-            except (Interrupted, LibraryError, StoreError, MediaError, RemovedMeanwhile):
+                if not self._run_derived(work, channel, fingerprint, listener):
+                    left.add(channel.name)
+            except (Interrupted, LibraryError, StoreError, MediaError, *OVERTAKEN):
                 raise
             except LongtakeError as error:
                 errors.append(error)
@@ -181,18 +196,23 @@ class Indexer:
 
     def _run_derived(
         self, work: Work, channel: DerivedChannel, fingerprint: str, listener: Listener
-    ) -> None:
+    ) -> bool:
+        """Returns whether it is done: another process may have it in hand."""
         self._checks.removed(work.video)
         force = self._force and channel.name not in work.derived
-        generation = self._begin(work.video, channel.name, fingerprint, force=force)
+        wanted = self._wanted(work.video, channel.name, fingerprint)
+        generation = self._begin(work, wanted, force=force)
+        if channel.name in work.busy:
+            return False
         work.derived.add(channel.name)
         if generation.complete:
-            return
+            return True
         work.overtaken = False
         batches = channel.run(
             work.path, work.video, generation, generation.watermark_seconds, self._library
         )
         self._write(work, generation, batches, listener)
+        return True
 
     def _write(
         self, work: Work, generation: Generation, batches: Iterator[Batch], listener: Listener
@@ -229,8 +249,9 @@ class Indexer:
     def index_pictures(self, work: Work, listener: Listener) -> None:
         """Runs shots, segments and the picture channels over one decode, then completes the
         video's entry."""
-        self._refresh(work)
-        if work.pending:
+        names = ["shot", *(channel.name for channel in self._channels.pictures)]
+        self._refresh(work, names)
+        if any(work.ours(name) for name in names):
             if any(stream.kind == "video" for stream in work.video.streams):
                 PicturePass(
                     self._library,
@@ -245,25 +266,29 @@ class Indexer:
                 self._segment_without_pictures(work)
         self._write_duration(work)
 
-    def _refresh(self, work: Work) -> None:
+    def _refresh(self, work: Work, channels: Sequence[str]) -> None:
         """Takes up the generations as they are now: since the text step another process may have
         gone on with them, or finished."""
         self._checks.removed(work.video)
         pending = {}
         for channel, known in work.pending.items():
+            if channel not in channels:
+                pending[channel] = known
+                continue
             wanted = Generation(
                 work.video.id, 0, channel, known.fingerprint, known.revision, detail=known.detail
             )
-            generation = self._library.begin(wanted)
+            generation = self._begin(work, wanted)
             if not generation.complete:
                 pending[channel] = generation
         work.overtaken = work.overtaken or (bool(work.pending) and not pending)
         work.pending = pending
 
     def _segment_without_pictures(self, work: Work) -> None:
-        generation = work.pending.pop("shot", None)
+        generation = work.ours("shot")
         if generation is None:
             return
+        del work.pending["shot"]
         writer = ChannelWriter(self._library, generation)
         duration = work.video.duration_seconds or 0.0
         spans = fixed_windows(duration, self._settings.segments, work.video.chapters)

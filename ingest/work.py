@@ -11,6 +11,7 @@ from pathlib import Path
 from index.errors import Interrupted, LongtakeError, MediaError
 from index.library import Library
 from index.schema import FileStat, Generation, Video
+from ingest.claims import Claim, WholeVideo
 from ingest.identity import same, stat_of
 
 Listener = Callable[[str, float], None]
@@ -44,21 +45,28 @@ class Spent:
 class Work:
     """One file on its way.
 
-    file: as it was when its content was identified. pending: channels still to be run; notes: for
-    the user, kept with the video; damaged: part of the file could not be decoded; overtaken:
-    nothing was left to do when its turn came; derived: derived channels that were begun; spent:
-    what took how long.
+    file: as it was when its content was identified. pending: channels still to be run; claim: under
+    which the present step works; busy: channels that another process has in hand; notes: for the
+    user, kept with the video; damaged: part of the file could not be decoded; overtaken: nothing
+    was left to do when its turn came; derived: derived channels that were begun; spent: what took
+    how long.
     """
 
     path: Path
     file: FileStat
     video: Video
     pending: dict[str, Generation]
+    claim: Claim = field(default_factory=WholeVideo)
+    busy: set[str] = field(default_factory=set)
     notes: list[str] = field(default_factory=list)
     damaged: bool = False
     overtaken: bool = False
     derived: set[str] = field(default_factory=set)
     spent: Spent = field(default_factory=lambda: Spent())
+
+    def ours(self, channel: str) -> Generation | None:
+        """What is pending of a channel that nobody else has in hand."""
+        return None if channel in self.busy else self.pending.get(channel)
 
     def check_unchanged(self) -> None:
         """Asked before every commit, so that nothing is kept but what was read from the content
