@@ -177,6 +177,13 @@ def search(
             help="Find the same or nearly the same picture (of a video file: its first picture).",
         ),
     ] = None,
+    clip: Annotated[
+        str | None,
+        typer.Option(
+            metavar="VIDEO[@START-END]",
+            help="Find where else this footage occurs, as in film.mp4@1:02-1:20.",
+        ),
+    ] = None,
     videos: VideosOption = None,
     channels: Annotated[
         list[str] | None,
@@ -193,7 +200,7 @@ def search(
         bool, typer.Option("--explain", help="Say why each result is there, and what was dropped.")
     ] = False,
 ) -> int:
-    """Find moments by words, by a picture, or by both."""
+    """Find moments by words, by a picture, by footage, or by several of these."""
     from cli.search import run_search
     from index.errors import UsageError
 
@@ -203,6 +210,7 @@ def search(
         common.settings(),
         words or (),
         image=None if image is None else Path(image),
+        clip=clip,
         videos=videos or [],
         channels=comma_separated(channels, "--channel"),
         limit=limit,

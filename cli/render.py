@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import msgspec
 
-from index.schema import CHANNELS, Moment
+from index.schema import CHANNELS, ClipPart, Moment
 from rag.timestamp import time_span
 
 if TYPE_CHECKING:
@@ -148,8 +148,18 @@ def write_moment(moment: Moment, title: str | None = None, indent: int = 0) -> N
         ("" if title is None else so_far(moment.coverage), "yellow"),
         indent=indent,
     )
+    if moment.clip:
+        data_line((_of_the_clip(moment.clip), "cyan"), indent=_INDENT)
     if moment.text:
         data_line(*highlighted(*_shortened(moment)), indent=indent + _INDENT)
+
+
+def _of_the_clip(part: ClipPart) -> str:
+    """`0:00–0:10 of the clip, at 1.25 times the speed, mirrored`."""
+    span = time_span(part.start_seconds, part.end_seconds)
+    speed = part.speed
+    told = "" if speed is None or abs(speed - 1) < 0.005 else f", at {speed:.2f} times the speed"
+    return f"{span} of the clip{told}{', mirrored' if part.mirrored else ''}"
 
 
 def so_far(coverage: Mapping[str, float]) -> str:

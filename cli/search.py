@@ -23,6 +23,7 @@ def run_search(
     words: Sequence[str],
     *,
     image: Path | None,
+    clip: str | None,
     videos: Sequence[str],
     channels: Sequence[str],
     limit: int | None,
@@ -41,6 +42,7 @@ def run_search(
         result = build_retriever(settings, library).search(
             typed(words),
             image=image,
+            clip=clip,
             videos=videos,
             channels=channels,
             limit=asked,

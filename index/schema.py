@@ -242,11 +242,26 @@ class ChannelHit:
 
 
 @dataclass(frozen=True, slots=True)
+class ClipPart:
+    """The part [start_seconds, end_seconds) of a query clip that a moment shows.
+
+    speed: seconds of the moment for each of the clip: above 1 where the clip runs faster. None
+    where one picture stays, which has none. mirrored: left to right.
+    """
+
+    start_seconds: float
+    end_seconds: float
+    speed: float | None = None
+    mirrored: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Moment:
     """A result: a span of a video, why, and what covers that video so far.
 
     highlights: half-open character ranges of `text` that matched.
     coverage: channel -> share of the video analysed so far, 0..1.
+    clip: where a clip was searched for, what the moment shows of it.
     """
 
     video_id: str
@@ -261,6 +276,7 @@ class Moment:
     highlights: tuple[tuple[int, int], ...] = ()
     hits: tuple[ChannelHit, ...] = ()
     coverage: Mapping[str, float] = field(default_factory=dict)
+    clip: ClipPart | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,8 @@ BITS = 256
 
 SAME = "same picture"
 NEARLY = "nearly the same picture"
+SIMILAR = "similar picture"
+"""What a frame near a query picture is called; the same picture is found by its fingerprint."""
 
 LOW_QUALITY = 50
 """Below it a picture holds too little to be told from others; PDQ's authors discard those."""

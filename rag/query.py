@@ -179,7 +179,7 @@ def _language(given: str) -> str:
 
 
 def _bound(name: str, given: str) -> Bound:
-    seconds = _video_seconds(given)
+    seconds = video_seconds(given)
     if seconds is not None:
         return Bound(given, video_seconds=seconds)
     if _DATED.match(given):
@@ -200,7 +200,7 @@ def _as_words(name: str, given: str) -> str:
     return f"to search for the words, put a space after the colon (“{name}: {given}”)."
 
 
-def _video_seconds(given: str) -> float | None:
+def video_seconds(given: str) -> float | None:
     """12:30, 1:02:03.5, 90s, 5m, 1h2m; None for anything else."""
     if match := _CLOCK.fullmatch(given):
         hours, minutes, seconds = match.groups()

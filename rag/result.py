@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from index.library import Library
 from index.schema import Moment, Video
+from rag.footage import FootageFind
 from rag.fuse import Dropped, Find, Fused, Term
 
 
@@ -66,17 +67,20 @@ class Catalogue:
             (find for find in group.finds if find.phrases or find.terms),
             next((find for find in group.finds if find.text), best),
         )
+        footage = next((find for find in group.finds if isinstance(find, FootageFind)), None)
+        span = (group.start_seconds, group.end_seconds)
         return Moment(
             video_id=video.id,
             epoch=best.epoch,
             title=video.title,
             path=video.files[0].path if video.files else None,
-            start_seconds=group.start_seconds,
-            end_seconds=group.end_seconds,
+            start_seconds=span[0],
+            end_seconds=span[1],
             score=group.score,
             channel=best.channel,
             text=worded.text,
             highlights=worded.highlights(),
             hits=tuple(find.hit() for find in group.finds),
             coverage=coverage,
+            clip=footage and footage.part(*span),
         )

@@ -8,28 +8,23 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from index.errors import UsageError
 from index.library import Library
 from index.schema import Moment, Space
 from index.store import Filter, where
 from rag.fuse import Dropped, Find, Fused, fuse, rank
+from rag.images import SIMILAR
 from rag.in_order import search_in_order
 from rag.order import Order, split_order
 from rag.phrases import Held, find_phrases, without
+from rag.pictured import Pictured
 from rag.query import Ask, ParsedQuery, parse
 from rag.result import Catalogue, Explanation, SearchResult
 from rag.scope import Scope
 from rag.settings import MOST_MOMENTS, RetrieveSettings
-from rag.vectors import (
-    Meanings,
-    QueryEncoders,
-    SpaceQuery,
-    find_vectors,
-    picture_in,
-    words_in,
-)
+from rag.together import ask_again, together
+from rag.vectors import Meanings, QueryEncoders, SpaceQuery, find_vectors, words_in
+from rag.views import View
 from rag.words import MOST_WORDS, UNSTOPPED, WordQuery, find_words
 
 if TYPE_CHECKING:
@@ -37,9 +32,6 @@ if TYPE_CHECKING:
 
 FLIPS = 5
 """Times a search starts anew because a model swap changed what searchers see under its hands."""
-
-SIMILAR = "similar picture"
-"""What a frame near a query picture is called; the same picture is found by its fingerprint."""
 
 FEWEST_WORDS = 3
 """Of a question that is worth taking apart by a model."""
@@ -82,31 +74,34 @@ class Retriever:
         text: str = "",
         *,
         image: Path | None = None,
+        clip: str | None = None,
         videos: Sequence[str] = (),
         channels: Sequence[str] = (),
         limit: int | None = None,
         explain: bool = False,
     ) -> SearchResult:
         """The moments that match the words by themselves or by their meaning, show the picture in
-        the file `image` or one like it, or both.
+        the file `image` or one like it, or show the footage of `clip` (a video, or a stretch of
+        one: see `rag.clips`). Where several are given, those where more of them hold come first.
 
         text: as a person types it; `rag.query` has what it may hold besides words. videos: ids,
         paths, file names or titles to look in; all of them where empty. channels: likewise.
         Nothing that matches is an empty result, not an error.
 
         Raises UsageError for a query without a word or picture, a filter that means nothing, an
-        unknown channel or an ambiguous video; VideoNotFoundError; MediaError for an image that
-        cannot be read.
+        unknown channel or an ambiguous video; VideoNotFoundError; MediaError for an image or a
+        clip that cannot be read.
         """
         # Bytes of a terminal that are no text come as lone surrogates, which no engine takes.
         typed = text.encode(errors="replace").decode()
         query = parse(typed)
         words = any(unicodedata.category(character)[0] in "LN" for character in query.text)
-        if not words and image is None:
+        seen = image is not None or clip is not None
+        if not words and not seen:
             raise UsageError(
                 f"“{typed}” holds no word to search for." if typed.strip() else "Search for what?"
             )
-        if image is not None and query.languages:
+        if seen and query.languages:
             raise UsageError("lang: narrows what is said and written: leave it out with a picture.")
         limit = self.settings.limit if limit is None else limit
         if limit < 1:
@@ -114,23 +109,13 @@ class Retriever:
         if limit > MOST_MOMENTS:
             raise UsageError(f"A limit of {limit} is too large: at most {MOST_MOMENTS}.")
         scope = Scope.of(query, self.library, videos, channels)
-        pictured: np.ndarray | None = None
-        notes: list[str] = []
-        if image is not None:
-            from rag.images import LOW_QUALITY, fingerprint_of
-
-            pictured, quality = fingerprint_of(image)
-            if quality < LOW_QUALITY:
-                notes.append(
-                    f"{image} shows so little (a plain surface?) that it may match by chance."
-                )
-
+        pictured = Pictured(self.library, image, clip)
+        notes: Sequence[str] = ()
         query = query if words else replace(query, text="", phrases=())
         asks: Sequence[Ask] = ()
         order: Order | None = None
-        if words and image is None:
-            order, asks, told = self._taken_apart(query)
-            notes.extend(told)
+        if words and not seen:
+            order, asks, notes = self._taken_apart(query)
         if order is not None:
             everywhere = Scope.of(ParsedQuery("", videos=query.videos), self.library, videos)
             found = search_in_order(
@@ -139,9 +124,7 @@ class Retriever:
             )  # fmt: skip
             if found is not None:
                 return replace(found, notes=(*notes, *found.notes))
-        return self._find(
-            query, scope, limit, explain, asks=asks, image=image, pictured=pictured, notes=notes
-        )
+        return self._find(query, scope, limit, explain, asks=asks, pictured=pictured, notes=notes)
 
     def _taken_apart(self, query: ParsedQuery) -> tuple[Order | None, Sequence[Ask], Sequence[str]]:
         """The order in time that is asked for, what each channel is asked (nothing: what was
@@ -166,19 +149,20 @@ class Retriever:
         explain: bool = False,
         *,
         asks: Sequence[Ask] = (),
-        image: Path | None = None,
-        pictured: np.ndarray | None = None,
+        pictured: Pictured | None = None,
         notes: Sequence[str] = (),
     ) -> SearchResult:
         """Searches, anew where a model swap changed what searchers see under its hands."""
+        pictured = pictured or Pictured(self.library)
         asks = asks or ([Ask(query.text)] if query.text else [])
         # Loading an encoder takes long enough for a swap: what is hidden is read before.
         now = self._seen_by_searchers()
         for _ in range(FLIPS):
             hidden, spaces = now
-            asked, seen, missing = self._asked(asks, image, scope, spaces)
+            asked, seen, views, missing = self._asked(asks, pictured, scope, spaces)
+            told = [*notes, *pictured.notes, *missing]
             result = self._search(
-                query, pictured, asked, seen, scope, hidden, limit, explain, [*notes, *missing]
+                query, pictured, asked, seen, views, scope, hidden, limit, explain, told
             )
             before, now = now, self._seen_by_searchers()
             if now == before:
@@ -190,12 +174,14 @@ class Retriever:
         return self.library.hidden_generations(), spaces
 
     def _asked(
-        self, asks: Sequence[Ask], image: Path | None, scope: Scope, spaces: Sequence[Space]
-    ) -> tuple[list[_Asked], list[tuple[SpaceQuery, str]], list[str]]:
+        self, asks: Sequence[Ask], pictured: Pictured, scope: Scope, spaces: Sequence[Space]
+    ) -> tuple[list[_Asked], list[tuple[SpaceQuery, str]], list[View], list[str]]:
         """The asks in the spaces of passages; all that is asked of the spaces of frames and sounds
-        (with what to call what is found there); and notes on those that cannot be asked."""
+        (with what to call what is found there); the clip in those of frames; and notes on those
+        that cannot be asked."""
         asked: list[_Asked] = []
         seen: list[tuple[SpaceQuery, str]] = []
+        views: list[View] = []
         notes: dict[str, None] = {}
         encoders = self.encoders
         for ask in asks:
@@ -215,24 +201,24 @@ class Retriever:
                     seen.append((words_in(space, encoder, ask.text, self.settings), ""))
             asked.append(_Asked(ask, own, meanings))
         for space in spaces:
-            if encoders is None or image is None or space.channel != "frame":
+            if encoders is None or not pictured.parts or space.channel != "frame":
                 continue
-            looks = encoders.images(space) if scope.asks("frame") else None
-            if looks is not None:
-                from ingest.media import decode_image
-
-                picture = picture_in(space, looks, decode_image(image), self.settings)
-                seen.append((picture, SIMILAR))
+            eye = encoders.images(space) if scope.asks("frame") else None
+            if eye is not None:
+                images, looks = pictured.in_space(space, eye, self.settings)
+                seen.extend((image, SIMILAR) for image in images)
+                views.extend(looks)
             elif scope.asks("frame") and not asks:
                 notes.setdefault(encoders.note(space))
-        return asked, seen, list(notes)
+        return asked, seen, views, list(notes)
 
     def _search(
         self,
         query: ParsedQuery,
-        pictured: np.ndarray | None,
+        pictured: Pictured,
         asked: Sequence[_Asked],
         seen: Sequence[tuple[SpaceQuery, str]],
+        views: Sequence[View],
         scope: Scope,
         hidden: tuple[str, ...],
         limit: int,
@@ -257,43 +243,54 @@ class Retriever:
             looked_in = passages.also(scope.passages)
             held = find_phrases(query, words[query.text], self.library, looked_in, candidates)
         for one in asked:
-            own = one.scope if held is None else one.scope.only(held.videos)
             other_ways = bool(one.meanings or seen or held)
             notes.extend(_notes_on(words[one.ask.text], one.ask.text, by_meaning=other_ways))
-            if not own.asks("text"):
-                continue
-            found, left_out = find_words(
-                words[one.ask.text],
-                self.library,
-                passages.also(own.passages),
-                candidates,
-                self.settings,
-                meanings=Meanings(one.meanings),
-                vectors=vectors.also(own.vectors),
-            )
-            finds.extend(found)
-            dropped.extend(left_out)
+
+        def by_words(place: Filter = _NOTHING) -> tuple[list[Find], list[Dropped]]:
+            found: tuple[list[Find], list[Dropped]] = ([], [])
+            for one in asked:
+                own = one.scope if held is None else one.scope.only(held.videos)
+                if not own.asks("text"):
+                    continue
+                here = find_words(
+                    words[one.ask.text],
+                    self.library,
+                    passages.also(own.passages).also(place),
+                    candidates,
+                    self.settings,
+                    meanings=Meanings(one.meanings),
+                    vectors=vectors.also(own.vectors).also(place),
+                )
+                for all_of_them, these in zip(found, here, strict=True):
+                    all_of_them.extend(these)
+            return found
+
         if held is not None:
             scope = scope.only(held.videos)
         pictures = self.library.visible(where(kind="evidence"), hidden).also(scope.evidence)
-        for near, called in seen:
-            found, left_out = find_vectors(
-                near, self.library, pictures, candidates, self.settings, text=called
-            )
-            finds.extend(found)
-            dropped.extend(left_out)
-        if pictured is not None:
-            from rag.images import find_pictures
 
-            found, left_out = find_pictures(pictured, self.library, pictures, candidates)
+        def by_image(place: Filter = _NOTHING) -> tuple[list[Find], list[Dropped]]:
+            return pictured.find_image(pictures.also(place), candidates)
+
+        ways = [by_words()]
+        for near, called in seen:
+            ways.append(
+                find_vectors(near, self.library, pictures, candidates, self.settings, text=called)
+            )
+        ways += [by_image(), pictured.find_clip(views, pictures)]
+        for found, left_out in ways:
             finds.extend(found)
             dropped.extend(left_out)
+        parts = pictured.parts + bool(asked)
+        if parts > 1:
+            finds.extend(ask_again(finds, by_words, by_image))
 
         if held is not None:
             finds = held.join(finds)
         finds, left_out = scope.keep(finds)
         dropped.extend(left_out)
-        groups, swallowed = fuse(rank(finds), self.settings)
+        ranked = rank(finds)
+        groups, swallowed = fuse(ranked, self.settings)
         dropped.extend(swallowed)
         if held is not None:
             groups, left_out = held.keep(groups)
@@ -303,6 +300,8 @@ class Retriever:
             known = dict.fromkeys(n for one in words.values() for n in (*one.terms, *one.stopped))
             groups, left_out = without(groups, query.excluded, tuple(known))
             dropped.extend(left_out)
+        if parts > 1:
+            groups = together(groups, ranked, parts)
         catalogue = Catalogue(self.library, self.wanted)
         moments: list[Moment] = []
         kept: list[Fused] = []

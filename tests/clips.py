@@ -42,6 +42,22 @@ def noise_picture(seed: int, width: int = 64, height: int = 48) -> np.ndarray:
     return cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
 
 
+def panning(seed: int, width: int = 160, height: int = 90) -> Callable[[float], np.ndarray]:
+    """A shot whose camera moves over a large picture that no other seed shares: the picture at a
+    time in it, uint8 (height, width, 3), RGB."""
+    rng = np.random.default_rng(seed)
+    coarse = rng.integers(0, 256, (24, 60, 3), dtype=np.uint8)
+    wide = cv2.resize(coarse, (4 * width, 2 * height), interpolation=cv2.INTER_CUBIC)
+    angle = rng.uniform(0, 2 * np.pi)
+
+    def draw(seconds: float) -> np.ndarray:
+        there = 0.5 + 0.5 * np.sin(angle + seconds / 16)
+        x, y = round(there * 3 * width), round((1 - there) * height)
+        return wide[y : y + height, x : x + width]
+
+    return draw
+
+
 def write_clip(
     path: Path,
     pictures: Sequence[np.ndarray],

@@ -85,6 +85,12 @@ def fingerprint(image: np.ndarray) -> Fingerprint:
     )
 
 
+MIRRORED = np.where(np.arange(BITS) % 2, np.float32(1), np.float32(-1))
+"""Times the vector of a picture, about that of the picture mirrored left to right, which turns the
+sign of every other frequency: on 233 frames of five films half were within 6 bits of it, 99% within
+21."""
+
+
 def to_vector(bits: np.ndarray) -> np.ndarray:
     """float32 of shape (256,), each -1 or +1: the cosine of two is 1 - 2 * hamming / 256."""
     return np.where(bits, np.float32(1), np.float32(-1))
