@@ -17,7 +17,7 @@ from cli.main import main
 from index.access import open_store
 from index.errors import MediaError, UsageError, VideoNotFoundError
 from index.library import Library
-from index.schema import Space
+from index.schema import Generation, Space
 from ingest.decode import decode_video
 from ingest.frames import picture
 from ingest.stretch import Stretch
@@ -256,7 +256,8 @@ def test_vectors_of_frames_find_what_fingerprints_cannot(tmp_path):
     try:
         library, encoder = Library(store), Colours()
         (video,) = library.videos()
-        library.add_space(Space(encoder.space, "frame", "colours", encoder.size))
+        filler = Generation(video.id, 0, "frame", "1")
+        library.add_space(Space(encoder.space, "frame", "colours", encoder.size), filler.id)
         times = np.arange(0.2, 32, 1.0)
         pictures = shots_between(shots, 0, 32)
         vectors = encoder.encode_images([pictures[round(t * RATE)] for t in times])
