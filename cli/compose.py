@@ -16,11 +16,12 @@ from index.text import SPACES as TEXT_SPACES
 if TYPE_CHECKING:
     from index.schema import Space
     from ingest.claims import Claims
-    from ingest.models.encoders import ImageEncoder, TextEncoder
+    from ingest.models.encoders import ImageEncoder, TextEncoder, TextReranker
     from ingest.models.files import ModelFiles
     from ingest.thumbnails import Thumbnails
     from rag.answer import Answerer
     from rag.planner import Planner
+    from rag.rerank import Reranker
     from rag.retrieve import Retriever
 
 SPACES = (*TEXT_SPACES, VectorSpace("fingerprint", 256))
@@ -88,6 +89,7 @@ def build_retriever(settings: Settings, library: Library) -> Retriever:
         settings.retrieve,
         encoders,
         build_planner(settings),
+        build_reranker(settings),
         wanted=settings.channels.wanted(),
     )
 
@@ -109,6 +111,33 @@ def build_planner(settings: Settings) -> Planner | None:
         timeout_seconds=given.timeout_seconds,
     )
     return Planner(model, prompt_text("prompts/plan.txt", given.prompt), given)
+
+
+def build_reranker(settings: Settings) -> Reranker | None:
+    """None where no model is to judge results. Loads nothing."""
+    given = settings.retrieve.rerank
+    if given.model is None:
+        return None
+    from rag.rerank import CrossEncoder
+
+    def load() -> TextReranker:
+        """What was prepared needs no torch; on a GPU torch is the faster way."""
+        from ingest.models.depot import Depot
+        from ingest.models.device import likely_device
+
+        depot = Depot(settings.models.dir, settings.models.packages)
+        files = depot.files("reranker", given.model)
+        device = likely_device(settings.models.device)
+        if device == "cpu" and depot.prepared(files):
+            from ingest.models.reranker_onnx import OnnxReranker
+
+            threads = settings.models.threads
+            return OnnxReranker(files, threads=threads, max_tokens=given.max_tokens)
+        from ingest.models.reranker import TransformersReranker
+
+        return TransformersReranker(files, device=device, max_tokens=given.max_tokens)
+
+    return CrossEncoder(given.model, load)
 
 
 class _Queries:

@@ -76,6 +76,9 @@ def wanted_models(settings: Settings, channels: Sequence[str] | None = None) -> 
                 want(channel, "videollm", asked.model)
             elif asked is not None and asked.backend is None and frame is not None:
                 want(channel, "clip", frame.model)
+    reranker = settings.retrieve.rerank.model
+    if channels is None and reranker is not None:  # no channel needs it, but searches do
+        want("search", "reranker", reranker)
     return found
 
 

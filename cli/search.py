@@ -151,8 +151,8 @@ def _describe(term: Term) -> str:
 def _print_explanation(explanation: Explanation | None, indent: int = 4) -> None:
     if explanation is None:
         return
-    if explanation.order:
-        data_line((safe(explanation.order), "dim"), indent=indent)
+    for line in filter(None, (explanation.order, explanation.judged)):
+        data_line((safe(line), "dim"), indent=indent)
     for find in explanation.finds:
         data_line((_describe_find(find), "dim"), indent=indent)
     for merged in explanation.merged:

@@ -102,13 +102,15 @@ class Dropped:
 class Fused:
     """Finds of one video that belong together; the first is the best and gives text and channel.
 
-    finds: the best of each channel, best first. merged: what else went into it.
+    finds: the best of each channel, best first. merged: what else went into it. judged: the score
+    that a reranker gave it, 0..1; None where none was asked.
     """
 
     start_seconds: float
     end_seconds: float
     finds: list[Find]
     merged: list[Dropped] = field(default_factory=list)
+    judged: float | None = None
 
     @property
     def best(self) -> Find:
@@ -119,7 +121,21 @@ class Fused:
         return self.end_seconds - self.start_seconds
 
     @property
+    def worded(self) -> Find:
+        """The one whose text is shown. A picture has no words of its own: what was said or read
+        over it tells more."""
+        return next(
+            (find for find in self.finds if find.phrases or find.terms),
+            next((find for find in self.finds if find.text), self.best),
+        )
+
+    @property
     def score(self) -> float:
+        """That of the reranker, or else of `agreement`."""
+        return self.agreement if self.judged is None else self.judged
+
+    @property
+    def agreement(self) -> float:
         """Channels that agree add up as independent evidence does: 1 - (1-a)(1-b)..."""
         doubt = 1.0
         for find in self.finds:

@@ -13,12 +13,13 @@ from rag.fuse import Dropped, Find, Fused, Term
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """Why a moment is a result: what each channel found, best first, and what was merged; and in
-    which order it stands to what else was asked for."""
+    """Why a moment is a result: what each channel found, best first, and what was merged; in which
+    order it stands to what else was asked for; and what a reranker made of it."""
 
     finds: tuple[Find, ...]
     merged: tuple[Dropped, ...]
     order: str = ""
+    judged: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +63,7 @@ class Catalogue:
         if known is None:
             return None
         video, coverage = known
-        # A picture has no words of its own: what was said or read over it tells more.
-        worded = next(
-            (find for find in group.finds if find.phrases or find.terms),
-            next((find for find in group.finds if find.text), best),
-        )
+        worded = group.worded
         footage = next((find for find in group.finds if isinstance(find, FootageFind)), None)
         span = (group.start_seconds, group.end_seconds)
         return Moment(

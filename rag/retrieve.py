@@ -19,6 +19,7 @@ from rag.order import Order, split_order
 from rag.phrases import Held, find_phrases, without
 from rag.pictured import Pictured
 from rag.query import Ask, ParsedQuery, parse
+from rag.rerank import Reranker, rerank
 from rag.result import Catalogue, Explanation, SearchResult
 from rag.scope import Scope
 from rag.settings import MOST_MOMENTS, RetrieveSettings
@@ -50,7 +51,8 @@ class _Asked:
 
 class Retriever:
     """Searches one library. Keeps nothing between searches but what it is given: encoders, without
-    which it goes by words and fingerprints alone, and a planner that takes questions apart.
+    which it goes by words and fingerprints alone, a planner that takes questions apart, and a
+    reranker that judges the best results of words alone.
 
     wanted: channels that a moment's coverage names even where its video has none of them yet.
     """
@@ -61,6 +63,8 @@ class Retriever:
         settings: RetrieveSettings | None = None,
         encoders: QueryEncoders | None = None,
         planner: Planner | None = None,
+        reranker: Reranker | None = None,
+        *,
         wanted: Sequence[str] = (),
     ):
         self.wanted = tuple(wanted)
@@ -68,6 +72,7 @@ class Retriever:
         self.settings = settings or RetrieveSettings()
         self.encoders = encoders
         self.planner = planner
+        self.reranker = reranker
 
     def search(
         self,
@@ -168,6 +173,12 @@ class Retriever:
             if now == before:
                 break
         return result
+
+    def _explained(self, group: Fused) -> Explanation:
+        judged = ""
+        if self.reranker is not None and group.judged is not None:
+            judged = f"{self.reranker.name}: {group.judged:.3f}, before {group.agreement:.3f}"
+        return Explanation(tuple(group.finds), tuple(group.merged), judged=judged)
 
     def _seen_by_searchers(self) -> tuple[tuple[str, ...], tuple[Space, ...]]:
         spaces = () if self.encoders is None else tuple(self.library.spaces())
@@ -302,6 +313,9 @@ class Retriever:
             dropped.extend(left_out)
         if parts > 1:
             groups = together(groups, ranked, parts)
+        elif self.reranker is not None and query.text and groups:
+            groups, note = rerank(groups, query.text, self.reranker, self.settings.rerank)
+            notes.extend([note] if note else [])
         catalogue = Catalogue(self.library, self.wanted)
         moments: list[Moment] = []
         kept: list[Fused] = []
@@ -316,7 +330,7 @@ class Retriever:
                 kept.append(group)
         return SearchResult(
             tuple(moments),
-            tuple(Explanation(tuple(g.finds), tuple(g.merged)) for g in kept) if explain else (),
+            tuple(map(self._explained, kept)) if explain else (),
             tuple(dropped) if explain else (),
             more,
             tuple(

@@ -91,6 +91,21 @@ class PlannerSettings(BaseModel):
     prompt: Path | None = None
 
 
+class RerankSettings(BaseModel):
+    """A cross-encoder that reads the question together with each of the best results. Off without
+    one.
+
+    model: name of a reranker, as `longtake models ls --all` lists them. depth: results that it
+    judges. max_tokens: of a question and a text together; longer ones are cut.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: str | None = None
+    depth: int = Field(20, ge=1, le=MOST_MOMENTS)
+    max_tokens: int = Field(512, ge=32, le=512)
+
+
 class GroupSettings(BaseModel):
     """How videos are ranked by their moments.
 
@@ -121,8 +136,8 @@ class RetrieveSettings(BaseModel):
         words of the query where those hold this share of the query's weight; else it is one find.
     cosine_margin: pictures and sounds this much further from the query than the nearest one are no
         finds.
-    planner: takes questions apart. group: how videos are ranked. order: how questions that ask for
-        an order are answered.
+    planner: takes questions apart. rerank: judges the best results. group: how videos are ranked.
+        order: how questions that ask for an order are answered.
     text, frame, sound: what cosines between a query and passages, pictures and sounds are worth;
         picture: between two pictures. docs/models-text.md says what they were chosen by.
     """
@@ -136,6 +151,7 @@ class RetrieveSettings(BaseModel):
     merge_gap_seconds: float = Field(2.0, ge=0)
     longest_moment_seconds: float = Field(60.0, gt=0)
     planner: PlannerSettings = Field(default_factory=PlannerSettings)
+    rerank: RerankSettings = Field(default_factory=RerankSettings)
     group: GroupSettings = Field(default_factory=GroupSettings)
     order: OrderSettings = Field(default_factory=OrderSettings)
     narrow_share: float = Field(0.9, ge=0, le=1)  # of .3, .5, .7, .9, 1: best on tutorials, train

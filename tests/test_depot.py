@@ -84,8 +84,8 @@ def hashed(monkeypatch) -> list[str]:
 # --- the catalogue --------------------------------------------------------------------------
 
 
-def test_every_kind_has_a_default_for_every_device_except_where_language_decides():
-    for kind in set(KINDS) - {"easyocr"}:
+def test_every_kind_has_a_default_for_every_device_except_where_the_user_decides():
+    for kind in set(KINDS) - {"easyocr", "reranker"}:
         for device in ("cpu", "cuda", "mps"):
             assert catalogue.known(Depot.default(kind, device), kind)
     with pytest.raises(ConfigError, match="name one"):

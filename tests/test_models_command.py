@@ -98,6 +98,11 @@ def test_what_is_wanted_follows_the_settings():
     assert wanted(enabled=["speech"], recognition={"enabled": False}) == {}
     served = {"backend": "openai", "base_url": "http://localhost/v1", "model": "m"}
     assert wanted(enabled=["caption"], caption=served) == {}
+    searches = Settings.model_validate({"retrieve": {"rerank": {"model": "acme/judge"}}})
+    assert ("search", "reranker", "acme/judge") in {
+        (one.channel, one.kind, one.name) for one in wanted_models(searches)
+    }
+    assert not wanted_models(searches, ())  # indexing does without
     assert wanted(enabled=["caption"], caption={"backend": "transformers"})["caption"].startswith(
         "videollm:"
     )

@@ -37,6 +37,10 @@ KINDS: dict[str, Kind] = {
         ("torch", "transformers"), "passages and questions in one space",
         "ingest.models.text_export",
     ),
+    "reranker": Kind(
+        ("torch", "transformers"), "a question and a text, read together",
+        "ingest.models.reranker_export",
+    ),
     "clap": Kind(
         ("torch", "transformers"), "sounds and words in one space", "ingest.models.clap_export"
     ),
@@ -220,6 +224,16 @@ CATALOGUE: tuple[ModelSpec, ...] = (
             ),
         ),
         size=91_600_000, license="apache-2.0",
+    ),
+    ModelSpec(
+        "ms-marco-MiniLM-L6-v2", "reranker", "cross-encoder/ms-marco-MiniLM-L6-v2",
+        revision="c5ee24cb16019beea0893ab7796b1df96625c6b8",
+        size=92_000_000, license="apache-2.0",
+    ),
+    ModelSpec(
+        "bge-reranker-v2-m3", "reranker", "BAAI/bge-reranker-v2-m3",
+        revision="953dc6f6f85a1b2dbfca4c34a2796e7dde08d41e",
+        size=2_290_000_000, license="apache-2.0",
     ),
     ModelSpec(
         "larger_clap_general", "clap", "laion/larger_clap_general",

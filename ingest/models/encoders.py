@@ -49,3 +49,14 @@ def space_name(channel: str, model: str, digest: str, *, int8: bool = False) -> 
     """
     slug = re.sub(r"[^a-z0-9]+", "-", model.lower()).strip("-")
     return f"{channel}.{slug[:48]}.{digest[:8]}{'.int8' if int8 else ''}"
+
+
+class TextReranker(Protocol):
+    """A model that reads a query and a text together (Nogueira & Cho 2019, "Passage Re-ranking with
+    BERT")."""
+
+    name: str
+
+    def scores(self, query: str, texts: Sequence[str]) -> np.ndarray:
+        """float32 of shape (len(texts),), 0..1: how well each answers the query."""
+        ...

@@ -62,9 +62,9 @@ def prepare(
         _export(files, encoder, building / GRAPH)
         if int8:
             say("quantizing")
-            _quantize(building)
+            quantize(building)
         say("optimising the graph")
-        _optimise(building)
+        optimise_graph(building)
         say("writing the tokenizer")
         _write_tokenizer(encoder, building)
         record: dict[str, Any] = {
@@ -76,11 +76,11 @@ def prepare(
             "recipe": recipe_record(encoder.recipe),
             "unrelated_cosine": _unrelated(encoder),
         }
-        _write_record(building, record)
+        write_facts(building, record)
         say("comparing with torch")
         record["cosine"] = _compare(files, encoder, building, int8)
-        _write_record(building, record)
-        _take_place(building, files.prepared)
+        write_facts(building, record)
+        take_place(building, files.prepared)
     except OSError as error:
         raise translate(error, files.prepared, "preparing a model") from error
     finally:
@@ -88,8 +88,9 @@ def prepare(
     return record
 
 
-def _write_record(folder: Path, record: dict[str, Any]) -> None:
-    (folder / RECORD).write_text(json.dumps(record, ensure_ascii=False, indent=1), encoding="utf-8")
+def write_facts(folder: Path, record: dict[str, Any], name: str = RECORD) -> None:
+    """What was made, as JSON beside it."""
+    (folder / name).write_text(json.dumps(record, ensure_ascii=False, indent=1), encoding="utf-8")
 
 
 def _export(files: ModelFiles, encoder: TransformersTextEncoder, path: Path) -> None:
@@ -129,7 +130,7 @@ def _export(files: ModelFiles, encoder: TransformersTextEncoder, path: Path) -> 
             ) from error
 
 
-def _quantize(folder: Path) -> None:
+def quantize(folder: Path) -> None:
     """Weights to eight bits, a scale for each column; what flows between them stays float32."""
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
@@ -146,7 +147,7 @@ def _quantize(folder: Path) -> None:
     shutil.rmtree(whole)
 
 
-def _optimise(folder: Path) -> None:
+def optimise_graph(folder: Path) -> None:
     """Fuses what opening the session would fuse each time."""
     import onnxruntime
 
@@ -221,7 +222,7 @@ def _unrelated(encoder: TransformersTextEncoder) -> float:
     return round(float(cosines[~np.eye(len(SUBJECTS), dtype=bool)].mean()), 6)
 
 
-def _take_place(building: Path, place: Path) -> None:
+def take_place(building: Path, place: Path) -> None:
     """Puts the folder in the other's place; a kill in between leaves the old one aside, never
     half of one."""
     old = place.with_name(f"{place.name}.{os.getpid()}.old")

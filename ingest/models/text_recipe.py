@@ -117,7 +117,7 @@ def read_recipe(
     transformer = _transformer(files)
     own_query, own_passage = _prefixes(files)
     return TextRecipe(
-        max_tokens=min(max_tokens, _longest(files, config, transformer)),
+        max_tokens=min(max_tokens, longest_text(files, config, transformer)),
         pooling=pooling,
         steps=tuple(steps),
         query_prefix=own_query if query_prefix is None else query_prefix,
@@ -230,7 +230,9 @@ def _transformer(files: ModelFiles) -> dict[str, Any]:
     return {}
 
 
-def _longest(files: ModelFiles, config: dict[str, Any], transformer: dict[str, Any]) -> int:
+def longest_text(files: ModelFiles, config: dict[str, Any], transformer: dict[str, Any]) -> int:
+    """Tokens that a model takes, special ones included. config: its config.json. transformer: what
+    sentence-transformers wrote beside it, {} for nothing."""
     limits = [transformer.get("max_seq_length")]
     if limits[0] is None:
         limits.append((_json(files, "tokenizer_config.json") or {}).get("model_max_length"))

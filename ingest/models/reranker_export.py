@@ -1,0 +1,154 @@
+"""Preparing a cross-encoder for use without torch: its ONNX graph, checked against torch."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import warnings
+from contextlib import ExitStack, redirect_stdout
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from index.disk import translate
+from index.errors import ModelMissingError
+from ingest.models.files import ModelFiles
+from ingest.models.reranker import TransformersReranker
+from ingest.models.reranker_onnx import FORMAT, RECORD, OnnxReranker
+from ingest.models.text_export import (
+    SAMPLES,
+    SUBJECTS,
+    Progress,
+    optimise_graph,
+    quantize,
+    take_place,
+    write_facts,
+)
+from ingest.models.text_onnx import GRAPH, TOKENIZER
+
+MOST_DIFFERENCE = 1e-3
+"""Between the scores of torch and of the graph; above it the graph is refused."""
+MOST_INT8_DIFFERENCE = 0.15
+"""The same with weights of eight bits. What it really is, is written down in reranker.json."""
+
+
+def prepare(
+    files: ModelFiles, *, int8: bool = False, progress: Progress | None = None
+) -> dict[str, Any]:
+    """Writes `files.prepared`: model.onnx and its weights, tokenizer.json and reranker.json. It
+    appears whole or not at all, and replaces what was there. Returns what reranker.json says, of
+    which `difference` is the greatest between the scores of torch and of what was prepared.
+
+    Raises ModelMissingError where packages are missing, the weights cannot be read, or the result
+    does not agree with torch; ConfigError for a model that is no reranker; DiskFullError.
+    """
+    say = progress or (lambda text: None)
+    try:
+        import onnx  # noqa: F401  (torch's exporter and the quantizer fail late without these two)
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise ModelMissingError(
+            f"Preparing {files.name} needs the packages onnx and onnxscript ({error}): "
+            "`pip install 'longtake[models]'`."
+        ) from error
+    say(f"loading {files.name}")
+    reranker = TransformersReranker(files, device="cpu")
+    building = files.prepared.with_name(f"{files.prepared.name}.{os.getpid()}.new")
+    try:
+        building.mkdir(parents=True)
+        say("exporting the graph")
+        _export(files, reranker, building / GRAPH)
+        if int8:
+            say("quantizing")
+            quantize(building)
+        say("optimising the graph")
+        optimise_graph(building)
+        tokenizer = reranker.tokenizer.backend_tokenizer
+        tokenizer.no_padding()
+        tokenizer.no_truncation()
+        tokenizer.save(str(building / TOKENIZER), pretty=False)
+        record: dict[str, Any] = {
+            "format": FORMAT,
+            "name": files.name,
+            "digest": files.digest,
+            "int8": int8,
+            "pad": reranker.pad,
+            "typed": reranker.typed,
+            "max_tokens": reranker.max_tokens,
+        }
+        write_facts(building, record, RECORD)
+        say("comparing with torch")
+        record["difference"] = _compare(files, reranker, building, int8)
+        write_facts(building, record, RECORD)
+        take_place(building, files.prepared)
+    except OSError as error:
+        raise translate(error, files.prepared, "preparing a model") from error
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+    return record
+
+
+def _export(files: ModelFiles, reranker: TransformersReranker, path: Path) -> None:
+    """One graph from token ids to logits, of shape (pairs,)."""
+    import torch
+
+    model = reranker.module
+    model.set_attn_implementation("eager")  # exports to plain matrix products
+
+    class Scoring(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, input_ids, attention_mask, token_type_ids=None):
+            types = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
+            given = self.model(input_ids=input_ids, attention_mask=attention_mask, **types)
+            return given.logits[:, 0].float()
+
+    ids = torch.tensor([[7, 5, 6, 8, 5], [7, 6, 8, 0, 0]])
+    mask = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]])
+    types = torch.tensor([[0, 0, 0, 1, 1], [0, 0, 1, 0, 0]])
+    inputs = (ids, mask, types) if reranker.typed else (ids, mask)
+    names = ["input_ids", "attention_mask", "token_type_ids"][: len(inputs)]
+    pairs, tokens = torch.export.Dim("pairs"), torch.export.Dim("tokens")
+    with ExitStack() as stack:
+        stack.enter_context(warnings.catch_warnings())
+        warnings.simplefilter("ignore")
+        stack.enter_context(redirect_stdout(stack.enter_context(open(os.devnull, "w"))))
+        stack.enter_context(torch.inference_mode(False))
+        try:
+            torch.onnx.export(
+                Scoring().eval(),
+                inputs,
+                str(path),
+                input_names=names,
+                output_names=["logits"],
+                dynamic_shapes=tuple({0: pairs, 1: tokens} for _ in inputs),
+                external_data=True,
+                dynamo=True,
+                verbose=False,
+            )
+        except (torch.onnx.OnnxExporterError, RuntimeError) as error:
+            raise ModelMissingError(
+                f"The reranker {files.name} cannot be exported for use without torch: "
+                f"{str(error).splitlines()[0]} It runs with torch as it is."
+            ) from error
+
+
+def _compare(files: ModelFiles, reranker: TransformersReranker, folder: Path, int8: bool) -> float:
+    """The greatest difference over the samples; raises ModelMissingError where it is too great."""
+    ours = OnnxReranker(ModelFiles(files.name, files.folder, files.digest, folder))
+    texts = (*SAMPLES, *SUBJECTS)
+    greatest = max(
+        float(np.abs(reranker.scores(query, texts) - ours.scores(query, texts)).max())
+        for query in SAMPLES[:4]
+    )
+    allowed = MOST_INT8_DIFFERENCE if int8 else MOST_DIFFERENCE
+    if not greatest <= allowed:
+        ways = "Prepare it without int8." if int8 else "It runs with torch as it is."
+        raise ModelMissingError(
+            f"The reranker {files.name} gives other scores once prepared: {greatest:.4f} from "
+            f"those of torch, where at most {allowed} is allowed. {ways}"
+        )
+    return round(greatest, 6)
