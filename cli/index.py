@@ -1,4 +1,8 @@
-"""`longtake index`: files in, progress while it runs, a summary at the end."""
+"""`longtake index`: files in, progress while it runs, a summary at the end.
+
+Starting takes longer than finding that nothing is to be done, so until something is, nothing that
+decodes, looks or listens is loaded.
+"""
 
 from __future__ import annotations
 

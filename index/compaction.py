@@ -25,7 +25,6 @@ from typing import IO, TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
-import psutil
 
 from index.disk import bytes_on_disk, sync_directory, sync_tree
 from index.errors import LongtakeError, StoreError
@@ -375,6 +374,8 @@ def _die_with_parent() -> None:
 
 
 def _main(target: Path) -> None:
+    import psutil  # not above: whoever opens a library imports this file
+
     _die_with_parent()
     os.nice(10)
     if hasattr(psutil, "IOPRIO_CLASS_IDLE"):  # else what we write holds up the owner's flushes

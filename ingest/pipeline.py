@@ -28,8 +28,6 @@ from index.schema import Generation, Video
 from ingest.channel import STILL_WAITING, Batch, DerivedChannel, FileChannel
 from ingest.claims import Claim, WholeVideo
 from ingest.identity import stat_of
-from ingest.media import measure_duration, probe
-from ingest.picture_pass import PicturePass
 from ingest.plan import Channels, Task
 from ingest.segments import fixed_windows
 from ingest.settings import IngestSettings
@@ -72,6 +70,8 @@ class Indexer:
 
         Raises MediaError where it cannot be read as video or audio, or is not what it was.
         """
+        from ingest.media import measure_duration, probe  # not above: see cli.index
+
         file = next(file for file in task.files if file.path == str(task.path))
         check_unchanged(file)
         video = task.video
@@ -253,6 +253,8 @@ class Indexer:
         self._refresh(work, names)
         if any(work.ours(name) for name in names):
             if any(stream.kind == "video" for stream in work.video.streams):
+                from ingest.picture_pass import PicturePass
+
                 PicturePass(
                     self._library,
                     self._channels,

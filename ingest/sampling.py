@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 
 from ingest.settings import SamplingSettings, StillSettings
@@ -68,12 +67,16 @@ class StillFilter:
 
     def difference(self, thumbnail: np.ndarray) -> float:
         """Mean absolute difference, 0..255, of the block that changed most."""
+        import cv2  # not above: see cli.index
+
         apart = cv2.absdiff(thumbnail, self._last)
         side = self._settings.block_pixels
         blocks = (max(1, apart.shape[1] // side), max(1, apart.shape[0] // side))
         return float(cv2.resize(apart, blocks, interpolation=cv2.INTER_AREA).max())
 
     def _thumbnail(self, image: np.ndarray) -> np.ndarray:
+        import cv2
+
         width = min(self._settings.width_pixels, image.shape[1])
         height = max(1, round(image.shape[0] * width / image.shape[1]))
         gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)

@@ -595,7 +595,7 @@ def test_what_nobody_expected_costs_one_file_only(films, tmp_path, capsys, monke
             raise RuntimeError("the moon is full")
         return probe(path)
 
-    monkeypatch.setattr("ingest.pipeline.probe", breaks)
+    monkeypatch.setattr("ingest.media.probe", breaks)
     run = index(capsys, films, *TWO, library=tmp_path / "library")
     assert run.status == 1
     assert "b.mp4: something unexpected happened (RuntimeError: the moon is full)" in run.told(

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 import talks
+from clips import noise_picture, write_clip
 from talks import LIGHTHOUSE, TIDES, put_channel, put_video
 
 from cli.main import main
@@ -564,6 +565,17 @@ def test_help_loads_none_of_what_the_commands_need():
 def test_a_search_loads_no_decoder_and_no_model(filled):
     heavy = {"cv2", "av", "torch", "qdrant_client", "scenedetect", "onnxruntime", "rapidocr"}
     assert not heavy & loaded_by("search", "lens", "--library", str(filled))
+
+
+def test_indexing_what_is_indexed_loads_no_decoder_and_no_model(tmp_path):
+    path = tmp_path / "a.mp4"
+    write_clip(path, [noise_picture(1)] * 5, rate=5)
+    path.with_suffix(".srt").write_text("1\n00:00:00,100 --> 00:00:00,900\nA lighthouse.\n")
+    command = ("--set", "index.reserve_bytes=0", "index", str(path))
+    command += ("--profile", "packaged", "--library", str(tmp_path / "library"))
+    heavy = {"cv2", "av", "scenedetect", "onnxruntime", "rapidocr", "rapidfuzz"}
+    assert heavy & loaded_by(*command) == heavy - {"rapidfuzz"}
+    assert not (heavy | {"torch", "psutil", "pysubs2"}) & loaded_by(*command)
 
 
 OWNER = """

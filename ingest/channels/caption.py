@@ -18,7 +18,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from index.errors import ConfigError
 from index.library import Library
@@ -37,7 +37,9 @@ from ingest.models.videollm import (
     VideoLLMUnreachableError,
 )
 from ingest.models.videollm.inflight import in_order
-from ingest.segment_frames import SpanFrames, frames_of
+
+if TYPE_CHECKING:
+    from ingest.segment_frames import SpanFrames
 
 _REVISION = 1
 """Raised when the same model comes to say other things."""
@@ -212,6 +214,8 @@ class CaptionChannel:
         )
 
     def _tasks(self, path: Path, segments: Sequence[Segment], library: Library) -> Iterator[_Task]:
+        from ingest.segment_frames import frames_of  # not above: see cli.index
+
         settings = self._settings
         spans = [(segment.start_seconds, segment.end_seconds) for segment in segments]
         reader = frames_of(path, spans, settings.frames, settings.picture_side, snap=settings.snap)

@@ -19,8 +19,6 @@ import re
 from collections.abc import Iterable
 from difflib import SequenceMatcher
 
-from rapidfuzz.distance import Levenshtein
-
 from ingest.models.ocr import Box, Line
 
 ALIKE = 0.75
@@ -112,7 +110,11 @@ def bare(text: str) -> str:
 
 
 def similarity(a: str, b: str) -> float:
-    return 1.0 if a == b else Levenshtein.normalized_similarity(a, b)
+    if a == b:
+        return 1.0
+    from rapidfuzz.distance import Levenshtein  # not above: see cli.index
+
+    return Levenshtein.normalized_similarity(a, b)
 
 
 def begins_alike(a: str, b: str) -> float:

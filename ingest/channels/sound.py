@@ -20,17 +20,18 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from index.errors import DamagedMediaError, NotMediaError
 from index.schema import Evidence, Generation, Video
 from index.store import VectorSpace
-from ingest.audio import read_audio
 from ingest.channel import Batch
 from ingest.channels.settings import SoundSettings
-from ingest.decode import Problems
+
+if TYPE_CHECKING:
+    from ingest.decode import Problems
 
 _CODE_VERSION = 1
 """Raised when a change in this file changes what the evidence is."""
@@ -99,6 +100,8 @@ class SoundChannel:
         grid = _Grid.of(self._settings, self._describe)
         gather = _Gatherer(generation, self._settings, self.spaces[0].name, from_seconds)
         notes: list[str] = []
+        from ingest.decode import Problems  # not above: see cli.index
+
         problems = Problems()
         first = grid.batch_at(from_seconds, self._settings.batch)
         batches = self._windows(path, grid, first, problems)
@@ -200,6 +203,8 @@ def _cut(
 ) -> Iterator[_Window]:
     """The windows from number `first` on. The last one is the first that reaches the end of the
     sound; it may be shorter than the others."""
+    from ingest.audio import read_audio
+
     quiet = 10 ** (silence_decibels / 20)
     number, begin = first, first * grid.step
     held = np.zeros(0, np.float32)  # from sample `begin` on
