@@ -8,6 +8,7 @@ other videos and other minutes on the same subject are, so that no score can tel
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -91,7 +92,8 @@ def calibration(
         """Of each question, its top score and whether anything is shown."""
         found = []
         for question, seen in asked:
-            view = Retriever(seen, retriever.settings, retriever.encoders)
+            view = copy.copy(retriever)
+            view.library = seen
             result = search(view, question.text, explain=True)
             found.append((top_score(result), bool(result.moments)))
             done()
