@@ -31,7 +31,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from index.edge import EdgeStore
 from index.settings import StoreSettings
-from index.shard import CHUNK_POINTS, Shard, engine_point, plain_vector
+from index.shard import CHUNK_POINTS, Shard, engine_points, plain_vector
 from index.store import Filter, Point, SparseVector, VectorSpace, where
 
 SPACES = [VectorSpace("frame", 512), VectorSpace("words")]
@@ -84,11 +84,11 @@ def median_ms(calls: list[Callable[[], object]]) -> float:
 def bare(points: list[Point], folder: Path) -> dict[str, float]:
     """One shard, by the engine's own calls."""
     spaces = {space.name: space for space in SPACES}
-    shard = Shard.create("bare", folder / "shards" / "bare", SPACES, logged=True)
+    shard = Shard.create("bare", folder / "shards" / "bare", SPACES, head=True)
 
     def write() -> None:
         for start in range(0, len(points), CHUNK_POINTS):
-            shard.upsert([engine_point(p, spaces) for p in points[start : start + CHUNK_POINTS]])
+            shard.upsert(engine_points(points[start : start + CHUNK_POINTS], spaces))
         shard.flush()
 
     vectors = [p.vectors["frame"] for p in points if "frame" in p.vectors][:100]

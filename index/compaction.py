@@ -30,7 +30,7 @@ from index.disk import bytes_on_disk, sync_directory, sync_tree
 from index.errors import LongtakeError, StoreError
 from index.faults import fault_point
 from index.health import child_command, child_environment
-from index.shard import CHUNK_POINTS, Shard, engine_point
+from index.shard import CHUNK_POINTS, Shard, engine_points
 from index.store import Point, SparseVector, VectorSpace
 
 if TYPE_CHECKING:
@@ -228,28 +228,23 @@ class Compactor:
 
     def _publish(self, names: list[str], output: Shard) -> list[Shard]:
         """Takes what left the inputs out of the output, then swaps. Returns the inputs."""
-        shards = self._store.shards
         while True:
-            self._apply_removed(output, keep=_FEW)
-            # What replaced a removed point must be on disk before the point's last copy goes.
-            shards.flush()
+            while self._removed:
+                with self._store.lock:
+                    ids = self._removed[:CHUNK_POINTS]
+                    self._removed = self._removed[CHUNK_POINTS:]
+                output.remove(ids)
+            if output.dirty:
+                output.sync()  # some of it is on disk already in the inputs, which go
             with self._lock_while_open():
                 if len(self._removed) > _FEW:
                     continue
-                self._apply_removed(output, keep=0)
-                if output.dirty:
-                    output.flush()
-                shards.flush()
-                gone = shards.replace(names, output if output.count() else None)
+                if self._removed:
+                    output.remove(self._removed)
+                    output.sync()
+                gone = self._store.shards.replace(names, output if output.count() else None)
                 self._inputs = frozenset()
                 return gone
-
-    def _apply_removed(self, output: Shard, keep: int) -> None:
-        while len(self._removed) > keep:
-            with self._store.lock:
-                ids = self._removed[:CHUNK_POINTS]
-                self._removed = self._removed[CHUNK_POINTS:]
-            output.remove(ids)
 
     def _build(self, inputs: list[Shard], spaces: list[VectorSpace], target: Path) -> None:
         """Has the child make the output. Raises StoreError."""
@@ -382,10 +377,10 @@ def _main(target: Path) -> None:
         psutil.Process().ionice(psutil.IOPRIO_CLASS_IDLE)
     messages = _receive(sys.stdin.buffer)
     spaces = {space[0]: VectorSpace(*space) for space in next(messages)}
-    shard = Shard.create(target.name, target, spaces.values(), logged=False)
+    shard = Shard.create(target.name, target, spaces.values(), head=False)
     received = 0
     for points in messages:
-        shard.upsert([engine_point(_point(plain), spaces) for plain in points])
+        shard.upsert(engine_points([_point(plain) for plain in points], spaces))
         received += len(points)
     shard.optimise()
     shard.flush()

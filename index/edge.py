@@ -31,7 +31,8 @@ from index.shard import (
     PAGE_POINTS,
     Shard,
     engine_filter,
-    engine_point,
+    engine_points,
+    named,
     plain_vector,
 )
 from index.shards import Shards
@@ -144,7 +145,7 @@ class EdgeStore:
 
     def upsert(self, points: Sequence[Point]) -> None:
         points, spaces = last_of_each_id(points), self.spaces
-        ids, made = [p.id for p in points], [engine_point(p, spaces) for p in points]
+        ids, made = [p.id for p in points], engine_points(points, spaces)
         size = min(CHUNK_POINTS, self.settings.head_points)
         for start in range(0, len(made), size):
             with self._opened():
@@ -157,9 +158,12 @@ class EdgeStore:
         self.shards.head.upsert(made)
         self._head_points += len(made)
         fault_point("between-copies")
-        for shard in self.shards.sealed():
-            if stale := shard.present(ids):
-                self._remove(shard, stale)
+        if sealed := self.shards.sealed():
+            written = named(ids)
+            for shard in sealed:
+                if stale := shard.ids(written, None, len(ids)):
+                    self.shards.supersede(shard, stale)
+                    self._compactor.note_removed(shard.name, stale)
 
     def delete(self, where: Filter) -> None:
         if not where.must and not where.must_not:
@@ -189,7 +193,6 @@ class EdgeStore:
                     continue
                 if shard.count(passing) < shard.count():
                     continue
-                self.shards.flush()
                 gone = self.shards.replace([name], None)
             self.shards.discard(gone)
 

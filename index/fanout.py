@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from index.shard import PAGE_POINTS, Shard
+from index.shard import PAGE_POINTS, Shard, named
 from index.store import Point
 
 Located = list[tuple[uuid.UUID, Shard]]
@@ -60,7 +60,7 @@ def settle(shards: Sequence[Shard], unsettled: Iterable[str]) -> None:
         while older:
             ids = newer.ids(None, after, PAGE_POINTS)
             for shard in older:
-                if stale := shard.present(ids):
+                if ids and (stale := shard.ids(named(ids), None, PAGE_POINTS)):
                     shard.remove(stale)
             if len(ids) < PAGE_POINTS:
                 break

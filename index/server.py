@@ -175,7 +175,8 @@ class ServerStore:
         self._spaces = self._read_spaces()
 
     def upsert(self, points: Sequence[Point]) -> None:
-        made = [self._their_point(point) for point in last_of_each_id(points)]
+        checked = check_vectors(last_of_each_id(points), self._spaces)
+        made = [self._their_point(point, vectors) for point, vectors in checked]
         size = self._settings.batch_points
         for start in range(0, len(made), size):
             with self._translated("write points"):
@@ -331,8 +332,7 @@ class ServerStore:
 
     # --- translation -----------------------------------------------------------------------
 
-    def _their_point(self, point: Point) -> Any:
-        vectors = check_vectors(point, self._spaces)
+    def _their_point(self, point: Point, vectors: Mapping[str, Vector]) -> Any:
         with self._translated(f"take the point {point.id}"):
             return self._models.PointStruct(
                 id=str(uuid.UUID(point.id)),

@@ -1,14 +1,16 @@
 """One shard of the embedded engine: the only file that touches qdrant-edge-py.
 
-Every call holds the interpreter lock while it runs, so callers keep them short: at most
-`CHUNK_POINTS` points a call. Foreign errors, and the engine's panics, become StoreError or
+Every call of the engine holds the interpreter lock while it runs, so callers keep them short: at
+most `CHUNK_POINTS` points a call. Foreign errors, and the engine's panics, become StoreError or
 LibraryDamagedError here.
+
+What makes a shard durable is its log: the engine's write-ahead log, or for a shard without one the
+list of what was removed (index.removed). On opening the log is applied to the other files, in
+whatever state a power cut left those.
 """
 
 from __future__ import annotations
 
-import contextlib
-import os
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,7 +21,9 @@ from typing import Any
 import numpy as np
 import qdrant_edge as engine
 
+from index.disk import sync_files, translate, write_back
 from index.errors import LibraryDamagedError, StoreError
+from index.removed import RemovedLog
 from index.store import (
     INDEXED_FIELDS,
     Condition,
@@ -37,6 +41,9 @@ CHUNK_POINTS = 500
 
 PAGE_POINTS = 1000
 """Ids per call, without payloads: 0.8 ms."""
+
+LOG_POINTS = 40_000
+"""A write-ahead log that holds more writes than this is long: applying it takes a second."""
 
 ENGINE = f"qdrant-edge {version('qdrant-edge-py')}"
 
@@ -57,18 +64,38 @@ def _translated(what: str) -> Iterator[None]:
 
 
 def plain_vector(vector: Vector) -> Any:
-    """A checked vector as the engine takes it. It reads lists twice as fast as arrays."""
+    """A checked vector as the engine takes it."""
+    with _translated("take a vector"):
+        return _plain(vector)
+
+
+def _plain(vector: Vector) -> Any:
+    """The engine reads lists twice as fast as arrays."""
     if isinstance(vector, SparseVector):
-        with _translated("take a sparse vector"):
-            return engine.SparseVector(list(vector.indices), list(vector.values))
+        return engine.SparseVector(vector.indices, vector.values)
     return vector.tolist()
 
 
-def engine_point(point: Point, spaces: Mapping[str, VectorSpace]) -> engine.Point:
-    """The point, checked, as the engine takes it."""
-    vectors = {n: plain_vector(v) for n, v in check_vectors(point, spaces).items()}
-    with _translated(f"take the point {point.id}"):
-        return engine.Point(id=point.id, vector=vectors, payload=point.payload)
+def engine_points(points: Sequence[Point], spaces: Mapping[str, VectorSpace]) -> list[engine.Point]:
+    """The points, checked, as the engine takes them."""
+    made: list[engine.Point] = []
+    try:
+        for point, vectors in check_vectors(points, spaces):
+            plain = {name: _plain(vector) for name, vector in vectors.items()}
+            made.append(engine.Point(id=point.id, vector=plain, payload=point.payload))
+    except StoreError:
+        raise
+    except BaseException as error:
+        with _translated(f"take the point {points[len(made)].id}"):
+            raise error
+    return made
+
+
+def named(ids: Sequence[Any]) -> engine.Filter:
+    """Passes the points of these ids. Made once and asked in each shard, since reading the ids is
+    what takes the time."""
+    with _translated(f"take {len(ids)} ids"):
+        return engine.Filter(must=[engine.HasIdCondition(set(ids))])
 
 
 def _condition(condition: Condition) -> Any:
@@ -113,23 +140,43 @@ def _our_vector(vector: Any) -> Vector:
 
 
 class Shard:
-    """An open shard. Not safe for several threads at once; the store's lock sees to that.
+    """An open shard. Its methods but `sync` and `write_back` want the store's lock: it is not safe
+    for several threads at once.
 
-    name: its folder's. spaces: names of the vector spaces it has. dirty: it has changes that a
-    power cut would lose.
+    name: its folder's. spaces: names of the vector spaces it has. logged: how many points were
+    written or removed since the last `flush`.
     """
 
     def __init__(self, name: str, path: Path, edge: engine.EdgeShard, spaces: Iterable[str]):
         self.name = name
         self.path = path
         self.spaces = set(spaces)
-        self.dirty = False
+        self.logged = 0
+        self._changes = self._synced = 0
         self._edge = edge
+        self._wal = path / "wal"
+        self._removed = None if self._wal.is_dir() else RemovedLog(path)
+
+    @property
+    def dirty(self) -> bool:
+        """Are there changes that a power cut would lose?"""
+        return self._changes > self._synced
+
+    @contextmanager
+    def _changing(self, points: int = 1) -> Iterator[None]:
+        try:
+            yield
+        finally:
+            self.logged += points
+            self._changes += 1  # last: a `sync` that goes on meanwhile must not count it
 
     @classmethod
-    def create(cls, name: str, path: Path, spaces: Iterable[VectorSpace], *, logged: bool) -> Shard:
-        """A new, empty shard. logged: with a write-ahead log, so that unflushed points survive
-        the death of the process (30 MB and 30 ms at each opening)."""
+    def create(cls, name: str, path: Path, spaces: Iterable[VectorSpace], *, head: bool) -> Shard:
+        """A new, empty shard.
+
+        head: one that takes writes has a write-ahead log (30 MB and 20 ms at each opening) and no
+        index of times, which costs a tenth of writing; those that only lose points are the other
+        way round."""
         spaces = list(spaces)
         path.mkdir(parents=True)
         with _translated(f"create the shard {path}"):
@@ -148,10 +195,12 @@ class Shard:
                     },
                     # One segment loads and answers faster than several.
                     optimizers=engine.EdgeOptimizersConfig(default_segment_number=1),
-                    wal_enabled=logged,
+                    wal_enabled=head,
                 ),
             )
             for field, kind in INDEXED_FIELDS.items():
+                if head and kind == "integer":
+                    continue
                 # Payload indexes on disk, and no extra graph links for them, halve the time that
                 # a shard takes to load; filtered searches over them stay exact enough because the
                 # engine scores small matching sets one by one.
@@ -163,7 +212,7 @@ class Shard:
                 )
                 edge.update(engine.UpdateOperation.create_field_index(field, params))
         shard = cls(name, path, edge, (s.name for s in spaces))
-        shard.dirty = True
+        shard._changes = 1
         return shard
 
     @classmethod
@@ -176,14 +225,21 @@ class Shard:
                 if not (path / part).exists():
                     raise StoreError(f"{part} is missing")
             with _translated("open it"):
-                edge = engine.EdgeShard.load(str(path))
+                shard = cls(name, path, engine.EdgeShard.load(str(path)), spaces)
+            shard._apply_removed()
         except StoreError as error:
             raise LibraryDamagedError(damage(path, str(error))) from error
-        return cls(name, path, edge, spaces)
+        return shard
+
+    def _apply_removed(self) -> None:
+        if self._removed is not None and (ids := self._removed.read()):
+            with _translated(f"delete {len(ids)} points"):
+                self._edge.update(engine.UpdateOperation.delete_points(ids))
+            self.flush()
 
     def add_space(self, space: VectorSpace) -> None:
         """Does nothing where it exists already with the same parameters."""
-        with _translated(f"add the vector space {space.name}"):
+        with self._changing(), _translated(f"add the vector space {space.name}"):
             if space.size is None:
                 operation = engine.UpdateOperation.create_sparse_vector(space.name)
             else:
@@ -192,23 +248,20 @@ class Shard:
                 )
             self._edge.update(operation)
         self.spaces.add(space.name)
-        self.dirty = True
 
     def upsert(self, points: list[engine.Point]) -> None:
         """One entry of the write-ahead log, so all or nothing after a kill."""
-        self.dirty = True
-        with _translated(f"write {len(points)} points to {self.path}"):
+        changing = self._changing(len(points))
+        with changing, _translated(f"write {len(points)} points to {self.path}"):
             self._edge.update(engine.UpdateOperation.upsert_points(points))
 
-    def present(self, ids: Sequence[Any]) -> list[uuid.UUID]:
-        """Those of the ids that are here: 0.6 ms for 500."""
-        with _translated(f"look up ids in {self.path}"):
-            return [record.id for record in self._edge.retrieve(list(ids), False, False)]
-
     def remove(self, ids: Sequence[Any]) -> None:
-        self.dirty = True
-        with _translated(f"delete {len(ids)} points from {self.path}"):
-            self._edge.update(engine.UpdateOperation.delete_points(list(ids)))
+        with self._changing(len(ids)):
+            if self._removed is not None:
+                with self._files("writing what was removed"):
+                    self._removed.append(ids)
+            with _translated(f"delete {len(ids)} points from {self.path}"):
+                self._edge.update(engine.UpdateOperation.delete_points(list(ids)))
 
     def get(self, ids: Sequence[Any], *, with_vectors: bool) -> dict[uuid.UUID, Point]:
         """The points that are here, payloads included."""
@@ -268,22 +321,33 @@ class Shard:
         with _translated(f"count in {self.path}"):
             return self._edge.count(engine.CountRequest(exact=True, filter=where))
 
+    def sync(self) -> None:
+        """Makes everything that was written before the call durable. Does without the engine, and
+        so without the interpreter's lock and the store's."""
+        seen = self._changes
+        with self._files("writing its log to the disk"):
+            if self._removed is None:
+                sync_files(self._wal)
+            else:
+                self._removed.sync()
+        self._synced = max(self._synced, seen)
+
+    @property
+    def log_is_long(self) -> bool:
+        return self._removed is None and self.logged > LOG_POINTS
+
     def write_back(self) -> None:
-        """Has the system write what the files of this shard hold in memory. That takes the bulk
-        of the time off a `flush` that follows, and leaves the interpreter to others meanwhile."""
-        for folder, _, names in os.walk(self.path):
-            for name in names:
-                with contextlib.suppress(OSError):  # gone meanwhile: it was replaced
-                    file = os.open(os.path.join(folder, name), os.O_RDONLY)
-                    try:
-                        os.fsync(file)
-                    finally:
-                        os.close(file)
+        """Takes the bulk of the time off a `flush` or `close` that follows."""
+        write_back(self.path, wait=True)
 
     def flush(self) -> None:
+        """Brings all files up to date, so that the log can be emptied."""
         with _translated(f"flush {self.path}"):
             self._edge.flush()
-        self.dirty = False
+        if self._removed is not None:
+            with self._files("emptying its log"):
+                self._removed.clear()
+        self.logged, self._synced = 0, self._changes
 
     def optimise(self) -> None:
         """Stops the whole process for seconds (12 s at 50,000 points): for a child only."""
@@ -293,6 +357,16 @@ class Shard:
     def close(self) -> None:
         with _translated(f"close {self.path}"):
             self._edge.close()
+        if self._removed is not None:
+            self._removed.close()
+
+    @contextmanager
+    def _files(self, doing: str) -> Iterator[None]:
+        """Translates OSError."""
+        try:
+            yield
+        except OSError as error:
+            raise translate(error, self.path.parent.parent, doing) from error
 
 
 def damage(path: Path, reason: str) -> str:

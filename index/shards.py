@@ -4,12 +4,13 @@ become durable.
 An id lives in one shard. Writing one that a sealed shard holds puts it into the head and then
 deletes it there. What a kill or a power cut between the two can do is settled by two rules:
 
-* Shards are made durable from the newest to the oldest, so the copy that replaces an older one is
-  on disk before the older one goes. Everything is flushed before a manifest is written that drops
-  shards.
+* The copy that replaces an older one is on disk before the older one is deleted (`supersede`).
 * A shard whose deletions from older shards may not be on disk yet is not `settled` in the manifest;
   the head never is. On opening after a kill the ids of unsettled shards are deleted from all older
   ones, so the newest copy wins before anybody reads.
+
+Durable is what is in a shard's log and synced. Its other files follow when it is closed, or when
+the log has become long.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import threading
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -57,6 +59,8 @@ class Shards:
             self._close_all()
             raise
         if before is not None:
+            for shard in self.all():
+                shard.flush()  # or its log would be applied at every opening, and grow
             fanout.settle(self.all(), [e.name for e in manifest.shards if not e.settled])
         folder.mark("open")
         if not manifest.shards:
@@ -92,12 +96,9 @@ class Shards:
         """Seals the head, if there is one, and adds an empty one."""
         spaces = list(spaces)
         entries = list(self.manifest.shards)
-        if entries:
-            self.head.flush()
-            fault_point("rotate-flushed")
         path = self.reserve()
         with self._folder.files("making a new shard"):
-            shard = Shard.create(path.name, path, spaces, logged=True)
+            shard = Shard.create(path.name, path, spaces, head=True)
             shard.flush()
             sync_directory(path.parent)
         fault_point("rotate")
@@ -132,10 +133,11 @@ class Shards:
 
     def replace(self, names: Sequence[str], output: Shard | None) -> list[Shard]:
         """Puts a durable shard, or nothing, into the place of neighbouring sealed ones, and returns
-        those, to be `discard`ed without the lock. The caller has flushed all since he took it."""
+        those, to be `discard`ed without the lock."""
         entries = self.manifest.shards
         inputs = [entry for entry in entries if entry.name in names]
         at = entries.index(inputs[0])
+        older = [self._open[entry.name] for entry in entries[:at]]
         new = ()
         if output is not None:
             new = (
@@ -143,7 +145,7 @@ class Shards:
                     name=output.name,
                     state="sealed",
                     optimised=True,
-                    settled=True,
+                    settled=all(e.settled for e in inputs) or not any(s.dirty for s in older),
                     created_seconds=max(entry.created_seconds for entry in inputs),
                     points=output.count(),
                     spaces=tuple(sorted(output.spaces)),
@@ -164,6 +166,7 @@ class Shards:
     def discard(shards: Iterable[Shard]) -> None:
         """Closes shards that were replaced and removes their files. Closing takes 30 ms each."""
         for shard in shards:
+            shard.write_back()
             shard.close()
             shutil.rmtree(shard.path, ignore_errors=True)
 
@@ -176,21 +179,33 @@ class Shards:
 
     # --- how they become durable -----------------------------------------------------------
 
+    def supersede(self, shard: Shard, ids: list[Any]) -> None:
+        """Deletes from a sealed shard what the head has a newer copy of."""
+        if self.head.dirty:
+            self.head.sync()
+        shard.remove(ids)
+
     def flush(self) -> None:
-        """Makes everything durable that was written before, the newest shard first. Gives the lock
-        up between two shards, so that others get their turn."""
+        """Makes everything durable that was written before. Called without the lock, and holds it
+        only where a long log is emptied."""
         with self._lock:
-            newest_first = self.all()[::-1]
-        for shard in newest_first:
-            if shard.dirty:
+            sealed = {shard.name for shard in self.sealed()}
+            due = [shard for shard in self.all() if shard.dirty]
+        for shard in due:
+            try:
+                shard.sync()
+            except BaseException:
+                if self.get(shard.name) is shard:
+                    raise
+                continue  # a durable shard has taken its place meanwhile
+            fault_point("between-syncs")
+        for shard in due:
+            if shard.log_is_long:
                 shard.write_back()
-            with self._lock:
-                if shard.dirty and self.get(shard.name) is shard:
-                    self._flush_newer_than(shard)
-                    shard.flush()
-                    fault_point("between-flushes")
+                with self._lock:
+                    if self.get(shard.name) is shard:
+                        shard.flush()
         # A head that was sealed meanwhile may have replaced points since.
-        sealed = {shard.name for shard in newest_first[1:]}
         with self._lock:
             entries = tuple(
                 msgspec.structs.replace(entry, settled=True) if entry.name in sealed else entry
@@ -199,19 +214,13 @@ class Shards:
             if entries != self.manifest.shards:
                 self._write(self.manifest.replace(shards=entries))
 
-    def _flush_newer_than(self, shard: Shard) -> None:
-        """What others wrote since the newer ones were flushed may replace points whose deletion
-        from this one is about to become durable."""
-        for newer in reversed(self.all()):
-            if newer is shard:
-                return
-            if newer.dirty:
-                newer.flush()
-
     def close(self) -> None:
-        """Flushes and closes all, and says in the folder that all is well."""
+        """Brings all files up to date, closes them, and says in the folder that all is well."""
         try:
             self.flush()
+            for shard in self.all():
+                if shard.logged:
+                    shard.flush()
         finally:
             self._close_all()
         self._folder.mark(None)

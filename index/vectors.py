@@ -3,7 +3,8 @@ apply the points of a call up to the first bad one."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 
 import numpy as np
 
@@ -34,6 +35,33 @@ def check_same_space(known: VectorSpace, asked: VectorSpace, where: str) -> None
 def check_vector(space: VectorSpace, vector: Vector) -> Vector:
     """The vector, a dense one as float32 of shape (size,). Raises StoreError where it does not fit
     its space."""
+    fitting = _fitting(space, vector)
+    _check_finite(space.name, [fitting])
+    return fitting
+
+
+def check_vectors(
+    points: Iterable[Point], spaces: Mapping[str, VectorSpace]
+) -> Iterator[tuple[Point, dict[str, Vector]]]:
+    """Each point with its vectors as `check_vector` gives them. Their values are looked at when all
+    points have been taken, in one go, so nothing may be written before."""
+    filled: dict[str, list[Vector]] = {}
+    for point in points:
+        vectors = {}
+        for name, vector in point.vectors.items():
+            if name not in spaces:
+                raise StoreError(
+                    f"There is no vector space {name!r} (there are: {', '.join(sorted(spaces))})."
+                )
+            vectors[name] = fitting = _fitting(spaces[name], vector)
+            filled.setdefault(name, []).append(fitting)
+        yield point, vectors
+    for name, given in filled.items():
+        _check_finite(name, given)
+
+
+def _fitting(space: VectorSpace, vector: Vector) -> Vector:
+    """The vector in the type and shape of its space, its values not looked at."""
     if isinstance(vector, SparseVector):
         if space.size is not None:
             raise StoreError(f"The vector space {space.name} is dense; got a sparse vector.")
@@ -43,8 +71,6 @@ def check_vector(space: VectorSpace, vector: Vector) -> Vector:
             raise StoreError(
                 f"A sparse vector for {space.name} needs unique indices and a value for each."
             )
-        if not np.isfinite(vector.values).all():
-            raise StoreError(f"A vector for {space.name} holds values that are not finite.")
         return vector
     if space.size is None:
         raise StoreError(f"The vector space {space.name} is sparse; got a dense vector.")
@@ -54,21 +80,17 @@ def check_vector(space: VectorSpace, vector: Vector) -> Vector:
             f"A vector for {space.name} has shape {array.shape}; the space has ({space.size},). "
             "Was it made by another model?"
         )
-    if not np.isfinite(array).all():
-        raise StoreError(f"A vector for {space.name} holds values that are not finite.")
     return array
 
 
-def check_vectors(point: Point, spaces: Mapping[str, VectorSpace]) -> dict[str, Vector]:
-    """All vectors of the point, checked."""
-    checked = {}
-    for name, vector in point.vectors.items():
-        if name not in spaces:
-            raise StoreError(
-                f"There is no vector space {name!r} (there are: {', '.join(sorted(spaces))})."
-            )
-        checked[name] = check_vector(spaces[name], vector)
-    return checked
+def _check_finite(name: str, vectors: Sequence[Vector]) -> None:
+    """Vectors of one space."""
+    if isinstance(vectors[0], SparseVector):
+        values = np.fromiter(chain.from_iterable(v.values for v in vectors), np.float64)
+    else:
+        values = np.concatenate(vectors)
+    if not np.isfinite(values).all():
+        raise StoreError(f"A vector for {name} holds values that are not finite.")
 
 
 def last_of_each_id(points: Sequence[Point]) -> list[Point]:

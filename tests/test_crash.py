@@ -182,12 +182,11 @@ def talkative(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[P
 @pytest.mark.parametrize(
     "point",
     [
-        "rotate-flushed:2",
         "rotate:2",
         "manifest:3",
         "manifest-renamed:3",
         "between-copies:1",
-        "between-flushes:1",
+        "between-syncs:1",
         "compaction-sent:1",
         "compaction-before-swap:1",
         "compaction-swap:1",

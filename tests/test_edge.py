@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 import index.compaction
 import index.edge
 import index.migrations
+import index.shard
 from index.compaction import Candidate, plan
 from index.disk import DiskGuard
 from index.edge import EdgeStore
@@ -149,54 +150,78 @@ def test_left_over_folders_are_removed(tmp_path):
     assert not (tmp_path / "lib/shards/000099").exists()
 
 
-def test_flush_makes_the_newest_shard_durable_first(tmp_path, monkeypatch):
-    # The copy that replaces an older one must be on disk before the older one goes.
-    order = []
-    flush = Shard.flush
+def test_a_point_is_on_disk_before_its_older_copy_goes(tmp_path, monkeypatch):
+    remove, dirty = Shard.remove, []
 
-    def recorded(shard):
-        order.append(shard.name)
-        flush(shard)
+    def watched(shard, ids):
+        dirty.append(store.shards.head.dirty)
+        remove(shard, ids)
 
     with open_small(tmp_path / "lib") as store:
         store.upsert([point(n) for n in range(192)])
-        store.flush()
+        monkeypatch.setattr(Shard, "remove", watched)
         store.upsert([point(n, version=1) for n in (1, 70, 130)])
-        names = shard_names(store)
-        monkeypatch.setattr(Shard, "flush", recorded)
+        assert dirty == [False, False, False]
+
+
+def test_what_was_flushed_is_there_though_only_the_logs_reached_the_disk(tmp_path):
+    """A power cut: of the other files any page may be as old as the last time that all were
+    flushed, or as new as the memory was."""
+    lib, cut = tmp_path / "lib", tmp_path / "cut"
+    with open_small(lib, head_points=256) as store:
+        store.upsert([point(n) for n in range(400)])
+        store.compact_now()
+        store.upsert([point(n) for n in range(400, 500)])
+
+    def copy(source, target):
+        """Nearly all of a new shard's files are holes, which most file systems copy as zeros."""
+        if os.stat(source).st_blocks:
+            return shutil.copyfile(source, target)
+        Path(target).touch()
+        os.truncate(target, os.stat(source).st_size)
+        return target
+
+    with open_small(lib, head_points=256) as store:
+        shutil.copytree(lib, tmp_path / "old", copy_function=copy)
+        store.upsert([point(n, version=1) for n in range(390, 520)])
+        store.delete(Filter((Range("start_us", gte=100, lt=200),)))
         store.flush()
-        assert order == names[::-1]
-        assert len(names) == 4
+        expected = contents(store)
+        assert len(expected) == 420
+        for n in range(3):
+            shutil.rmtree(cut, ignore_errors=True)
+            shutil.copytree(lib, cut, copy_function=copy)
+            for number, old in enumerate(sorted((tmp_path / "old").glob("shards/*/segments/**/*"))):
+                name = old.relative_to(tmp_path / "old")
+                if old.is_file() and (number + n) % 3 and (cut / name).exists():
+                    copy(old, cut / name)
+            with open_small(cut, head_points=256) as survivor:
+                assert contents(survivor) == expected
+                for score in survivor.query("frame", np.ones(3), where=EVERYTHING, limit=500):
+                    assert score.payload["version"] == expected[score.payload["n"]]
 
 
-def test_what_is_written_between_two_flushes_is_durable_before_what_it_replaces_goes(
-    tmp_path, monkeypatch
-):
-    """While `flush` goes from shard to shard others write. At each flush of a shard all newer ones
-    must be clean, or the last copy of a point could go before the new one is on disk."""
-    flush, seen, written = Shard.flush, [], []
-
-    def another_thread_writes(name):
-        if name == "between-flushes" and not written:
-            written.append(name)
-            store.upsert([point(2, version=1)])
-
-    def watched(shard):
-        newer = store.shards.all()[store.shards.all().index(shard) + 1 :]
-        seen.append([other.dirty for other in newer])
-        flush(shard)
-
+def test_a_long_log_is_emptied(tmp_path, monkeypatch):
+    monkeypatch.setattr(index.shard, "LOG_POINTS", 100)
     with open_small(tmp_path / "lib") as store:
-        store.upsert([point(1), point(2)])
-        store.flush()
-        store.rotate()
-        store.upsert([point(1, version=1)])
-        monkeypatch.setattr("index.shards.fault_point", another_thread_writes)
-        monkeypatch.setattr(Shard, "flush", watched)
-        store.flush()
-        assert written
-        assert not any(dirty for newer in seen for dirty in newer)
-        monkeypatch.undo()
+        for version in range(4):
+            store.upsert([point(n, version) for n in range(40)])
+            store.flush()
+        assert store.shards.head.logged < 100
+        assert contents(store) == dict.fromkeys(range(40), 3)
+
+
+def test_deletions_from_a_compacted_shard_survive_the_death_of_the_process(tmp_path):
+    died = child(
+        "import sys, os; from test_edge import *; store = open_small(Path(sys.argv[1]));"
+        "store.upsert([point(n) for n in range(200)]); store.compact_now();"
+        "store.delete(Filter((Range('start_us', lt=50),))); os.kill(os.getpid(), 9)",
+        tmp_path / "lib",
+    )
+    assert died.returncode == -signal.SIGKILL, died.stderr
+    for _ in range(2):
+        with open_small(tmp_path / "lib") as store:
+            assert set(contents(store)) == set(range(50, 200))
 
 
 # --- compaction --------------------------------------------------------------------------------
@@ -445,12 +470,12 @@ CHILD = "import sys, test_edge; test_edge.run_operations(sys.argv[1])"
     [
         "manifest:6",
         "manifest-renamed:4",
-        "rotate-flushed:2",
         "rotate:1",
         "rotate:3",
         "between-copies:4",
         "between-copies:7",
-        "between-flushes:5",
+        "between-syncs:1",
+        "between-syncs:5",
         "compaction-sent:2",
         "compaction-before-swap:1",
         "compaction-swap:1",
