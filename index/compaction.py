@@ -1,37 +1,30 @@
 """Sealed shards become few, optimised ones, while everything else goes on.
 
-Optimising stops the whole process that does it, so a child does: this module is also its program
-(`python -m index.compaction FOLDER`). The owner's background thread reads the inputs page by page,
-holding the store's lock for a page at a time, and pipes the points to the child, which builds a
-shard without a write-ahead log, makes it durable and answers with the number of points. Points
-that leave the inputs meanwhile are noted, and leave the output too before it takes the inputs'
-place in the manifest.
+Optimising stops the whole process that does it, so a child does (index.builder). The owner's
+background thread reads the inputs page by page, holding the store's lock for a page at a time, and
+pipes the points to the child, which builds a shard without a write-ahead log. Points that leave the
+inputs meanwhile are noted, and leave the output too before it takes the inputs' place in the
+manifest.
 """
 
 from __future__ import annotations
 
 import logging
-import os
 import shutil
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
-import msgspec
-import numpy as np
-
-from index.disk import bytes_on_disk, sync_directory, sync_tree
+from index.builder import Builder, BuildError
+from index.disk import bytes_on_disk
 from index.errors import LongtakeError, StoreError
 from index.faults import fault_point
-from index.health import child_command, child_environment
-from index.shard import CHUNK_POINTS, Shard, engine_points
-from index.store import Point, SparseVector, VectorSpace
+from index.shard import CHUNK_POINTS, Shard
+from index.store import Point, VectorSpace
 
 if TYPE_CHECKING:
     from index.edge import EdgeStore
@@ -95,7 +88,7 @@ class Compactor:
         self._stopping = False
         self._thread: threading.Thread | None = None
         self._working = threading.Lock()  # one compaction at a time
-        self._child: subprocess.Popen[bytes] | None = None
+        self._builder = Builder()
         self._inputs: frozenset[str] = frozenset()
         self._removed: list[Any] = []
 
@@ -126,9 +119,7 @@ class Compactor:
         """Ends the thread and the child; what they had not finished is left undone."""
         self._stopping = True
         self._wake.set()
-        child = self._child
-        if child is not None:
-            child.kill()
+        self._builder.stop()
         if self._thread is not None:
             self._thread.join()
         with self._working:  # a compact_now in another thread
@@ -247,49 +238,17 @@ class Compactor:
                 return gone
 
     def _build(self, inputs: list[Shard], spaces: list[VectorSpace], target: Path) -> None:
-        """Has the child make the output. Raises StoreError."""
-        self._child = child = subprocess.Popen(
-            child_command("index.compaction", str(target)),
-            env=child_environment(),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            start_new_session=True,  # the terminal's Ctrl-C is for us, not for the child
-        )
-        assert child.stdin and child.stdout and child.stderr
+        """Has a child make the output. Raises StoreError."""
         try:
-            if self._stopping:
-                child.kill()
-            sent = 0
-            try:
-                _send(child.stdin, [_plain_space(space) for space in spaces])
-                for points in self._pages(inputs):
-                    _send(child.stdin, points)
-                    sent += len(points)
-                child.stdin.close()
-                fault_point("compaction-sent")
-                answer = child.stdout.read()
-            except BrokenPipeError:
-                answer = b""
-            errors = child.stderr.read().decode(errors="replace").strip()
-            if child.wait() != 0 or answer != b"%d" % sent:
-                raise StoreError(
-                    f"Optimising the shards {', '.join(s.name for s in inputs)} of the library "
-                    f"{self._store.path} failed (status {child.returncode}): "
-                    f"{errors.splitlines()[-1] if errors else 'no message'}. Nothing is lost; "
-                    "searching is slower until it succeeds."
-                )
-        finally:
-            child.kill()
-            child.wait()
-            for pipe in (child.stdin, child.stdout, child.stderr):
-                try:
-                    pipe.close()
-                except BrokenPipeError:
-                    pass
-            self._child = None
+            self._builder.build(target, spaces, self._pages(inputs))
+        except BuildError as error:
+            raise StoreError(
+                f"Optimising the shards {', '.join(s.name for s in inputs)} of the library "
+                f"{self._store.path} failed ({error}). Nothing is lost; searching is slower until "
+                "it succeeds."
+            ) from error
 
-    def _pages(self, inputs: list[Shard]) -> Iterator[list[Any]]:
+    def _pages(self, inputs: list[Shard]) -> Iterator[list[Point]]:
         """All points of the inputs. Rests as long as it held the lock, so that whoever waits for
         it gets it: Python's locks are not fair."""
         for shard in inputs:
@@ -300,96 +259,9 @@ class Compactor:
                     ids = shard.ids(None, after, CHUNK_POINTS)
                     points = shard.get(ids, with_vectors=True)
                 rest = time.monotonic() - started
-                yield [_plain_point(point) for point in points.values()]
+                yield list(points.values())
                 time.sleep(rest)
                 if len(ids) < CHUNK_POINTS:
                     break
                 after = str(ids[-1])
-
-
-# --- what goes through the pipe: messages of msgpack, each after its length ---------------------
-
-
-def _send(pipe: IO[bytes], message: Any) -> None:
-    data = msgspec.msgpack.encode(message)
-    pipe.write(len(data).to_bytes(4, "little"))
-    pipe.write(data)
-
-
-def _receive(pipe: IO[bytes]) -> Iterator[Any]:
-    """All messages until the pipe is closed."""
-    while header := pipe.read(4):
-        size = int.from_bytes(header, "little")
-        data = pipe.read(size)
-        if len(data) < size:
-            raise EOFError("the sender died")
-        yield msgspec.msgpack.decode(data)
-
-
-def _plain_space(space: VectorSpace) -> list[Any]:
-    return [space.name, space.size, space.distance]
-
-
-def _plain_point(point: Point) -> list[Any]:
-    vectors = {
-        name: [vector.indices, vector.values]
-        if isinstance(vector, SparseVector)
-        else vector.tobytes()
-        for name, vector in point.vectors.items()
-    }
-    return [point.id, point.payload, vectors]
-
-
-def _point(plain: list[Any]) -> Point:
-    point_id, payload, vectors = plain
-    return Point(
-        point_id,
-        payload,
-        {
-            name: np.frombuffer(vector, dtype=np.float32)
-            if isinstance(vector, bytes)
-            else SparseVector(tuple(vector[0]), tuple(vector[1]))
-            for name, vector in vectors.items()
-        },
-    )
-
-
-# --- the child -----------------------------------------------------------------------------------
-
-
-def _die_with_parent() -> None:
-    """Linux kills us when the thread that started us ends. Elsewhere we notice when we answer."""
-    if sys.platform == "linux":
-        import ctypes
-        import signal
-
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
-    if os.getppid() == 1:  # it died before
-        sys.exit(1)
-
-
-def _main(target: Path) -> None:
-    import psutil  # not above: whoever opens a library imports this file
-
-    _die_with_parent()
-    os.nice(10)
-    if hasattr(psutil, "IOPRIO_CLASS_IDLE"):  # else what we write holds up the owner's flushes
-        psutil.Process().ionice(psutil.IOPRIO_CLASS_IDLE)
-    messages = _receive(sys.stdin.buffer)
-    spaces = {space[0]: VectorSpace(*space) for space in next(messages)}
-    shard = Shard.create(target.name, target, spaces.values(), head=False)
-    received = 0
-    for points in messages:
-        shard.upsert(engine_points([_point(plain) for plain in points], spaces))
-        received += len(points)
-    shard.optimise()
-    shard.flush()
-    shard.close()
-    sync_tree(target)
-    sync_directory(target.parent)
-    sys.stdout.write(str(received))
-    sys.stdout.flush()
-
-
-if __name__ == "__main__":
-    _main(Path(sys.argv[1]))
+        fault_point("compaction-sent")

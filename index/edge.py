@@ -157,6 +157,8 @@ class EdgeStore:
         self._rotate_for(len(made))
         self.shards.head.upsert(made)
         self._head_points += len(made)
+        if self._head_points > self.settings.head_points // 2:
+            self.shards.expect_rotation(self.spaces.values())
         fault_point("between-copies")
         if sealed := self.shards.sealed():
             written = named(ids)

@@ -79,6 +79,7 @@ def _plain(vector: Vector) -> Any:
 def engine_points(points: Sequence[Point], spaces: Mapping[str, VectorSpace]) -> list[engine.Point]:
     """The points, checked, as the engine takes them."""
     made: list[engine.Point] = []
+    point = None
     try:
         for point, vectors in check_vectors(points, spaces):
             plain = {name: _plain(vector) for name, vector in vectors.items()}
@@ -86,7 +87,7 @@ def engine_points(points: Sequence[Point], spaces: Mapping[str, VectorSpace]) ->
     except StoreError:
         raise
     except BaseException as error:
-        with _translated(f"take the point {points[len(made)].id}"):
+        with _translated(f"take the point {point.id}" if point else "take points"):
             raise error
     return made
 

@@ -30,6 +30,7 @@ from index.faults import fault_point
 from index.folder import LibraryFolder
 from index.health import probe
 from index.manifest import Manifest, ShardEntry, Space
+from index.next_head import NextHead
 from index.shard import Shard
 from index.store import VectorSpace
 
@@ -45,6 +46,7 @@ class Shards:
         self._folder = folder
         self._lock = lock
         self._open: dict[str, Shard] = {}  # in the manifest's order
+        self._next = NextHead()
         before = folder.marker()
         folder.mark("opening")
         try:
@@ -96,11 +98,12 @@ class Shards:
         """Seals the head, if there is one, and adds an empty one."""
         spaces = list(spaces)
         entries = list(self.manifest.shards)
-        path = self.reserve()
-        with self._folder.files("making a new shard"):
-            shard = Shard.create(path.name, path, spaces, head=True)
+        shard = self._next.take() or self._new_head(spaces)
+        for space in spaces:
+            if space.name not in shard.spaces:  # it was made before the space was
+                shard.add_space(space)
+        if shard.dirty:
             shard.flush()
-            sync_directory(path.parent)
         fault_point("rotate")
         if entries:
             entries[-1] = msgspec.structs.replace(
@@ -111,14 +114,27 @@ class Shards:
             )
         entries.append(
             ShardEntry(
-                name=path.name,
+                name=shard.name,
                 state="head",
                 created_seconds=time.time(),
                 spaces=tuple(sorted(space.name for space in spaces)),
             )
         )
         self._write(self.manifest.replace(shards=tuple(entries)))
-        self._open[path.name] = shard
+        self._open[shard.name] = shard
+
+    def _new_head(self, spaces: Iterable[VectorSpace]) -> Shard:
+        path = self.reserve()
+        with self._folder.files("making a new shard"):
+            shard = Shard.create(path.name, path, spaces, head=True)
+            shard.flush()
+            sync_directory(path.parent)
+        return shard
+
+    def expect_rotation(self, spaces: Iterable[VectorSpace]) -> None:
+        """Has the next head made in the background."""
+        if not self._next.begun:
+            self._next.begin(self.reserve(), list(spaces))
 
     def add_space(self, space: VectorSpace) -> None:
         """To the head; sealed shards have no points in it."""
@@ -226,6 +242,7 @@ class Shards:
         self._folder.mark(None)
 
     def _close_all(self) -> None:
+        self._next.stop()
         for shard in self._open.values():
             shard.close()
         self._open.clear()

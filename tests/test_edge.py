@@ -18,7 +18,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import index.builder
 import index.compaction
+import index.disk
 import index.edge
 import index.migrations
 import index.shard
@@ -201,6 +203,94 @@ def test_what_was_flushed_is_there_though_only_the_logs_reached_the_disk(tmp_pat
                     assert score.payload["version"] == expected[score.payload["n"]]
 
 
+def test_flush_syncs_the_logs_of_what_has_changed(tmp_path, monkeypatch):
+    fsync, synced = os.fsync, set()
+
+    def recorded(descriptor):
+        fsync(descriptor)
+        status = os.fstat(descriptor)
+        synced.add((status.st_dev, status.st_ino))
+
+    def files(folder):
+        return {(p.stat().st_dev, p.stat().st_ino) for p in folder.rglob("*") if p.is_file()}
+
+    with open_small(tmp_path / "lib") as store:
+        store.upsert([point(n) for n in range(150)])
+        store.compact_now()
+        store.upsert([point(n) for n in range(200, 210)])
+        store.flush()
+        compacted, head = (shard.path for shard in store.shards.all())
+        monkeypatch.setattr(os, "fsync", recorded)
+        store.flush()
+        assert not synced
+        store.upsert([point(300)])
+        store.flush()
+        assert files(head / "wal") <= synced and not files(compacted) & synced
+        synced.clear()
+        store.delete(Filter((Range("start_us", lt=10),)))
+        store.flush()
+        removed = (compacted / "removed").stat()
+        assert files(compacted) & synced == {(removed.st_dev, removed.st_ino)}
+        monkeypatch.undo()
+
+
+def test_a_log_whose_files_are_renamed_meanwhile_is_synced(tmp_path, monkeypatch):
+    """As the engine does when one of them is full."""
+    opened, listed = [], os.listdir
+
+    def then_rename(folder):
+        names = listed(folder)
+        if "first" in names:
+            os.rename(tmp_path / "first", tmp_path / "second")
+        return names
+
+    (tmp_path / "first").write_text("x")
+    monkeypatch.setattr(os, "listdir", then_rename)
+    monkeypatch.setattr(os, "fsync", lambda descriptor: opened.append(os.fstat(descriptor).st_ino))
+    index.disk.sync_files(tmp_path)
+    assert (tmp_path / "second").stat().st_ino in opened
+
+
+def test_a_disk_that_takes_nothing_fails_the_flush_and_the_next_one_syncs(tmp_path, monkeypatch):
+    def broken(descriptor):
+        raise OSError(5, "Input/output error")
+
+    with open_small(tmp_path / "lib") as store:
+        store.upsert([point(1)])
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fsync", broken)
+            with pytest.raises(LibraryError, match="Input/output error"):
+                store.flush()
+        assert store.shards.head.dirty
+        store.flush()
+        assert not store.shards.head.dirty
+
+
+def test_the_next_head_is_made_ahead_and_knows_spaces_that_came_later(tmp_path, monkeypatch):
+    with open_small(tmp_path / "lib") as store:
+        store.upsert([point(n) for n in range(40)])
+        store.shards._next._thread.join()
+        store.ensure_spaces([VectorSpace("late", 2)])
+        monkeypatch.setattr(Shard, "create", None)  # nobody has to wait for that
+        store.upsert([point(n) for n in range(40, 70)])
+        assert len(shard_names(store)) == 2
+        late = Point(pid(99), {"n": 99, "version": 0}, {"late": np.array([0, 1], np.float32)})
+        store.upsert([late])
+        assert store.query("late", np.ones(2, np.float32), where=EVERYTHING, limit=5)
+        monkeypatch.undo()
+        assert set(contents(store)) == {*range(70), 99}
+    with open_small(tmp_path / "lib") as store:
+        assert set(contents(store)) == {*range(70), 99}
+
+
+def test_a_head_made_ahead_that_nobody_took_is_removed(tmp_path):
+    with open_small(tmp_path / "lib") as store:
+        store.upsert([point(n) for n in range(40)])
+        store.shards._next._thread.join()
+        assert len(list((tmp_path / "lib/shards").iterdir())) == 2
+    assert len(list((tmp_path / "lib/shards").iterdir())) == 1
+
+
 def test_a_long_log_is_emptied(tmp_path, monkeypatch):
     monkeypatch.setattr(index.shard, "LOG_POINTS", 100)
     with open_small(tmp_path / "lib") as store:
@@ -303,7 +393,7 @@ def test_a_compaction_that_fails_is_reported_and_loses_nothing(tmp_path, monkeyp
     with open_small(tmp_path / "lib") as store:
         store.upsert([point(n) for n in range(200)])
         with monkeypatch.context() as patch:
-            patch.setattr(index.compaction, "child_command", failing)
+            patch.setattr(index.builder, "child_command", failing)
             with pytest.raises(StoreError, match="no memory left"):
                 store.compact_now()
         assert len(contents(store)) == 200
@@ -333,7 +423,7 @@ def test_closing_does_not_wait_for_a_compaction(tmp_path, monkeypatch):
     started = threading.Event()
 
     monkeypatch.setattr(
-        index.compaction,
+        index.builder,
         "child_command",
         lambda *a: (started.set(), ["sleep", "1000"])[1],
     )
