@@ -16,6 +16,7 @@ from typing import Annotated
 import typer
 
 from cli.evaluate_app import evaluate
+from cli.export_app import export
 from cli.models_app import models
 from cli.options import Common, with_common_options
 
@@ -196,6 +197,15 @@ def search(
     group_by: Annotated[
         str | None, typer.Option(metavar="video", help="Rank videos, each with its moments.")
     ] = None,
+    exports: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--export",
+            metavar="PATH",
+            help="Write what is found to a file, or as clips to a folder/; repeatable. "
+            "`longtake export` says more.",
+        ),
+    ] = None,
     explain: Annotated[
         bool, typer.Option("--explain", help="Say why each result is there, and what was dropped.")
     ] = False,
@@ -215,6 +225,7 @@ def search(
         channels=comma_separated(channels, "--channel"),
         limit=limit,
         group_by=group_by,
+        exports=exports or (),
         explain=explain,
         as_json=common.as_json,
     )
@@ -231,6 +242,9 @@ def ask(
     from cli.ask import run_ask
 
     return run_ask(common.settings(), question, videos=videos or [], as_json=common.as_json)
+
+
+app.command()(export)
 
 
 @app.command("ls")

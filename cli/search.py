@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from cli.compose import build_retriever, open_library
+from cli.export import export_moments, say_written
+from cli.export_target import check_target, target_of
 from cli.render import data_line, in_order, print_json, safe, say, telling_titles, write_moment
 from cli.settings import Settings
 from index.errors import UsageError
@@ -28,10 +30,15 @@ def run_search(
     channels: Sequence[str],
     limit: int | None,
     group_by: str | None = None,
+    exports: Sequence[str] = (),
     explain: bool,
     as_json: bool,
 ) -> int:
-    """Prints what is found; returns the exit status, 0 also where nothing is."""
+    """Prints what is found, and writes it to `exports`; returns the exit status, 0 also where
+    nothing is found."""
+    targets = [target_of(path, None, "--export") for path in exports]
+    for target in targets:
+        check_target(target)
     if group_by not in (None, "video"):
         raise UsageError(f"--group-by takes video, not “{group_by}”.")
     asked = limit
@@ -51,7 +58,21 @@ def run_search(
     for note in result.notes:
         say(safe(note))
     if group_by:
-        return _print_videos(result, limit, settings.retrieve.group, explain, as_json)
+        found = _print_videos(result, limit, settings.retrieve.group, explain, as_json)
+    else:
+        found = _print_moments(result, explain, as_json)
+    if not targets or not found:
+        return 0
+    with open_library(settings) as library:
+        title = " ".join(words) or (image.name if image else None)
+        return max(
+            export_moments(settings, library, found, target, say_written, title=title)
+            for target in targets
+        )
+
+
+def _print_moments(result: SearchResult, explain: bool, as_json: bool) -> Sequence[Moment]:
+    """Returns what it has shown."""
     if as_json:
         _print_json(result, explain)
     else:
@@ -62,12 +83,13 @@ def run_search(
         say("Nothing found.")
     elif result.more:
         say((f"{result.more} more; --limit shows them.", "dim"))
-    return 0
+    return result.moments
 
 
 def _print_videos(
     result: SearchResult, limit: int, how: GroupSettings, explain: bool, as_json: bool
-) -> int:
+) -> Sequence[Moment]:
+    """Returns what it has shown."""
     from cli.videos import print_videos, print_videos_json
     from rag.group import group_by_video
 
@@ -86,7 +108,7 @@ def _print_videos(
         say("Nothing found.")
     elif len(videos) > limit:
         say((f"{len(videos) - limit} more videos; --limit shows them.", "dim"))
-    return 0
+    return [moment for video in videos[:limit] for moment in video.moments]
 
 
 def never_begun(result: SearchResult, channels: Sequence[str]) -> list[str]:

@@ -99,6 +99,9 @@ class _Taken:
         if not self._begun or self.pictures == len(stretch.dts) or packet.pts < stretch.key_pts:
             return None
         self.pictures += 1
+        # An MP4 ends where the packet stored last does, which need not be the one shown last.
+        if self.pictures == len(stretch.dts) or not packet.duration:
+            packet.duration = stretch.last_ticks
         return stretch.dts[self.pictures - 1]
 
     def _sound(self, packet) -> int | None:

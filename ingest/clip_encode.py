@@ -5,6 +5,8 @@ to the sample. How the pictures are turned, the shape of their pixels and their 
 from __future__ import annotations
 
 import heapq
+import itertools
+from collections import deque
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -103,7 +105,6 @@ class _Pictures:
             self._ticks = Fraction(stream.time_base)
             rate = stream.average_rate or stream.guessed_rate or Fraction(25)
         full = frame.format.name.startswith("yuvj") or frame.color_range == _FULL_RANGE
-        self._full = full
         self._size = (max(2, frame.width // 2 * 2), max(2, frame.height // 2 * 2))
         self._reformatter = VideoReformatter()
         track = made.add_stream("libx264", rate=rate)
@@ -111,7 +112,9 @@ class _Pictures:
         track.pix_fmt = "yuvj420p" if full else "yuv420p"
         track.time_base = track.codec_context.time_base = self._ticks
         track.gop_size = max(1, round(rate * _KEY_FRAME_SECONDS))
-        track.options = {"preset": _PRESET, "crf": QUALITY}
+        # An MP4's length is summed from decode times. With B-frames they are not display times, and
+        # where the frame rate varies players would stop before the end.
+        track.options = {"preset": _PRESET, "crf": QUALITY, "bf": "0"}
         context = track.codec_context
         context.sample_aspect_ratio = decoded.pixel_aspect
         context.color_primaries = frame.color_primaries
@@ -123,12 +126,13 @@ class _Pictures:
         self._track = track
 
     def packets(self) -> Iterator[av.Packet]:
-        yield from self._encoded(*self._first)
-        for shown in self._rest:
-            yield from self._encoded(*shown)
-        yield from self._track.encode(None)
+        lengths: deque[int] = deque()  # of frames that the encoder holds; it forgets them
+        for decoded, begins, ends in itertools.chain([self._first], self._rest):
+            lengths.append(max(1, round((ends - begins) / self._ticks)))
+            yield from _timed(self._track.encode(self._frame(decoded, begins)), lengths)
+        yield from _timed(self._track.encode(None), lengths)
 
-    def _encoded(self, decoded: DecodedFrame, begins: Fraction, ends: Fraction):
+    def _frame(self, decoded: DecodedFrame, begins: Fraction) -> av.VideoFrame:
         frame = decoded.frame
         if frame.format.name != self._track.pix_fmt or (frame.width, frame.height) != self._size:
             frame = self._reformatter.reformat(
@@ -137,8 +141,13 @@ class _Pictures:
         frame.pict_type = 0  # the encoder's own choice
         frame.time_base = self._ticks
         frame.pts = round((begins - self._start) / self._ticks)
-        frame.duration = max(1, round((ends - begins) / self._ticks))
-        return self._track.encode(frame)
+        return frame
+
+
+def _timed(packets: list[av.Packet], lengths: deque[int]) -> Iterator[av.Packet]:
+    for packet in packets:
+        packet.duration = lengths.popleft()
+        yield packet
 
 
 def _display_matrix(frame: av.VideoFrame) -> list[int] | None:

@@ -17,11 +17,12 @@ from pathlib import Path
 
 import av
 
-from index.errors import ExportError, MediaError
+from index.errors import ExportError, MediaError, UsageError
+from index.outputs import refusal, whole_file
 from ingest.audio import audio_stream
 from ingest.clip_copy import copy_stretch
 from ingest.clip_encode import encode_stretch
-from ingest.cut_points import TOLERANCE, CutPoints, Stretch
+from ingest.cut_points import TOLERANCE, CutPoints
 from ingest.media import codec_name, open_container, video_stream
 
 _WEBM = frozenset(("vp8", "vp9", "av1", "opus", "vorbis"))
@@ -34,9 +35,17 @@ _MP4_TOO = frozenset(("hevc", "mpeg4", "mpeg2video", "ac3", "eac3", "alac", "mp2
 _PLAYABLE_PIXELS = frozenset(("yuv420p", "yuvj420p"))
 """Of H.264; others (10 bits, 4:4:4) few browsers decode."""
 
-_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG)
-_FORMATS = {".mp4": "mp4", ".m4a": "mp4", ".webm": "webm", ".mkv": "matroska"}
+_OF_THE_DISK = (
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EFBIG,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENAMETOOLONG,
+)
+FORMATS = {".mp4": "mp4", ".m4a": "mp4", ".webm": "webm", ".mkv": "matroska"}
+"""Ending -> FFmpeg's name of the container."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,17 +71,19 @@ def cut_clip(
     *,
     exact: bool = False,
     overwrite: bool = False,
+    ending: str | None = None,
     title: str | None = None,
 ) -> Clip:
     """Cuts [start_seconds, end_seconds) out of a file, to the borders of its frames.
 
     target: the clip's path without the ending, which follows from what is in it: .mp4, .webm, .m4a
     (sound alone), or .mkv for what neither takes. exact: encode rather than begin at a key frame;
-    what lies on key frames already is copied even so. title: is written into the clip.
+    what lies on key frames already is copied even so. ending: the one that must come out; None
+    for any. title: is written into the clip.
 
     The file is there whole or not at all. Raises MediaError where the source cannot be read or not
-    be copied, UsageError for a span beyond its end, ExportError where the clip cannot be written or
-    is there already.
+    be copied, UsageError for a span beyond its end and where another ending comes out, ExportError
+    where the clip cannot be written or is there already.
     """
     with CutPoints(path) as points:
         start, end = points.span(start_seconds, end_seconds)
@@ -86,8 +97,15 @@ def cut_clip(
             f"{path}: cannot be copied in pieces, because its packets do not say when they are "
             "shown; cut it with --exact."
         )
-    ending = source.ending(encoded=exact)
-    place = target.with_name(target.name + ending)
+    comes_out = source.ending(encoded=exact)
+    if ending not in (None, comes_out):
+        raise UsageError(
+            f"A clip of {path} becomes {comes_out}, not {ending}; name it so"
+            f"{'' if exact else ', or encode it with --exact'}."
+        )
+    place = target.with_name(target.name + comes_out)
+    if place.exists() and place.samefile(path):
+        raise ExportError(f"{place} is the video itself; name another file.")
     with _written(place, path, overwrite) as made:
         if title:
             made.metadata["title"] = title
@@ -109,11 +127,6 @@ def cut_clip(
 
 def _near(one: Fraction, other: Fraction) -> bool:
     return abs(one - other) <= TOLERANCE
-
-
-def _end(stretch: Stretch, end: Fraction, source: _Source) -> Fraction:
-    """Where sound goes on after the last picture, it is wanted too."""
-    return max(stretch.end, end) if source.sound is not None else stretch.end
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,44 +181,25 @@ class _Source:
 
 @contextlib.contextmanager
 def _written(place: Path, source: Path, overwrite: bool) -> Iterator[av.container.OutputContainer]:
-    """A file that is there once it is whole."""
-    partial = place.with_name(f".{place.name}.part")
-    kind = _FORMATS[place.suffix]
-    try:
-        if place.exists() and not overwrite:
-            raise ExportError(f"{place} is there already; --force replaces it.")
-        made = av.open(
-            "file:" + os.path.abspath(partial),
-            "w",
-            format=kind,
-            container_options={"movflags": "+faststart"} if kind == "mp4" else {},
-        )
+    """A container to fill, which becomes the file `place` where that comes to its end."""
+    kind = FORMATS[place.suffix]
+    with whole_file(place, overwrite=overwrite) as partial:
         try:
-            yield made
-        except BaseException:
-            with contextlib.suppress(av.FFmpegError, OSError):
-                made.close()
-            raise
-        made.close()
-        os.replace(partial, place)
-    except (av.FFmpegError, OSError) as error:
-        raise _translated(error, place, source) from error
-    finally:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
-
-
-def _translated(error: Exception, place: Path, source: Path) -> Exception:
-    number = getattr(error, "errno", None)
-    why = getattr(error, "strerror", None) or str(error)
-    if number in _NO_SPACE:
-        return ExportError(
-            f"{place} cannot be written ({why}). Free some space, or name another folder with -o."
-        )
-    if number in _NOT_ALLOWED:
-        return ExportError(f"{place} cannot be written ({why}). Name another folder with -o.")
-    return MediaError(f"{source}: cannot be cut there ({why}).")
-
-
-def _near(one: Fraction, other: Fraction) -> bool:
-    return abs(one - other) <= TOLERANCE
+            made = av.open(
+                "file:" + os.path.abspath(partial),
+                "w",
+                format=kind,
+                container_options={"movflags": "+faststart"} if kind == "mp4" else {},
+            )
+            try:
+                yield made
+            except BaseException:
+                with contextlib.suppress(av.FFmpegError, OSError):
+                    made.close()
+                raise
+            made.close()
+        except (av.FFmpegError, OSError) as error:
+            if error.errno in _OF_THE_DISK:
+                raise refusal(place, error) from error
+            why = error.strerror or str(error)
+            raise MediaError(f"{source}: cannot be cut there ({why}).") from error

@@ -39,12 +39,14 @@ class Stretch:
     start, end: seconds on the file's clock. key_pts: ticks of the key frame that they begin with.
     dts: ticks at which the copied packets are to be decoded, in the order they are stored in; that
     is how many there are, those left out that are shown before the key frame and lean on what is.
+    last_ticks: how long the picture is shown that is shown last.
     """
 
     start: Fraction
     end: Fraction
     key_pts: int
     dts: tuple[int, ...]
+    last_ticks: int
 
 
 class CutPoints:
@@ -158,17 +160,14 @@ class CutPoints:
             return None
         ordered = sorted(shown[:count])
         delay = max(ours - pts for ours, pts in zip(ordered, shown, strict=False))
-        following = min(shown[count:], default=None)
-        if following is None:
-            frame = ticks * lengths[ordered[-1]] or 1 / self.frame_rate
-            ends = packets.exact_seconds(ordered[-1]) + frame
-        else:
-            ends = packets.exact_seconds(following)
+        frame = lengths[ordered[-1]] or round(1 / (self.frame_rate * ticks))
+        ends = min(shown[count:], default=ordered[-1] + frame)
         return Stretch(
-            packets.exact_seconds(key),
-            ends,
-            key,
-            tuple(pts - delay for pts in ordered),
+            start=packets.exact_seconds(key),
+            end=packets.exact_seconds(ends),
+            key_pts=key,
+            dts=tuple(pts - delay for pts in ordered),
+            last_ticks=ends - ordered[-1],
         )
 
     def _around(self, at: Fraction) -> tuple[Fraction | None, Fraction | None]:

@@ -79,13 +79,13 @@ class Thumbnails:
             return []
 
 
-def encode(image: np.ndarray) -> bytes:
-    """image: uint8 (height, width, 3) RGB. Returns a JPEG at most WIDTH pixels wide."""
+def encode(image: np.ndarray, most: int = WIDTH) -> bytes:
+    """image: uint8 (height, width, 3) RGB. Returns a JPEG at most `most` pixels wide."""
     import cv2
 
     height, width = image.shape[:2]
-    if width > WIDTH:
-        size = (WIDTH, max(1, round(height * WIDTH / width)))
+    if width > most:
+        size = (most, max(1, round(height * most / width)))
         image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
     bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
     _, jpeg = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])

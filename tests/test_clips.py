@@ -40,6 +40,12 @@ def numbers(path: Path) -> list[tuple[int, float]]:
         return [(number_of(picture(f)), f.time_seconds) for f in frames]
 
 
+def length(path: Path) -> float:
+    """Seconds that players show of it."""
+    with av.open(str(path)) as container:
+        return container.duration / av.time_base
+
+
 def onset_seconds(path: Path) -> float:
     """When the sound begins to be heard."""
     rate = 16_000
@@ -83,6 +89,7 @@ def test_the_frames_asked_for_are_in_it(tmp_path, name, exact):
         assert not clip.encoded
     for number, time in shown:
         assert time == pytest.approx((number - first) / RATE, abs=2e-3)
+    assert length(clip.path) == pytest.approx(len(shown) / RATE, abs=2e-3)
     assert clip.start_seconds == pytest.approx(first / RATE, abs=2e-3)
     assert clip.end_seconds == pytest.approx((last + 1) / RATE, abs=2e-3)
 
@@ -142,6 +149,7 @@ def test_a_picture_that_stands_long_is_not_followed_back_to_its_beginning(tmp_pa
     assert clip.start_seconds == 2.0
     assert [n for n, _ in numbers(clip.path)] == [2, 3, 4]
     assert [t for _, t in numbers(clip.path)] == pytest.approx([0.0, 3.0, 3.04], abs=1e-3)
+    assert length(clip.path) == pytest.approx(3.06, abs=2e-3)
 
 
 @pytest.mark.parametrize("exact", [False, True])

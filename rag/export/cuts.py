@@ -1,0 +1,185 @@
+"""What is taken away: moments, moved to the borders of frames, and the footage they are cut from.
+
+Every format is written from the same `Cut`s, so times agree to the frame in all of them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+
+from index.errors import LongtakeError, MediaError
+from index.library import Library
+from index.schema import Moment, Video
+from ingest.cut_points import SOUND_RATE, CutPoints
+
+STANDARD_RATES = (
+    *(Fraction(24_000, 1001), Fraction(24), Fraction(25)),
+    *(Fraction(30_000, 1001), Fraction(30), Fraction(48), Fraction(50)),
+    *(Fraction(60_000, 1001), Fraction(60)),
+)
+"""Frames a second that timecode counts."""
+
+_SAME_RATE = Fraction(1, 2000)
+
+
+@dataclass(frozen=True, slots=True)
+class Footage:
+    """One video file, as other programs need to know it.
+
+    name: of the file. path: where it is, or was. there: whether it is. frame_rate: frames a second
+    that its frames are counted by, from the start of the file; see counting_rate. timecode: of
+    its first frame, as in `01:00:00:00` (`;` before the frames: drop-frame), where it has one.
+    """
+
+    name: str
+    path: Path | None
+    there: bool
+    frame_rate: Fraction
+    constant: bool = True
+    timecode: str | None = None
+    has_pictures: bool = True
+    has_sound: bool = True
+    duration_seconds: float | None = None
+
+    def frame(self, seconds: float) -> int:
+        """The number of the frame that begins there."""
+        return round(Fraction(seconds) * self.frame_rate)
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """A moment on the borders of frames, and its footage."""
+
+    moment: Moment
+    footage: Footage
+
+    @property
+    def start_seconds(self) -> float:
+        return self.moment.start_seconds
+
+    @property
+    def end_seconds(self) -> float:
+        return self.moment.end_seconds
+
+    @property
+    def frames(self) -> tuple[int, int]:
+        """Half-open, at least one."""
+        start = self.footage.frame(self.start_seconds)
+        return start, max(start + 1, self.footage.frame(self.end_seconds))
+
+    @property
+    def text(self) -> str:
+        """What was said or read there, on one line."""
+        return " ".join(self.moment.text.split())
+
+
+def counting_rate(average: Fraction, *, constant: bool = True) -> Fraction:
+    """The rate that frames are counted by: the standard one where the average is that, else the
+    average itself where all frames are equally long, else the standard rate next to it."""
+    nearest = min(STANDARD_RATES, key=lambda rate: abs(rate - average))
+    if not constant or abs(nearest - average) <= nearest * _SAME_RATE:
+        return nearest
+    return average
+
+
+def cuts_of(moments: Iterable[Moment], library: Library) -> tuple[list[Cut], list[str]]:
+    """The moments as cuts, in their order and each span once, and what is wrong, in sentences.
+
+    A moment whose file is not where it was is still cut, on the frames that the library remembers;
+    one that begins after the end of its video is not.
+    """
+    opened: dict[str, tuple[Footage, CutPoints | None]] = {}
+    cuts: dict[tuple[str, float, float], Cut] = {}
+    wrong: list[str] = []
+    try:
+        for moment in moments:
+            if moment.video_id not in opened:
+                opened[moment.video_id] = _open(moment, library.video(moment.video_id), wrong)
+            footage, points = opened[moment.video_id]
+            try:
+                start, end = _span(moment, footage, points)
+            except LongtakeError as error:
+                wrong.append(str(error))
+                continue
+            path = None if footage.path is None else str(footage.path)
+            moved = replace(moment, start_seconds=start, end_seconds=end, path=path)
+            cuts.setdefault((moment.video_id, start, end), Cut(moved, footage))
+    finally:
+        for _, points in opened.values():
+            if points is not None:
+                points.close()
+    return list(cuts.values()), wrong
+
+
+def by_video(cuts: Sequence[Cut]) -> dict[str, list[Cut]]:
+    """Video id -> its cuts in time order."""
+    found: dict[str, list[Cut]] = {}
+    for cut in sorted(cuts, key=lambda cut: (cut.start_seconds, cut.end_seconds)):
+        found.setdefault(cut.moment.video_id, []).append(cut)
+    return found
+
+
+def _open(
+    moment: Moment, video: Video | None, wrong: list[str]
+) -> tuple[Footage, CutPoints | None]:
+    paths = [moment.path, *(file.path for file in (video.files if video else ()))]
+    places = [Path(path) for path in paths if path]
+    place = next((path for path in places if os.path.isfile(path)), None)
+    try:
+        if place is None:
+            named = places[0] if places else f"“{moment.title}”"
+            raise MediaError(
+                f"{named}: is not there (any more); put it back, or connect its drive."
+            )
+        points = CutPoints(place)
+    except MediaError as error:
+        wrong.append(str(error))
+        return _remembered(moment, video, places[0] if places else None), None
+    return (
+        Footage(
+            name=_readable(place.name),
+            path=Path(os.path.abspath(place)),
+            there=True,
+            frame_rate=counting_rate(points.frame_rate, constant=points.constant),
+            constant=points.constant,
+            timecode=points.timecode,
+            has_pictures=points.has_pictures,
+            has_sound=points.has_sound,
+            duration_seconds=points.duration_seconds,
+        ),
+        points,
+    )
+
+
+def _remembered(moment: Moment, video: Video | None, path: Path | None) -> Footage:
+    streams = video.streams if video else ()
+    pictures = next((s for s in streams if s.kind == "video" and s.frame_rate), None)
+    sound = any(stream.kind == "audio" for stream in streams)
+    rate = Fraction(pictures.frame_rate).limit_denominator(1001) if pictures else SOUND_RATE
+    return Footage(
+        name=_readable(path.name if path else moment.title),
+        path=path,
+        there=False,
+        frame_rate=counting_rate(rate),
+        has_pictures=pictures is not None or not sound,
+        has_sound=sound,
+        duration_seconds=video.duration_seconds if video else None,
+    )
+
+
+def _readable(name: str) -> str:
+    """A file's name that is valid in no encoding, as text."""
+    return name.encode(errors="replace").decode()
+
+
+def _span(moment: Moment, footage: Footage, points: CutPoints | None) -> tuple[float, float]:
+    if points is not None:
+        start, end = points.span(moment.start_seconds, moment.end_seconds)
+        return float(start), float(end)
+    first = footage.frame(moment.start_seconds)
+    last = max(first + 1, footage.frame(moment.end_seconds))
+    return float(first / footage.frame_rate), float(last / footage.frame_rate)

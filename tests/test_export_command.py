@@ -1,0 +1,242 @@
+"""`longtake export`, and `--export` of searches, as a user meets them."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import talks
+from clips import corrupted, noise_picture, write_clip
+
+from cli.main import main
+from index.schema import FileStat, Segment
+from ingest.thumbnails import Thumbnails
+
+pytestmark = pytest.mark.usefixtures("own_places")
+
+ROOT = Path(__file__).resolve().parents[1]
+WORDS = ((1.0, 3.0, "The keeper wound the clockwork."), (5.0, 7.0, "The lamp burns steadily."))
+
+
+def put_film(library, path: Path, words=WORDS, **options) -> None:
+    write_clip(path, [noise_picture(n // 25) for n in range(200)], key_frame_every=50, **options)
+    video = talks.make_video(path.stem, 8.0)
+    video = replace(video, files=(FileStat(str(path), 1, 1, 1),))
+    library.put_video(video)
+    talks.put_channel(library, video, "speech", words)
+
+
+@pytest.fixture
+def films(tmp_path) -> Path:
+    folder = tmp_path / "films"
+    folder.mkdir()
+    library = talks.open_library_at(tmp_path / "library")
+    put_film(library, folder / "lighthouse.mp4", audio_seconds=8)
+    put_film(library, folder / "tides.mkv", ((2.0, 4.0, "The lamp of the harbour."),))
+    library.store.close()
+    return folder
+
+
+@pytest.fixture
+def run(films, tmp_path, capfd, monkeypatch):
+    """run(*arguments, stdin="") -> (exit status, stdout, stderr), in an empty folder."""
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+
+    def run_(*arguments: str, stdin: str = "") -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin.encode())))
+        status = main([*arguments, "--library", str(tmp_path / "library")])
+        return status, *capfd.readouterr()
+
+    return run_
+
+
+def test_a_span_becomes_a_clip_in_this_folder(run):
+    status, out, err = run("export", "lighthouse", "--span", "0:03-0:04.6")
+    name = "lighthouse-00.00.03.000-00.00.04.600.mp4"
+    assert (status, err) == (0, "")
+    assert out == f"{name}  0:02–0:04.6  copied\n"  # from the key frame before
+    assert os.listdir() == [name]
+
+
+def test_json_tells_what_is_in_a_clip_and_what_was_asked_for(run):
+    status, out, _ = run("export", "tides", "--span", "3-4.6", "-o", "new/clips/", "--json")
+    record = json.loads(out)
+    assert status == 0 and Path(record["path"]).parent == Path("new/clips")
+    assert (record["start_seconds"], record["end_seconds"]) == (2.0, 4.6)
+    assert (record["asked_start_seconds"], record["asked_end_seconds"]) == (3.0, 4.6)
+    assert record["encoded"] == [] and record["notes"] == []
+    status, out, _ = run(
+        *("export", "tides", "--span", "3-4.6", "-o", "new/clips", "--json", "--exact", "--force")
+    )
+    record = json.loads(out)
+    assert status == 0 and record["start_seconds"] == 3.0 and record["encoded"] == ["h264 to h264"]
+
+
+def test_a_clip_may_have_a_name(run):
+    assert run("export", "tides", "--span", "3-4", "-o", "my.mp4")[0] == 0
+    status, _, err = run("export", "tides", "--span", "3-4", "-o", "my.webm")
+    assert status == 1 and "becomes .mp4, not .webm" in err
+    status, _, err = run("export", "tides", "--span", "3-4", "--span", "5-6", "-o", "two.mp4")
+    assert status == 2 and "is one clip, not 2" in err
+    assert os.listdir() == ["my.mp4"]
+
+
+def test_what_a_search_finds_is_piped_in(run):
+    _, moments, _ = run("search", "lamp", "--json")
+    status, out, err = run("export", "--format", "csv", stdin=moments)
+    assert (status, err) == (0, "")
+    assert [line.split(",")[1] for line in out.splitlines()[1:]] == ["tides", "lighthouse"]
+    status, out, _ = run("export", "--format", "jsonl", stdin=moments)
+    assert [json.loads(line)["text"] for line in out.splitlines()] == [
+        "The lamp of the harbour.",
+        "The lamp burns steadily.",
+    ]
+    assert run("export", "--format", "jsonl", stdin=out)[1] == out
+    _, grouped, _ = run("search", "lamp", "--json", "--group-by", "video")
+    assert run("export", "--format", "jsonl", stdin=grouped)[1] == out
+
+
+def test_a_search_exports_and_still_prints(run):
+    exports = ["hits.html", "hits.edl", "hits.otio", "clips/"]
+    status, out, err = run("search", "lamp", *(part for e in exports for part in ("--export", e)))
+    assert status == 0 and out == run("search", "lamp")[1]
+    assert "hits.html: 2 moments" in err
+    assert sorted(os.listdir()) == ["clips", "hits.edl", "hits.html", "hits.otio"]
+    assert len(os.listdir("clips")) == 2
+    page = Path("hits.html").read_text(encoding="utf-8")
+    assert "<title>lamp</title>" in page and "<mark>lamp</mark>" in page
+    assert page.count("data:image/jpeg;base64,") == 2
+    assert Path("hits.edl").read_text().startswith("TITLE: lamp\nFCM: NON-DROP FRAME\n")
+    status, out, err = run("search", "lamp", "--export", "hits.edl")
+    assert (status, out) == (1, "") and "is there already" in err
+    assert run("search", "helicopter", "--export", "none.csv")[0] == 0
+    assert not Path("none.csv").exists()
+
+
+def test_formats_of_one_video_make_a_file_each(run):
+    _, moments, _ = run("search", "lamp", "--json")
+    status, _, err = run("export", "-o", "hits.srt", stdin=moments)
+    assert status == 2 and "of 2 videos" in err and "-o hits/" in err
+    status, _, err = run("export", "--format", "ffmetadata", "-o", "hits/", stdin=moments)
+    assert status == 0
+    assert sorted(os.listdir("hits")) == ["lighthouse.ffmetadata", "tides.ffmetadata"]
+    assert "title=The lamp of the harbour." in Path("hits/tides.ffmetadata").read_text()
+    Path("hits/tides.ffmetadata").unlink()
+    status, _, err = run("export", "--format", "ffmetadata", "-o", "hits/", stdin=moments)
+    assert status == 1 and "lighthouse.ffmetadata is there already" in err
+    assert Path("hits/tides.ffmetadata").exists()  # the others are written
+    _, of_one, _ = run("search", "lamp", "--json", "--video", "tides")
+    status, out, _ = run("export", "--format", "vtt", stdin=of_one)
+    assert out == "WEBVTT\n\n1\n00:00:02.000 --> 00:00:04.000\nThe lamp of the harbour.\n\n"
+
+
+def test_one_bad_moment_is_said_and_the_rest_goes_on(run, films):
+    _, moments, _ = run("search", "lamp", "--json")
+    (films / "tides.mkv").unlink()
+    status, out, err = run("export", "-o", "clips/", stdin=moments)
+    assert status == 1 and err.count("\n") == 1 and "tides.mkv: is not there" in err
+    assert out.startswith("clips/lighthouse-")
+    status, out, err = run("export", "--format", "csv", stdin=moments)
+    assert status == 1 and len(out.splitlines()) == 3  # what is known is written
+    status, _, err = run("export", "lighthouse", "--span", "1-2", "--span", "9-10")
+    assert status == 1 and "8.000 s long" in err and len(os.listdir()) == 2
+
+
+def test_a_page_has_kept_pictures_or_says_that_it_has_none(run, films, tmp_path):
+    _, moments, _ = run("search", "lamp", "--json")
+    for film in films.iterdir():
+        whole = film.rename(film.with_name("whole"))
+        corrupted(whole, film, 0.05, 1.0)
+        whole.unlink()
+    status, _, err = run("export", "-o", "none.html", stdin=moments)
+    assert status == 1
+    assert "lighthouse.mp4: begins like a MP4" in err
+    assert "tides.mkv: no picture can be decoded at 0:02–0:04." in err
+    page = Path("none.html").read_text(encoding="utf-8")
+    assert page.count(">no picture<") == 2
+    video = talks.make_video("lighthouse")
+    (tmp_path / "library" / "thumbnails").mkdir(exist_ok=True)
+    thumbnails = Thumbnails(tmp_path / "library" / "thumbnails")
+    thumbnails.write(Segment(video.id, 0, "", 0.0, 8.0), b"kept")
+    run("export", "-o", "kept.html", stdin=moments)
+    assert "data:image/jpeg;base64,a2VwdA==" in Path("kept.html").read_text(encoding="utf-8")
+
+
+def test_a_video_is_never_overwritten(run, films):
+    before = (films / "lighthouse.mp4").read_bytes()
+    arguments = ("export", "lighthouse", "--span", "2-4", "--force", "-o")
+    for more in ((), ("--format", "csv"), ("--exact",)):
+        status, _, err = run(*arguments, str(films / "lighthouse.mp4"), *more)
+        assert status == 1 and "is the video itself" in err
+    assert (films / "lighthouse.mp4").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "arguments, said",
+    [
+        (("tides",), "--span"),
+        (("--span", "1-2"), "needs the video"),
+        (("tides", "--span", "2-1"), "ends before"),
+        (("tides", "--span", "1-2", "-o", "x.doc"), ".srt"),
+        (("tides", "--span", "1-2", "--format", "doc"), "Known: clips"),
+        (("tides", "--span", "1-2", "-o", ""), "-o needs"),
+        (("tides", "--span", "1-2", "-o", "-"), "--format"),
+        (("tides", "--span", "1-2", "-o", "-", "--format", "clips"), "standard output"),
+        (("tides", "--span", "1-2", "-o", ".", "--format", "csv"), "is a folder"),
+        (("tides", "--span", "1-2", "--exact", "--format", "csv"), "--exact is for clips"),
+        (("tides", "--span", "1-2", "--json", "--format", "csv"), "name a file"),
+    ],
+)
+def test_wrong_usage_is_said_and_nothing_is_written(run, arguments, said):
+    status, out, err = run("export", *arguments)
+    assert (status, out) == (2, "") and said in err and err.count("\n") == 1
+    assert os.listdir() == []
+
+
+def test_nothing_to_export_is_no_failure(run):
+    assert run("export", "-o", "x.csv") == (0, "", "Nothing to export.\n")
+    status, _, err = run("export", "-o", "x.csv", stdin="what?\n")
+    assert status == 2 and "Line 1 of standard input" in err
+    assert run("export", "nosuch", "--span", "1-2")[0] == 1
+    assert os.listdir() == []
+
+
+def test_names_of_files_are_such_as_every_system_takes(run, tmp_path):
+    library = talks.open_library_at(tmp_path / "library")
+    odd = tmp_path / "films" / ('-a "b" <c>?*|:\\' + "ü" * 80 + ".mp4")
+    put_film(library, odd)
+    other = tmp_path / "films" / "other"
+    other.mkdir()
+    put_film(library, other / "tides.mp4")
+    again = talks.make_video("again", 8.0)
+    library.put_video(replace(again, files=(FileStat(str(other / "tides.mp4"), 1, 1, 1),)))
+    library.store.close()
+    assert run("export", str(odd), "--span", "1-2")[0] == 0
+    (name,) = os.listdir()
+    assert name.startswith("a _b_ _c______ü") and len(name.encode()) < 170
+    lines = [
+        json.dumps({"video_id": talks.make_video(title).id, "start_seconds": 1, "end_seconds": 2})
+        for title in ("tides", "again")
+    ]
+    status, _, _ = run("export", "-o", "same/", stdin="\n".join(lines))
+    assert status == 0 and len(os.listdir("same")) == 2
+
+
+def test_a_reader_that_goes_away_is_no_matter(films, tmp_path):
+    command = [sys.executable, "-m", "cli.main", "export", "tides", "--span", "1-2", "--format"]
+    done = subprocess.run(
+        f"{' '.join(command)} html --library {tmp_path / 'library'} | head -c 10",
+        shell=True,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.stdout.startswith("<!doctype") and done.stderr == ""
