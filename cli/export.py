@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -146,7 +147,7 @@ def _files(cuts: Sequence[Cut], target: Target) -> Iterator[tuple[Path | None, S
 def _refuse_sources(place: Path, cuts: Sequence[Cut]) -> None:
     """Raises ExportError where a video would be overwritten by what is said about it."""
     for footage in {cut.footage.path: cut.footage for cut in cuts}.values():
-        if footage.there and place.exists() and place.samefile(footage.path):
+        if footage.there and os.path.exists(place) and os.path.samefile(place, footage.path):
             raise ExportError(f"{place} is the video itself; name another file.")
 
 

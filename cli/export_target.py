@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,7 +44,7 @@ def target_of(output: str | None, format: str | None, option: str = "-o") -> Tar
         raise UsageError(f"No format “{format}”. Known: {', '.join(FORMATS)}.")
     to_stdout = output == "-"
     place = None if output is None or to_stdout else Path(output)
-    folder = place is not None and (output.endswith("/") or place.is_dir())
+    folder = place is not None and (output.endswith("/") or os.path.isdir(place))
     one_clip = place is not None and not folder and place.suffix.lower() in CLIP_ENDINGS
     if one_clip and format in (None, "clips"):
         return Target("clips", place, False)

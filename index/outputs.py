@@ -34,9 +34,9 @@ def whole_file(place: Path, *, overwrite: bool = False) -> Iterator[Path]:
 
 def refuse_existing(place: Path, *, overwrite: bool) -> None:
     """Raises ExportError where something is in that place and is not to be overwritten."""
-    if place.is_dir():
+    if os.path.isdir(place):
         raise ExportError(f"{place} is a folder; name a file.")
-    if place.exists() and not overwrite:
+    if os.path.exists(place) and not overwrite:
         raise ExportError(f"{place} is there already; --force replaces it.")
 
 

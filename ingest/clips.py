@@ -104,7 +104,7 @@ def cut_clip(
             f"{'' if exact else ', or encode it with --exact'}."
         )
     place = target.with_name(target.name + comes_out)
-    if place.exists() and place.samefile(path):
+    if os.path.exists(place) and os.path.samefile(place, path):
         raise ExportError(f"{place} is the video itself; name another file.")
     with _written(place, path, overwrite) as made:
         if title:
