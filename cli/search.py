@@ -60,18 +60,20 @@ def run_search(
     if group_by:
         found = _print_videos(result, limit, settings.retrieve.group, explain, as_json)
     else:
-        found = _print_moments(result, explain, as_json)
+        found = _print_moments(result, channels, explain, as_json)
     if not targets or not found:
         return 0
     with open_library(settings) as library:
-        title = " ".join(words) or (image.name if image else None)
+        title = " ".join(words) or (image.name if image else clip)
         return max(
             export_moments(settings, library, found, target, say_written, title=title)
             for target in targets
         )
 
 
-def _print_moments(result: SearchResult, explain: bool, as_json: bool) -> Sequence[Moment]:
+def _print_moments(
+    result: SearchResult, channels: Sequence[str], explain: bool, as_json: bool
+) -> Sequence[Moment]:
     """Returns what it has shown."""
     if as_json:
         _print_json(result, explain)
