@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import sys
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ import msgspec
 from index.errors import UsageError
 from index.schema import Moment
 
-_TIME = re.compile(r"(?:(?:(\d+):)?(\d+):)?(\d+(?:[.,]\d+)?)")
+_TIME = re.compile(r"(?:(?:(\d{1,6}):)?(\d{1,6}):)?(\d{1,6}(?:[.,]\d{1,9})?)")
 _UNTOLD = {"epoch": 0, "title": "", "path": None, "score": 0.0, "channel": ""}
 """What a moment need not say."""
 
@@ -51,13 +52,20 @@ def read_moments(lines: Iterator[bytes]) -> list[Moment]:
             continue
         try:
             found = _records(json.loads(line))
-            moments += [msgspec.convert(_UNTOLD | each, Moment) for each in found]
-        except (ValueError, TypeError, msgspec.ValidationError) as error:
+            moments += [_checked(msgspec.convert(_UNTOLD | each, Moment)) for each in found]
+        except (ValueError, TypeError, LookupError, msgspec.ValidationError) as error:
             raise UsageError(
                 f"Line {number} of standard input is no moment ({error}); "
                 "`longtake search --json` prints them."
             ) from error
     return moments
+
+
+def _checked(moment: Moment) -> Moment:
+    start, end = moment.start_seconds, moment.end_seconds
+    if not (math.isfinite(start) and math.isfinite(end) and end >= start):
+        raise ValueError(f"it lasts from {start} to {end}")
+    return moment
 
 
 def _records(record: Any) -> list[dict[str, Any]]:

@@ -179,6 +179,14 @@ def test_spans_keep_their_order_and_come_once(films):
     ]
 
 
+def test_a_moment_needs_no_more_than_its_video_and_its_span(films):
+    library, one, _ = films
+    line = json.dumps({"video_id": one.id, "start_seconds": 1.02, "end_seconds": 2})
+    (made,), wrong = cuts_of(read_moments([line.encode()]), library)
+    assert not wrong and made.moment.title == "one" and made.frames == (30, 60)
+    assert made.footage.path == Path(one.files[0].path) and made.footage.there
+
+
 def test_texts_of_strangers_stay_texts(films, tmp_path):
     library, one, _ = films
     marked = ((EVIL.index("alert"), EVIL.index("alert") + 5),)
@@ -352,7 +360,8 @@ def test_what_has_moved_is_found_by_another_path_or_said(films, tmp_path):
     assert [cut.footage.path for cut in cuts] == [elsewhere, Path(two.files[0].path)]
     assert [cut.footage.there for cut in cuts] == [True, False]
     assert cuts[1].frames == (30, 56)  # of 24 a second, which the library remembers
-    assert len(wrong) == 2 and "two.mkv: is not there" in wrong[0] and "nothing begins" in wrong[1]
+    assert len(wrong) == 2
+    assert "nothing begins" in wrong[0] and "two.mkv: is not there" in wrong[1]
     page = Page(html_page(cuts, "t", [None, None]))
     assert len(page.titles) == 1 and "not there any more" in page.text
 
@@ -406,7 +415,9 @@ def test_spans_as_people_write_them(text, span):
     assert parse_span(text) == pytest.approx(span)
 
 
-@pytest.mark.parametrize("text", ["", "1:02", "-5", "5-", "a-b", "5-5", "9-1", "1:2:3:4-9", "-1-2"])
+@pytest.mark.parametrize(
+    "text", ["", "1:02", "-5", "5-", "a-b", "5-5", "9-1", "1:2:3:4-9", "-1-2", f"0-{'9' * 400}"]
+)
 def test_what_is_no_span(text):
     with pytest.raises(UsageError, match="span"):
         parse_span(text)
@@ -427,7 +438,20 @@ def test_moments_are_read_from_what_our_commands_print():
 
 
 @pytest.mark.parametrize(
-    "line", ["nonsense", "[]", "7", "{}", '{"start_seconds": "a"}', '{"start_seconds": 1}', "\xff"]
+    "line",
+    [
+        "nonsense",
+        "[]",
+        "7",
+        "{}",
+        '{"start_seconds": "a"}',
+        '{"start_seconds": 1}',
+        '{"video_id": "v", "start_seconds": 3, "end_seconds": 2}',
+        '{"video_id": "v", "start_seconds": 3, "end_seconds": Infinity}',
+        '{"moments": [7]}',
+        '{"sources": [{}]}',
+        "\xff",
+    ],
 )
 def test_what_is_no_moment_is_said_with_its_line(line):
     good = b'{"video_id": "v", "start_seconds": 1, "end_seconds": 2}'

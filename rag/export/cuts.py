@@ -5,6 +5,7 @@ Every format is written from the same `Cut`s, so times agree to the frame in all
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -92,26 +93,29 @@ def cuts_of(moments: Iterable[Moment], library: Library) -> tuple[list[Cut], lis
     A moment whose file is not where it was is still cut, on the frames that the library remembers;
     one that begins after the end of its video is not.
     """
-    opened: dict[str, tuple[Footage, CutPoints | None]] = {}
-    cuts: dict[tuple[str, float, float], Cut] = {}
+    given = list(moments)
     wrong: list[str] = []
-    try:
-        for moment in moments:
-            if moment.video_id not in opened:
-                opened[moment.video_id] = _open(moment, library.video(moment.video_id), wrong)
-            footage, points = opened[moment.video_id]
-            try:
-                start, end = _span(moment, footage, points)
-            except LongtakeError as error:
-                wrong.append(str(error))
-                continue
-            path = None if footage.path is None else str(footage.path)
-            moved = replace(moment, start_seconds=start, end_seconds=end, path=path)
-            cuts.setdefault((moment.video_id, start, end), Cut(moved, footage))
-    finally:
-        for _, points in opened.values():
-            if points is not None:
-                points.close()
+    cuts: dict[tuple[str, float, float], Cut] = {}
+    by_id: dict[str, list[int]] = {}
+    for at, moment in enumerate(given):
+        by_id.setdefault(moment.video_id, []).append(at)
+    spans: dict[int, tuple[Footage, float, float]] = {}
+    for id, own in by_id.items():  # a video at a time, so that few files are open
+        video = library.video(id)
+        footage, points = _open(given[own[0]], video, wrong)
+        with contextlib.nullcontext() if points is None else points:
+            for at in own:
+                if video is not None and not given[at].title:
+                    given[at] = replace(given[at], title=video.title)
+                try:
+                    spans[at] = footage, *_span(given[at], footage, points)
+                except LongtakeError as error:
+                    wrong.append(str(error))
+    for at in sorted(spans):
+        footage, start, end = spans[at]
+        path = None if footage.path is None else str(footage.path)
+        moved = replace(given[at], start_seconds=start, end_seconds=end, path=path)
+        cuts.setdefault((moved.video_id, start, end), Cut(moved, footage))
     return list(cuts.values()), wrong
 
 
