@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from index.schema import AnswerEvent, Citation, Done, Source, Sources, Token
 from rag.group import VideoHits, group_by_video
+from rag.query import parse
 from rag.retrieve import Retriever
 from rag.settings import AnswerSettings
 from rag.timestamp import timestamp
@@ -83,13 +84,15 @@ def answer_corpus(
     """The events of `rag.answer.Answerer.ask`. The best moment of each video is its source."""
     result = retriever.search(question.about, videos=videos, limit=MOMENTS)
     floor = settings.mention_floor if question.mention else settings.floor
-    sure = [m for m, s in zip(result.moments, result.shares, strict=True) if s >= floor]
+    # More than half: of two words that weigh the same, one is not enough.
+    sure = [m for m, s in zip(result.moments, result.shares, strict=True) if s > floor]
     found = group_by_video(sure, retriever.settings.group)
     shown = found[: settings.videos]
     sources = tuple(Source(number, hits.moments[0]) for number, hits in enumerate(shown, 1))
     yield Sources(sources)
     more = len(found) - len(shown)
-    yield Token(_heading(question.about.strip('"“”'), len(found), at_least=result.more > 0))
+    at_least = result.more > 0 and result.shares[-1] > floor
+    yield Token(_heading(parse(question.about).text, len(found), at_least=at_least))
     for source, hits in zip(sources, shown, strict=True):
         yield Token(f"\n{hits.title} ({_where(hits)})")
         yield Citation(source)

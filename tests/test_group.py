@@ -132,6 +132,12 @@ def test_how_many_videos(writable):
     # All of the words, where they are to be mentioned.
     assert ask(writable, "how many videos mention the moon and the ocean?")[2].detail["videos"] == 1
     assert ask(writable, 'which videos mention "full moon"?')[2].detail["videos"] == 4
+    text, _, done = ask(writable, "which videos talk about the moon video:Tides")
+    assert text.startswith("“the moon” is in one video:") and done.detail["videos"] == 1
+
+
+def test_half_of_what_is_asked_for_is_not_enough(films):
+    assert ask(films, "which videos talk about helicopters and lenses?")[2].detail["videos"] == 0
 
 
 def test_no_video(films):
