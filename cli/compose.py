@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cli.settings import Settings
@@ -89,7 +90,7 @@ def build_retriever(settings: Settings, library: Library) -> Retriever:
         settings.retrieve,
         encoders,
         build_planner(settings),
-        build_reranker(settings),
+        build_rerankers(settings, library),
         wanted=settings.channels.wanted(),
     )
 
@@ -113,31 +114,51 @@ def build_planner(settings: Settings) -> Planner | None:
     return Planner(model, prompt_text("prompts/plan.txt", given.prompt), given)
 
 
-def build_reranker(settings: Settings) -> Reranker | None:
-    """None where no model is to judge results. Loads nothing."""
-    given = settings.retrieve.rerank
-    if given.model is None:
-        return None
-    from rag.rerank import CrossEncoder
+def build_rerankers(settings: Settings, library: Library) -> list[Reranker]:
+    """Those that are to judge results: a cross-encoder, then a Video-LLM. Loads nothing. Raises
+    ConfigError."""
+    rerankers: list[Reranker] = []
+    if (read := settings.retrieve.rerank).model is not None:
+        from rag.rerank import CrossEncoder
 
-    def load() -> TextReranker:
-        """What was prepared needs no torch; on a GPU torch is the faster way."""
-        from ingest.models.depot import Depot
-        from ingest.models.device import likely_device
+        rerankers.append(CrossEncoder(read.model, lambda: _load_reranker(settings), read.depth))
+    if (look := settings.retrieve.look).model is not None:
+        from cli.senses import prompt_text
+        from ingest.models.videollm.openai import OpenAIVideoLLM
+        from rag.look import Onlooker
 
-        depot = Depot(settings.models.dir, settings.models.packages)
-        files = depot.files("reranker", given.model)
-        device = likely_device(settings.models.device)
-        if device == "cpu" and depot.prepared(files):
-            from ingest.models.reranker_onnx import OnnxReranker
+        def path_of(video_id: str) -> Path | None:
+            video = library.video(video_id)
+            return Path(video.files[0].path) if video and video.files else None
 
-            threads = settings.models.threads
-            return OnnxReranker(files, threads=threads, max_tokens=given.max_tokens)
-        from ingest.models.reranker import TransformersReranker
+        model = OpenAIVideoLLM(
+            look.model,
+            base_url=look.base_url,
+            key_variable=look.key_variable,
+            retries=0,
+            timeout_seconds=look.timeout_seconds,
+        )
+        prompt = prompt_text("prompts/look.txt", look.prompt)
+        rerankers.append(Onlooker(look.model, model, prompt, path_of, look))
+    return rerankers
 
-        return TransformersReranker(files, device=device, max_tokens=given.max_tokens)
 
-    return CrossEncoder(given.model, load)
+def _load_reranker(settings: Settings) -> TextReranker:
+    """What was prepared needs no torch; on a GPU torch is the faster way."""
+    from ingest.models.depot import Depot
+    from ingest.models.device import likely_device
+
+    given, models = settings.retrieve.rerank, settings.models
+    depot = Depot(models.dir, models.packages)
+    files = depot.files("reranker", given.model)
+    device = likely_device(models.device)
+    if device == "cpu" and depot.prepared(files):
+        from ingest.models.reranker_onnx import OnnxReranker
+
+        return OnnxReranker(files, threads=models.threads, max_tokens=given.max_tokens)
+    from ingest.models.reranker import TransformersReranker
+
+    return TransformersReranker(files, device=device, max_tokens=given.max_tokens)
 
 
 class _Queries:

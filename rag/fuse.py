@@ -103,7 +103,7 @@ class Fused:
     """Finds of one video that belong together; the first is the best and gives text and channel.
 
     finds: the best of each channel, best first. merged: what else went into it. judged: the score
-    that a reranker gave it, 0..1; None where none was asked.
+    that a reranker gave it, 0..1; None where none was asked. judges: what each said.
     """
 
     start_seconds: float
@@ -111,6 +111,7 @@ class Fused:
     finds: list[Find]
     merged: list[Dropped] = field(default_factory=list)
     judged: float | None = None
+    judges: list[str] = field(default_factory=list)
 
     @property
     def best(self) -> Find:

@@ -9,7 +9,6 @@ from typing import Protocol
 from index.errors import LongtakeError
 from ingest.models.encoders import TextReranker
 from rag.fuse import Fused
-from rag.settings import RerankSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,9 +22,10 @@ class Candidate:
 
 
 class Reranker(Protocol):
-    """Judges results. name: of its model, for people."""
+    """Judges results. name: of its model, for people. depth: results that it judges, at most."""
 
     name: str
+    depth: int
 
     def scores(self, query: str, candidates: Sequence[Candidate]) -> Sequence[float | None]:
         """How well each answers the query, 0..1; None where it cannot tell. Raises LongtakeError
@@ -36,8 +36,9 @@ class Reranker(Protocol):
 class CrossEncoder:
     """A `Reranker` that reads. make: loads the model, when it is first asked."""
 
-    def __init__(self, name: str, make: Callable[[], TextReranker]):
+    def __init__(self, name: str, make: Callable[[], TextReranker], depth: int):
         self.name = name
+        self.depth = depth
         self._make = make
         self._model: TextReranker | None = None
 
@@ -50,13 +51,13 @@ class CrossEncoder:
 
 
 def rerank(
-    groups: Sequence[Fused], query: str, reranker: Reranker, settings: RerankSettings
+    groups: Sequence[Fused], query: str, reranker: Reranker
 ) -> tuple[list[Fused], str | None]:
-    """The groups, best first: the first `settings.depth` by what the reranker makes of them (by
+    """The groups, best first: the first `reranker.depth` by what the reranker makes of them (by
     what they had where it cannot tell), the others behind them, no better than the last of those.
     And a note where it could not be asked, and nothing was done.
     """
-    first, others = list(groups[: settings.depth]), list(groups[settings.depth :])
+    first, others = list(groups[: reranker.depth]), list(groups[reranker.depth :])
     candidates = [
         Candidate(group.worded.text, group.best.video_id, group.start_seconds, group.end_seconds)
         for group in first
@@ -67,6 +68,8 @@ def rerank(
         return list(groups), f"The results were not judged by {reranker.name}. {error}"
     for group, score in zip(first, scores, strict=True):
         group.judged = group.score if score is None else score
+        if score is not None:
+            group.judges.append(f"{reranker.name}: {score:.3f}")
     first.sort(key=lambda group: -group.score)
     for group in others:
         group.judged = min(group.score, first[-1].score)

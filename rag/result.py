@@ -14,12 +14,19 @@ from rag.fuse import Dropped, Find, Fused, Term
 @dataclass(frozen=True, slots=True)
 class Explanation:
     """Why a moment is a result: what each channel found, best first, and what was merged; in which
-    order it stands to what else was asked for; and what a reranker made of it."""
+    order it stands to what else was asked for; and what rerankers made of it."""
 
     finds: tuple[Find, ...]
     merged: tuple[Dropped, ...]
     order: str = ""
     judged: str = ""
+
+    @classmethod
+    def of(cls, group: Fused) -> Explanation:
+        judged = ", then ".join(group.judges)
+        if judged:
+            judged = f"{judged}; before {group.agreement:.3f}"
+        return cls(tuple(group.finds), tuple(group.merged), judged=judged)
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,8 +51,8 @@ class _Asked:
 
 class Retriever:
     """Searches one library. Keeps nothing between searches but what it is given: encoders, without
-    which it goes by words and fingerprints alone, a planner that takes questions apart, and a
-    reranker that judges the best results of words alone.
+    which it goes by words and fingerprints alone, a planner that takes questions apart, and
+    rerankers that judge, one after the other, the best results of words alone.
 
     wanted: channels that a moment's coverage names even where its video has none of them yet.
     """
@@ -63,7 +63,7 @@ class Retriever:
         settings: RetrieveSettings | None = None,
         encoders: QueryEncoders | None = None,
         planner: Planner | None = None,
-        reranker: Reranker | None = None,
+        rerankers: Sequence[Reranker] = (),
         *,
         wanted: Sequence[str] = (),
     ):
@@ -72,7 +72,7 @@ class Retriever:
         self.settings = settings or RetrieveSettings()
         self.encoders = encoders
         self.planner = planner
-        self.reranker = reranker
+        self.rerankers = tuple(rerankers)
 
     def search(
         self,
@@ -173,12 +173,6 @@ class Retriever:
             if now == before:
                 break
         return result
-
-    def _explained(self, group: Fused) -> Explanation:
-        judged = ""
-        if self.reranker is not None and group.judged is not None:
-            judged = f"{self.reranker.name}: {group.judged:.3f}, before {group.agreement:.3f}"
-        return Explanation(tuple(group.finds), tuple(group.merged), judged=judged)
 
     def _seen_by_searchers(self) -> tuple[tuple[str, ...], tuple[Space, ...]]:
         spaces = () if self.encoders is None else tuple(self.library.spaces())
@@ -313,9 +307,10 @@ class Retriever:
             dropped.extend(left_out)
         if parts > 1:
             groups = together(groups, ranked, parts)
-        elif self.reranker is not None and query.text and groups:
-            groups, note = rerank(groups, query.text, self.reranker, self.settings.rerank)
-            notes.extend([note] if note else [])
+        elif query.text and groups:
+            for reranker in self.rerankers:
+                groups, note = rerank(groups, query.text, reranker)
+                notes.extend([note] if note else [])
         catalogue = Catalogue(self.library, self.wanted)
         moments: list[Moment] = []
         kept: list[Fused] = []
@@ -330,7 +325,7 @@ class Retriever:
                 kept.append(group)
         return SearchResult(
             tuple(moments),
-            tuple(map(self._explained, kept)) if explain else (),
+            tuple(map(Explanation.of, kept)) if explain else (),
             tuple(dropped) if explain else (),
             more,
             tuple(

@@ -106,6 +106,32 @@ class RerankSettings(BaseModel):
     max_tokens: int = Field(512, ge=32, le=512)
 
 
+class LookSettings(BaseModel):
+    """A Video-LLM that looks at the best results, after the cross-encoder where there is one. Off
+    without one.
+
+    model: as the server calls it. base_url: of the server, with its version
+        ("http://localhost:8000/v1"). key_variable: environment variable that holds its key.
+    depth: results that it looks at. frames: pictures of each. picture_side: pixels; larger ones are
+        reduced. text_characters: of what is said or written there that it is told.
+    concurrency: requests on their way at once. timeout_seconds: how long the server may be silent.
+    prompt: a file with the instructions; None for the packaged one.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: str | None = None
+    base_url: str | None = None
+    key_variable: str = "OPENAI_API_KEY"
+    depth: int = Field(5, ge=1, le=MOST_MOMENTS)
+    frames: int = Field(4, ge=1, le=64)
+    picture_side: int = Field(448, ge=56, le=4096)
+    text_characters: int = Field(600, ge=0)
+    concurrency: int = Field(4, ge=1, le=256)
+    timeout_seconds: float = Field(30.0, gt=0)
+    prompt: Path | None = None
+
+
 class GroupSettings(BaseModel):
     """How videos are ranked by their moments.
 
@@ -136,8 +162,8 @@ class RetrieveSettings(BaseModel):
         words of the query where those hold this share of the query's weight; else it is one find.
     cosine_margin: pictures and sounds this much further from the query than the nearest one are no
         finds.
-    planner: takes questions apart. rerank: judges the best results. group: how videos are ranked.
-        order: how questions that ask for an order are answered.
+    planner: takes questions apart. rerank, look: judge the best results. group: how videos are
+        ranked.        order: how questions that ask for an order are answered.
     text, frame, sound: what cosines between a query and passages, pictures and sounds are worth;
         picture: between two pictures. docs/models-text.md says what they were chosen by.
     """
@@ -152,6 +178,7 @@ class RetrieveSettings(BaseModel):
     longest_moment_seconds: float = Field(60.0, gt=0)
     planner: PlannerSettings = Field(default_factory=PlannerSettings)
     rerank: RerankSettings = Field(default_factory=RerankSettings)
+    look: LookSettings = Field(default_factory=LookSettings)
     group: GroupSettings = Field(default_factory=GroupSettings)
     order: OrderSettings = Field(default_factory=OrderSettings)
     narrow_share: float = Field(0.9, ge=0, le=1)  # of .3, .5, .7, .9, 1: best on tutorials, train

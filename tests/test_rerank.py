@@ -10,7 +10,7 @@ import talks
 from talks import put_channel, put_video
 from tiny_reranker import tiny_reranker
 
-from cli.compose import build_reranker
+from cli.compose import build_rerankers
 from cli.main import main
 from cli.settings import load
 from index.errors import ModelMissingError
@@ -21,7 +21,7 @@ from ingest.models.reranker_export import prepare
 from rag.fuse import Find, Fused
 from rag.rerank import Candidate, CrossEncoder, rerank
 from rag.retrieve import Retriever
-from rag.settings import RerankSettings, RetrieveSettings
+from rag.settings import RetrieveSettings
 
 pytestmark = pytest.mark.usefixtures("own_places")
 
@@ -31,8 +31,9 @@ class Judge:
 
     name = "judge"
 
-    def __init__(self, scores: dict[str, float]):
+    def __init__(self, scores: dict[str, float], depth: int = 20):
         self.table = scores
+        self.depth = depth
         self.asked: list[tuple[str, Sequence[Candidate]]] = []
 
     def scores(self, query, candidates):
@@ -47,8 +48,8 @@ def group(text: str, score: float) -> Fused:
     return Fused(0.0, 5.0, [Find("v", 0, "speech", 0.0, 5.0, 1.0, score, text)])
 
 
-def order(groups: Sequence[Fused], judge, **settings) -> list[tuple[str, float]]:
-    judged, note = rerank(groups, "query", judge, RerankSettings(**settings))
+def order(groups: Sequence[Fused], judge) -> list[tuple[str, float]]:
+    judged, note = rerank(groups, "query", judge)
     assert note is None
     return [(one.best.text, round(one.score, 6)) for one in judged]
 
@@ -67,19 +68,26 @@ def test_what_it_cannot_tell_keeps_its_score():
 
 def test_what_it_does_not_look_at_stays_behind():
     groups = [group("a", 0.9), group("b", 0.8), group("c", 0.7), group("d", 0.1)]
-    judge = Judge({"a": 0.3, "b": 0.6, "c": 1.0})
-    assert order(groups, judge, depth=2) == [("b", 0.6), ("a", 0.3), ("c", 0.3), ("d", 0.1)]
+    judge = Judge({"a": 0.3, "b": 0.6, "c": 1.0}, depth=2)
+    assert order(groups, judge) == [("b", 0.6), ("a", 0.3), ("c", 0.3), ("d", 0.1)]
     assert [one.text for one in judge.asked[0][1]] == ["a", "b"]
+
+
+def test_one_judge_after_the_other(films):
+    first, second = Judge({"full moon": 0.9, "pulls": 0.6}), Judge({"full moon": 0.4}, depth=1)
+    result = Retriever(films, rerankers=[first, second]).search("moon ocean", explain=True)
+    assert [(m.start_seconds, m.score) for m in result.moments][:2] == [(20.0, 0.4), (3.5, 0.4)]
+    assert result.explanations[0].judged.startswith("judge: 0.900, then judge: 0.400; before 0.")
 
 
 def test_a_search_is_judged_before_its_limit_cuts(films):
     judge = Judge({"full moon": 0.95, "pulls": 0.05})
     plain = Retriever(films).search("moon ocean", limit=1)
     assert plain.moments[0].start_seconds == 3.5
-    judged = Retriever(films, reranker=judge).search("moon ocean", limit=1, explain=True)
+    judged = Retriever(films, rerankers=[judge]).search("moon ocean", limit=1, explain=True)
     assert (judged.moments[0].start_seconds, judged.moments[0].score) == (20.0, 0.95)
     assert judged.more == 1
-    assert judged.explanations[0].judged.startswith("judge: 0.950, before 0.")
+    assert judged.explanations[0].judged.startswith("judge: 0.950; before 0.")
     query, candidates = judge.asked[0]
     assert query == "moon ocean" and all(one.text and one.video_id for one in candidates)
 
@@ -89,14 +97,14 @@ def test_a_judge_that_fails_changes_nothing(films):
         raise ModelMissingError("It is not here: `longtake models pull judge`.")
 
     plain = Retriever(films).search("moon ocean")
-    result = Retriever(films, reranker=CrossEncoder("judge", missing)).search("moon ocean")
+    result = Retriever(films, rerankers=[CrossEncoder("judge", missing, 20)]).search("moon ocean")
     assert result.moments == plain.moments
     assert "not judged by judge" in result.notes[0] and "models pull judge" in result.notes[0]
 
 
 def test_nothing_to_judge_asks_nobody(films):
     judge = Judge({})
-    assert Retriever(films, reranker=judge).search("helicopter").moments == ()
+    assert Retriever(films, rerankers=[judge]).search("helicopter").moments == ()
     assert not judge.asked
 
 
@@ -115,7 +123,7 @@ def test_a_cross_encoder_loads_once_and_passes_over_what_has_no_text():
         loads.append(1)
         return Reader()
 
-    encoder = CrossEncoder("reader", make)
+    encoder = CrossEncoder("reader", make, 20)
     candidates = [Candidate(text, "v", 0.0, 1.0) for text in ("abc", "", "a")]
     assert encoder.scores("q", candidates) == [pytest.approx(0.3), None, pytest.approx(0.1)]
     encoder.scores("q", candidates)
@@ -132,7 +140,8 @@ def configured(**rerank):
 
 def test_it_is_off_until_it_has_a_name():
     assert RetrieveSettings().rerank.model is None
-    assert build_reranker(configured()) is None
+    assert RetrieveSettings().look.model is None
+    assert build_rerankers(configured(), None) == []
 
 
 def test_a_real_model_judges_with_torch_or_without(tmp_path, library: Library):
@@ -144,8 +153,8 @@ def test_a_real_model_judges_with_torch_or_without(tmp_path, library: Library):
     plain = Retriever(library).search(query).moments
     wanted = TransformersReranker(files, device="cpu").scores(query, [m.text for m in plain])
     for _ in range(2):
-        reranker = build_reranker(settings)
-        moments = Retriever(library, settings.retrieve, reranker=reranker).search(query).moments
+        rerankers = build_rerankers(settings, library)
+        moments = Retriever(library, settings.retrieve, rerankers=rerankers).search(query).moments
         scores = {moment.text: moment.score for moment in moments}
         for moment, score in zip(plain, wanted, strict=True):
             assert scores[moment.text] == pytest.approx(float(score), abs=1e-3)
