@@ -86,8 +86,6 @@ _NOTHING = re.compile(r"(?:that|this|it|them|which|then|all|\W|\d|s|min\w*|sec\w
 def split_order(text: str) -> Order | None:
     """None for text that asks for no order, or where that is not sure."""
     text = " ".join(text.split()).rstrip("?!. ")
-    if not re.search(r"\b(?:after|before|then|followed by)\b", text, re.IGNORECASE):
-        return None
     if _NO_ORDER.search(text) or _PERSON.search(text) or _ADVICE.match(text):
         return None
     question = re.match(rf"(?:{_WH})\b", text, re.IGNORECASE) is not None

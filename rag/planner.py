@@ -15,6 +15,7 @@ from msgspec import Meta
 
 from index.errors import ConfigError, LongtakeError
 from ingest.models.videollm import Prompt, VideoLLM
+from rag.order import Order
 from rag.query import Ask
 from rag.settings import PlannerSettings
 
@@ -109,6 +110,11 @@ def read_plan(said: str) -> Plan:
     if not any((plan.speech, plan.screen, plan.picture, plan.objects)):
         raise PlanError("The model's answer looks for nothing.")
     return plan
+
+
+def order_of(plan: Plan, question: str) -> Order | None:
+    """The order in time that the plan sees in the question, if any."""
+    return plan.order and Order(question, plan.order.relation, plan.order.anchor)
 
 
 def asks_of(plan: Plan, question: str) -> list[Ask]:

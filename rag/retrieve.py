@@ -14,12 +14,8 @@ from index.schema import Moment, Space
 from index.store import Filter, where
 from rag.fuse import Dropped, Find, Fused, fuse, rank
 from rag.images import SIMILAR
-from rag.in_order import search_in_order
-from rag.order import Order, split_order
-from rag.phrases import Held, find_phrases, without
 from rag.pictured import Pictured
 from rag.query import Ask, ParsedQuery, parse
-from rag.rerank import Reranker, rerank
 from rag.result import Catalogue, Explanation, SearchResult
 from rag.scope import Scope
 from rag.settings import MOST_MOMENTS, RetrieveSettings
@@ -28,8 +24,11 @@ from rag.vectors import Meanings, QueryEncoders, SpaceQuery, find_vectors, words
 from rag.views import View
 from rag.words import MOST_WORDS, UNSTOPPED, WordQuery, find_words
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # what few searches need is imported where they do
+    from rag.order import Order
+    from rag.phrases import Held
     from rag.planner import Planner
+    from rag.rerank import Reranker
 
 FLIPS = 5
 """Times a search starts anew because a model swap changed what searchers see under its hands."""
@@ -122,6 +121,8 @@ class Retriever:
         if words and not seen:
             order, asks, notes = self._taken_apart(query)
         if order is not None:
+            from rag.in_order import search_in_order
+
             everywhere = Scope.of(ParsedQuery("", videos=query.videos), self.library, videos)
             found = search_in_order(
                 order, self._find, self.library, everywhere, scope, limit, explain, self.settings,
@@ -135,16 +136,15 @@ class Retriever:
         """The order in time that is asked for, what each channel is asked (nothing: what was
         typed), and notes: by the planner where there is one and it answers, else by rules."""
         if self.planner is not None and len(query.text.split()) >= FEWEST_WORDS:
-            from rag.planner import PlanError, asks_of
+            from rag.planner import PlanError, asks_of, order_of
 
             try:
                 plan = self.planner.plan(query.text)
             except PlanError as error:
                 note = f"The question was searched for as it was typed. {error}"
-                return split_order(query.quoted), (), (note,)
-            order = plan.order and Order(query.quoted, plan.order.relation, plan.order.anchor)
-            return order, asks_of(plan, query.text), ()
-        return split_order(query.quoted), (), ()
+                return _order_in(query.quoted), (), (note,)
+            return order_of(plan, query.quoted), asks_of(plan, query.text), ()
+        return _order_in(query.quoted), (), ()
 
     def _find(
         self,
@@ -245,6 +245,8 @@ class Retriever:
         }
         held: Held | None = None
         if query.phrases:
+            from rag.phrases import find_phrases
+
             looked_in = passages.also(scope.passages)
             held = find_phrases(query, words[query.text], self.library, looked_in, candidates)
         for one in asked:
@@ -302,12 +304,16 @@ class Retriever:
             dropped.extend(left_out)
             notes.extend(held.notes())
         if query.excluded:
+            from rag.phrases import without
+
             known = dict.fromkeys(n for one in words.values() for n in (*one.terms, *one.stopped))
             groups, left_out = without(groups, query.excluded, tuple(known))
             dropped.extend(left_out)
         if parts > 1:
             groups = together(groups, ranked, parts)
-        elif query.text and groups:
+        elif query.text and groups and self.rerankers:
+            from rag.rerank import rerank
+
             for reranker in self.rerankers:
                 groups, note = rerank(groups, query.text, reranker)
                 notes.extend([note] if note else [])
@@ -337,6 +343,15 @@ class Retriever:
             tuple(notes),
             tuple(group.best.share for group in kept),
         )
+
+
+def _order_in(text: str) -> Order | None:
+    """What the rules make of it; nothing where no word of it is about an order."""
+    if not any(word in text.casefold() for word in ("after", "before", "then", "followed by")):
+        return None
+    from rag.order import split_order
+
+    return split_order(text)
 
 
 def _notes_on(query: WordQuery, text: str, *, by_meaning: bool) -> list[str]:
