@@ -143,7 +143,7 @@ def _fit(
     if overlap > 0.5 * min(_seconds(first), _seconds(second)):  # the same moment
         return 0.0
     gap = max(second.start_seconds - first.end_seconds, 0.0)
-    return anchor.score / best.score * 0.5 ** (gap / settings.half_life_seconds)
+    return anchor.score / (best.score or 1.0) * 0.5 ** (gap / settings.half_life_seconds)
 
 
 def _seconds(moment: Moment) -> float:

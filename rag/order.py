@@ -80,13 +80,24 @@ _SUBJECT = re.compile(
     re.IGNORECASE,
 )
 _VERB = re.compile(r"\w+(?:s|ed|en)\b", re.IGNORECASE)
-_NOTHING = re.compile(r"(?:that|this|it|them|which|then|all|\W|\d|s|min\w*|sec\w*|h\w*)*", re.I)
+_NO_ANCHOR = re.compile(
+    r"(?:that|this|it|them|which|then|all|the|an?|s|secs?|seconds?|m|mins?|minutes?|h|hours?)"
+)
+"""Words that no anchor is made of, as numbers are not; a time in the video is a filter's matter."""
+
+_LONGEST = 500
+"""Characters of a question; longer text is no question."""
 
 
 def split_order(text: str) -> Order | None:
     """None for text that asks for no order, or where that is not sure."""
     text = " ".join(text.split()).rstrip("?!. ")
-    if _NO_ORDER.search(text) or _PERSON.search(text) or _ADVICE.match(text):
+    if (
+        len(text) > _LONGEST
+        or _NO_ORDER.search(text)
+        or _PERSON.search(text)
+        or _ADVICE.match(text)
+    ):
         return None
     question = re.match(rf"(?:{_WH})\b", text, re.IGNORECASE) is not None
     for pattern in (_OPEN, _LEADING, _TRAILING, _NEAR, *(() if question else (_THEN,))):
@@ -97,7 +108,10 @@ def split_order(text: str) -> Order | None:
         target, anchor = parts.get("target", "").strip(" ,;"), parts["anchor"].strip(" ,;")
         if _OPEN_TARGET.fullmatch(target):
             target = ""
-        if _NOTHING.fullmatch(anchor) or (parts.get("bare") and _one_clause(anchor, target)):
+        named = re.findall(r"[^\W\d]+", anchor.casefold())
+        if all(map(_NO_ANCHOR.fullmatch, named)) or (
+            parts.get("bare") and _one_clause(anchor, target)
+        ):
             return None
         if pattern is _THEN:
             return Order(target, "then", anchor)
@@ -106,6 +120,6 @@ def split_order(text: str) -> Order | None:
 
 
 def _one_clause(anchor: str, target: str) -> bool:
-    """ "The woman then sits down": what stands before is no event, but who does it."""
+    """What stands before is no event, but who does it: the woman then sits down."""
     few = len(anchor.split()) <= 4
     return few and bool(_SUBJECT.fullmatch(anchor) or _VERB.match(target))
