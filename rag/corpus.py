@@ -17,6 +17,9 @@ from rag.timestamp import timestamp
 MOMENTS = 300
 """Looked at for an answer; what is in more videos than these lie in is answered with “at least”."""
 
+LONGEST = 500
+"""Characters of a question; longer text is no question."""
+
 _VIDEOS = (
     "(?:videos?|films?|movies?|clips?|recordings?|lectures?|lessons?|talks?|tutorials?|episodes?|"
     "meetings?|interviews?|files?)"
@@ -66,6 +69,8 @@ def corpus_question(question: str) -> CorpusQuestion | None:
     """None for a question that is answered by moments. English; `--group-by video` is for all
     languages."""
     text = " ".join(question.split()).rstrip("?!. ")
+    if len(text) > LONGEST:
+        return None
     for pattern in _PATTERNS:
         match = pattern.fullmatch(text)
         if match:

@@ -21,6 +21,10 @@ from index.schema import CHANNELS
 
 FILTERS = ("video", "channel", "lang", "before", "after")
 
+MOST_PHRASES = 20
+LONGEST_PHRASE = 1000
+"""Characters; quotation marks further apart belong to something else than a query."""
+
 _OPENING = '"“„«'
 _CLOSING = {'"': '"', "“": "”“", "„": "“”", "«": "»"}
 
@@ -68,7 +72,7 @@ class Ask:
 
 
 def parse(typed: str) -> ParsedQuery:
-    """Raises UsageError for a filter whose value means nothing."""
+    """Raises UsageError for a filter whose value means nothing, and for too many phrases."""
     words: list[str] = []
     quoted: list[str] = []
     phrases: list[str] = []
@@ -89,6 +93,10 @@ def parse(typed: str) -> ParsedQuery:
             quoted.append(f'"{piece}"' if kind == "phrase" else piece)
             if kind == "phrase":
                 phrases.append(piece)
+    if len(phrases) > MOST_PHRASES:
+        raise UsageError(
+            f"A query takes {MOST_PHRASES} quoted phrases at most, not {len(phrases)}."
+        )
     return ParsedQuery(
         " ".join(words),
         " ".join(quoted),
@@ -149,7 +157,7 @@ def _closed(typed: str, at: int) -> tuple[str, int] | None:
     open there, none close, or there is no word between: 12" is no quotation."""
     if at >= len(typed) or typed[at] not in _OPENING:
         return None
-    for end in range(at + 1, len(typed)):
+    for end in range(at + 1, min(len(typed), at + LONGEST_PHRASE)):
         if typed[end] in _CLOSING[typed[at]]:
             inside = typed[at + 1 : end].strip()
             behind = typed[end + 1 : end + 2]

@@ -142,6 +142,14 @@ def test_languages_by_any_of_their_names():
     assert parse("x lang:de lang:german lang:deu lang:pt-BR").languages == ("de", "pt")
 
 
+def test_enough_is_enough():
+    assert len(parse('"a b" ' * 20 + "c").phrases) == 1
+    with pytest.raises(UsageError, match="at most, not 21"):
+        parse('"a b" ' * 21)
+    assert parse('"' + "a " * 1000 + '"').phrases == ()
+    parse("“ " * 20_000)
+
+
 @given(st.text())
 def test_whatever_is_typed_is_taken_apart_or_refused(text):
     try:
