@@ -205,7 +205,10 @@ class ServerStore:
         with self._translated("write points"):
             self._client.upsert(
                 self._collection,
-                [self._their_point(point) for point in points],
+                [
+                    self._their_point(point, vectors)
+                    for point, vectors in check_vectors(points, self._spaces)
+                ],
                 wait=True,
                 ordering=m.WriteOrdering.STRONG,
                 update_filter=None if only is None else their_filter(m, only),

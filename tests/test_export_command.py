@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shlex
 import subprocess
 import sys
 from dataclasses import replace
@@ -230,9 +231,10 @@ def test_names_of_files_are_such_as_every_system_takes(run, tmp_path):
 
 
 def test_a_reader_that_goes_away_is_no_matter(films, tmp_path):
-    command = [sys.executable, "-m", "cli.main", "export", "tides", "--span", "1-2", "--format"]
+    command = [sys.executable, "-m", "cli.main", "export", "tides", "--span", "1-2"]
+    command += ["--format", "html", "--library", str(tmp_path / "library")]
     done = subprocess.run(
-        f"{' '.join(command)} html --library {tmp_path / 'library'} | head -c 10",
+        f"{shlex.join(command)} | head -c 10",
         shell=True,
         cwd=ROOT,
         capture_output=True,
