@@ -61,9 +61,12 @@ class Library:
         return sorted(found, key=lambda video: (video.title.casefold(), video.id))
 
     def video(self, video_id: str) -> Video | None:
-        for point in self.store.retrieve([make_id("video", video_id)]):
-            return video_from(point.payload)
-        return None
+        return self.some_videos([video_id]).get(video_id)
+
+    def some_videos(self, video_ids: Iterable[str]) -> dict[str, Video]:
+        """Those that are there, by id."""
+        points = self.store.retrieve([make_id("video", id) for id in video_ids])
+        return {video.id: video for video in (video_from(point.payload) for point in points)}
 
     def find(
         self, name: str, *, exact: bool = False, among: Sequence[Video] | None = None

@@ -1,9 +1,13 @@
-"""Passages: overlapping windows over a channel's evidence, the unit that text retrieval ranks.
+"""Passages: windows over a channel's evidence, the unit that text retrieval ranks.
 
 A window covers up to `size` neighbouring evidence of one language, begins `step` after the one
 before it, and never reaches across a long silence. Where windows lie follows from the evidence
 before them alone, so a resumed run cuts the very passages that an uninterrupted one does; the
 newest window may still be partial, and is written anew under the same id as it grows.
+
+What is said is cut twice: into sentences, which have a vector each, and into windows of four, whose
+words are counted. A sentence says one thing, so its vector is near to that; words that belong
+together are spread over several. docs/retrieval.md has what was measured.
 """
 
 from __future__ import annotations
@@ -29,6 +33,8 @@ class PassageScale:
         scores do not depend on what else the library holds.
     separator: between the texts of neighbours.
     name: tells several scales of one channel apart; at most one may have none.
+    words, meaning: whether its passages are searched by their words, and by a vector.
+    sentences: a window is complete where a sentence ends. They do not overlap.
     """
 
     size: int
@@ -38,14 +44,36 @@ class PassageScale:
     average_length: float
     separator: str = " "
     name: str = ""
+    words: bool = True
+    meaning: bool = True
+    sentences: bool = False
 
     def __post_init__(self) -> None:
         if not 1 <= self.step <= self.size:
             raise ValueError(f"a step of {self.step} leaves holes between windows of {self.size}")
 
 
-SPEECH = PassageScale(6, 3, max_gap_seconds=30.0, max_seconds=120.0, average_length=50.0)
-"""Six sentences of a tutorial hold 45 terms on average, of a lecture 68."""
+SENTENCE = PassageScale(
+    4,
+    4,
+    max_gap_seconds=5.0,
+    max_seconds=30.0,
+    average_length=1.0,
+    name="sentence",
+    words=False,
+    sentences=True,
+)
+"""Most often one piece of evidence. Subtitles break sentences, so up to four make one."""
+SPEECH = PassageScale(
+    4,
+    2,
+    max_gap_seconds=30.0,
+    max_seconds=120.0,
+    average_length=35.0,
+    name="window",
+    meaning=False,
+)
+"""Four sentences of a tutorial hold 30 terms on average, of a lecture 45."""
 SCREEN_TEXT = PassageScale(
     8, 4, max_gap_seconds=60.0, max_seconds=60.0, average_length=30.0, separator="\n"
 )
@@ -55,7 +83,7 @@ OBJECT = PassageScale(
 CAPTION = PassageScale(4, 2, max_gap_seconds=60.0, max_seconds=120.0, average_length=40.0)
 
 DEFAULT_SCALES: Mapping[str, tuple[PassageScale, ...]] = {
-    "speech": (SPEECH,),
+    "speech": (SENTENCE, SPEECH),
     "screen_text": (SCREEN_TEXT,),
     "caption": (CAPTION,),
     "object": (OBJECT,),
@@ -65,7 +93,24 @@ DEFAULT_SCALES: Mapping[str, tuple[PassageScale, ...]] = {
 
 def scales_for(channel: str) -> tuple[PassageScale, ...]:
     """The scales that a channel's passages are cut at."""
-    return DEFAULT_SCALES.get(channel, (SPEECH,))
+    return DEFAULT_SCALES.get(channel, DEFAULT_SCALES["speech"])
+
+
+def scale_of(passage: Passage) -> PassageScale:
+    """The default scale that the passage was cut at."""
+    scales = {scale.name: scale for scale in scales_for(passage.channel)}
+    return scales.get(passage.scale, SPEECH)
+
+
+OTHERWISE_CUT = tuple(name for name, scales in DEFAULT_SCALES.items() if SENTENCE not in scales)
+"""Channels whose passages are not sentences and windows over them."""
+
+
+LONG_SENTENCE = 120
+"""Characters after which subtitles without punctuation are cut."""
+
+SENTENCE_ENDS = frozenset(".!?…。！？｡؟۔।॥։።៕။༎")
+CLOSING_MARKS = "\"'”’»)]}」』）】"
 
 
 def reading_order(evidence: Evidence) -> tuple[float, float, float, float, str]:
@@ -99,9 +144,13 @@ class _Windows:
             if evidence.start_seconds - self._end_seconds > scale.max_gap_seconds:
                 window.clear()
                 self._end_seconds = 0.0
-            elif len(window) == scale.size or self._too_late(evidence, window[0]):
+            elif (
+                len(window) == scale.size
+                or self._too_late(evidence, window[0])
+                or (scale.sentences and _ends_sentence(window))
+            ):
                 # The next window: it overlaps this one as far as the two limits let it.
-                del window[: min(scale.step, len(window))]
+                del window[: len(window) if scale.sentences else min(scale.step, len(window))]
                 while window and self._too_late(evidence, window[0]):
                     del window[0]
         window.append(evidence)
@@ -110,6 +159,12 @@ class _Windows:
 
     def _too_late(self, evidence: Evidence, first: Evidence) -> bool:
         return evidence.start_seconds - first.start_seconds > self._scale.max_seconds
+
+
+def _ends_sentence(window: Sequence[Evidence]) -> bool:
+    """Whether what it says is whole, or so long that it need not be."""
+    last = window[-1].text.rstrip(CLOSING_MARKS + " ")[-1:]
+    return last in SENTENCE_ENDS or sum(len(one.text) for one in window) >= LONG_SENTENCE
 
 
 class PassageBuilder:
@@ -144,8 +199,10 @@ class PassageBuilder:
                 passage = self._passage(windows.push(one), language, scale)
                 changed[passage.id] = passage
         # Each grows many times within one push; only what it came to is analysed and counted.
+        counted = {scale.name for scale in self._scales if scale.words}
         for passage in changed.values():
-            self._statistics.add(passage)
+            if passage.scale in counted:
+                self._statistics.add(passage)
         return list(changed.values())
 
     def resume(self, evidence: Iterable[Evidence]) -> list[Passage]:
@@ -176,18 +233,10 @@ class PassageBuilder:
         )
 
 
-def _average_length(passage: Passage) -> float:
-    scales = {scale.name: scale for scale in scales_for(passage.channel)}
-    return scales.get(passage.scale, SPEECH).average_length
-
-
-def passage_point(passage: Passage, average_length: float | None = None) -> Point:
-    """The passage as the store keeps it, with its term weights in the space `words`.
-
-    average_length: of its scale; None looks it up among the default scales.
-    """
-    if average_length is None:
-        average_length = _average_length(passage)
+def passage_point(passage: Passage, scale: PassageScale | None = None) -> Point:
+    """The passage as the store keeps it, with its term weights in the space `words` where its
+    scale is searched by words. scale: None looks it up among the default ones."""
+    scale = scale_of(passage) if scale is None else scale
     payload = {
         "kind": "passage",
         "video_id": passage.video_id,
@@ -203,7 +252,9 @@ def passage_point(passage: Passage, average_length: float | None = None) -> Poin
         "scale": passage.scale,
         "evidence": list(passage.evidence),
     }
-    words = analyzer(passage.analyzer).document(passage.text, average_length)
+    if not scale.words:
+        return Point(passage.id, payload)
+    words = analyzer(passage.analyzer).document(passage.text, scale.average_length)
     return Point(passage.id, payload, {WORDS.name: words} if words.indices else {})
 
 

@@ -259,6 +259,7 @@ class ClipPart:
 class Moment:
     """A result: a span of a video, why, and what covers that video so far.
 
+    text: what tells most in it, said or shown from text_start_seconds to text_end_seconds.
     highlights: half-open character ranges of `text` that matched.
     coverage: channel -> share of the video analysed so far, 0..1.
     clip: where a clip was searched for, what the moment shows of it.
@@ -273,6 +274,8 @@ class Moment:
     score: float
     channel: str
     text: str = ""
+    text_start_seconds: float = 0.0
+    text_end_seconds: float = 0.0
     highlights: tuple[tuple[int, int], ...] = ()
     hits: tuple[ChannelHit, ...] = ()
     coverage: Mapping[str, float] = field(default_factory=dict)

@@ -10,7 +10,7 @@ suite (tests/test_store.py): `index.edge.EdgeStore`, `index.server.ServerStore` 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -104,26 +104,42 @@ Condition = Match | Range
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """All of `must` hold and none of `must_not`. An empty filter passes everything."""
+    """All of `must` hold, none of `must_not`, and one of the filters `any_of`, if there are any.
+    An empty filter passes everything."""
 
     must: tuple[Condition, ...] = ()
     must_not: tuple[Condition, ...] = ()
+    any_of: tuple[Filter, ...] = ()
+
+    def __post_init__(self):
+        if any(one.empty for one in self.any_of):  # an alternative that everything passes
+            object.__setattr__(self, "any_of", ())
+
+    @property
+    def empty(self) -> bool:
+        return not (self.must or self.must_not or self.any_of)
 
     def passes(self, payload: Mapping[str, Any]) -> bool:
         """Whether a point with that payload does, as the engines judge it."""
-        return all(one.holds(payload) for one in self.must) and not any(
-            one.holds(payload) for one in self.must_not
+        return (
+            all(one.holds(payload) for one in self.must)
+            and not any(one.holds(payload) for one in self.must_not)
+            and (not self.any_of or any(one.passes(payload) for one in self.any_of))
         )
 
     def and_(self, *must: Condition) -> Filter:
-        return Filter(self.must + must, self.must_not)
+        return replace(self, must=self.must + must)
 
     def also(self, other: Filter) -> Filter:
-        """Passes what both do."""
-        return Filter(self.must + other.must, self.must_not + other.must_not)
+        """Passes what both do. Raises ValueError where both hold alternatives."""
+        if self.any_of and other.any_of:
+            raise ValueError("two filters with alternatives do not make one")
+        return Filter(
+            self.must + other.must, self.must_not + other.must_not, self.any_of or other.any_of
+        )
 
     def but_not(self, *must_not: Condition) -> Filter:
-        return Filter(self.must, self.must_not + must_not)
+        return replace(self, must_not=self.must_not + must_not)
 
 
 def where(**equal: str | int | bool | Sequence[str | int]) -> Filter:

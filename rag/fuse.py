@@ -10,6 +10,9 @@ from index.text import analyzer
 from rag.settings import RetrieveSettings
 from rag.wording import ranges
 
+MOST_OVERLAP = 0.3
+"""Of the shorter of two results of one video."""
+
 
 @dataclass(frozen=True, slots=True)
 class Term:
@@ -35,6 +38,9 @@ class Find:
     words, or as much as its meaning scores. terms: the words of the query that it holds, all of one
     analyzer. cosine: between its vector and the query's, in the space of `model`; None where none
     were compared. phrases: those of the query that it holds as they are written.
+    text_start_seconds, text_end_seconds, text_evidence: when `text` is said, and in what evidence,
+    where that is less than all of it.
+    whole: where it begins and ends was looked for, so it is joined with no other of its kind.
     """
 
     video_id: str
@@ -52,6 +58,17 @@ class Find:
     cosine: float | None = None
     model: str = ""
     phrases: tuple[str, ...] = ()
+    text_evidence: tuple[str, ...] = ()
+    text_start_seconds: float | None = None
+    text_end_seconds: float | None = None
+    whole: bool = False
+
+    @property
+    def text_span(self) -> tuple[float, float]:
+        """When `text` is said or shown."""
+        if self.text_start_seconds is None or self.text_end_seconds is None:
+            return self.start_seconds, self.end_seconds
+        return self.text_start_seconds, self.text_end_seconds
 
     @property
     def seconds(self) -> float:
@@ -83,8 +100,7 @@ class Find:
             self.channel,
             self.rank,
             self.raw,
-            self.start_seconds,
-            self.end_seconds,
+            *self.text_span,
             self.text,
             self.evidence,
         )
@@ -196,6 +212,8 @@ def _joins(group: Fused, find: Find, settings: RetrieveSettings) -> bool:
     gap = max(find.start_seconds - group.end_seconds, group.start_seconds - find.end_seconds)
     if gap > settings.merge_gap_seconds:
         return False
+    if find.whole and any(other.whole for other in group.finds):
+        return False
     start = min(find.start_seconds, group.start_seconds)
     end = max(find.end_seconds, group.end_seconds)
     longest = settings.longest_moment_seconds
@@ -210,10 +228,10 @@ def _joins(group: Fused, find: Find, settings: RetrieveSettings) -> bool:
 
 
 def _covered(group: Fused, better: Fused) -> bool:
-    """At least half of the shorter lies in the other."""
+    """Much of the shorter lies in the other."""
     if (group.best.video_id, group.best.epoch) != (better.best.video_id, better.best.epoch):
         return False
     overlap = min(group.end_seconds, better.end_seconds) - max(
         group.start_seconds, better.start_seconds
     )
-    return overlap > 0 and overlap >= 0.5 * min(group.seconds, better.seconds)
+    return overlap > 0 and overlap > MOST_OVERLAP * min(group.seconds, better.seconds)

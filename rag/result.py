@@ -83,6 +83,8 @@ class Catalogue:
             score=group.score,
             channel=best.channel,
             text=worded.text,
+            text_start_seconds=worded.text_span[0],
+            text_end_seconds=worded.text_span[1],
             highlights=worded.highlights(),
             hits=tuple(find.hit() for find in group.finds),
             coverage=coverage,

@@ -147,6 +147,54 @@ class GroupSettings(BaseModel):
     moments: int = Field(10, ge=1, le=MOST_MOMENTS)
 
 
+class GroundSettings(BaseModel):
+    """Where moments begin and end.
+
+    usual_share: of a video's length that a moment usually has. shortest_seconds: a usual one has at
+    least this length. short_video_seconds: in a video of up to this length a moment lasts at most
+    longest_in_short_seconds, in a longer one longest_seconds.
+    length_weight: what a length that is e times the usual one, or a part of it, costs a proposal.
+    histogram_weight, window_weight: of the proposals of that method, and of the ranked window,
+    beside those of contrast.
+    histogram_gap: pieces below the threshold that a run reaches over. suppression: proposals that
+    overlap by more (intersection over union) are one. proposals: most by contrast.
+    vote_exponent: of the overlap with which proposals vote for each other.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    usual_share: float = Field(0.14, gt=0, le=1)
+    shortest_seconds: float = Field(15.0, gt=0)
+    short_video_seconds: float = Field(600.0, ge=0)
+    longest_in_short_seconds: float = Field(60.0, gt=0)
+    longest_seconds: float = Field(300.0, gt=0)
+    length_weight: float = Field(0.6, ge=0)
+    histogram_weight: float = Field(0.3, ge=0)
+    window_weight: float = Field(1.0, ge=0)
+    histogram_gap: int = Field(1, ge=0)
+    suppression: float = Field(0.7, gt=0, le=1)
+    proposals: int = Field(8, ge=1)
+    vote_exponent: float = Field(0.6, gt=0)
+
+
+class RankSettings(BaseModel):
+    """How stretches of what is said are ranked.
+
+    sentences: in a stretch of a short video; a longer one's grow with its usual moment.
+    peak, spoken_peak: share of the best sentence (the best window of words) in a stretch's score,
+    the rest being the mean. words_weight: of its words beside its meaning.
+    regions: looked at closely, beyond the results asked for.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    sentences: int = Field(7, ge=1)
+    peak: float = Field(0.7, ge=0, le=1)
+    spoken_peak: float = Field(0.25, ge=0, le=1)
+    words_weight: float = Field(0.9, ge=0, le=1)
+    regions: int = Field(6, ge=0)
+
+
 class RetrieveSettings(BaseModel):
     """How moments are found.
 

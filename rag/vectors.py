@@ -206,13 +206,17 @@ class Meanings:
 
     def nearest(self, library: Library, wanted: Filter, limit: int) -> list[str]:
         """Ids of the passages nearest to the query, those whose vectors pass `wanted`."""
-        found: dict[str, None] = {}
+        return list(self.near(library, wanted, limit))
+
+    def near(self, library: Library, wanted: Filter, limit: int) -> dict[str, Mapping]:
+        """The same, with what is known of their vectors: passage id -> payload."""
+        found: dict[str, Mapping] = {}
         for query in self.queries:
             hits = library.store.query(query.space.name, query.vector, where=wanted, limit=limit)
             for hit in hits:
                 self._add(hit.payload["passage"], hit.score, query)
-                found.setdefault(hit.payload["passage"])
-        return list(found)
+                found.setdefault(hit.payload["passage"], hit.payload)
+        return found
 
     def look_up(self, library: Library, passages: Mapping[str, Mapping]) -> None:
         """The exact cosines of passages that were found in another way. passages: id -> payload.

@@ -3,13 +3,14 @@ vectors, by their meaning; narrowed to the evidence in them that matches."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from index.library import Library
+from index.passages import OTHERWISE_CUT
 from index.records import evidence_from
 from index.schema import Evidence
-from index.store import Filter, Hit, SparseVector
+from index.store import Filter, Hit, Match, SparseVector
 from index.text import (
     K1,
     PLAIN,
@@ -47,6 +48,17 @@ class WordQuery:
     vector: SparseVector
     stopped: tuple[str, ...] = ()
     cut: bool = False
+
+    def held(self, text: str, name: str) -> frozenset[int]:
+        """The query's terms that the text holds, to that analyzer."""
+        asked = {term for term, known in self.terms.get(name, {}).items() if known.passages > 0}
+        return frozenset(asked.intersection(analyzer(name).query(text)) if asked else ())
+
+    def share(self, terms: Iterable[int], name: str) -> float:
+        """Of the query's weight, 0..1, that these terms of that analyzer hold."""
+        mass = self.mass.get(name)
+        known = self.terms.get(name, {})
+        return min(sum(known[term].idf for term in terms) / mass, 1.0) if mass else 0.0
 
     @classmethod
     def of(cls, text: str, library: Library, visible: Filter) -> WordQuery:
@@ -139,11 +151,13 @@ def find_words(
     meanings: Meanings | None = None,
     vectors: Filter = Filter(),
 ) -> tuple[list[Find], list[Dropped]]:
-    """Stretches that match, unranked, and what was left out.
+    """Stretches of what is not cut into sentences that match, unranked, and what was left out.
 
     wanted: passes the passages to look in; vectors: passes theirs. limit: passages to take from
     the store, and as many again by their meaning.
     """
+    cut_otherwise = Match("channel", OTHERWISE_CUT)
+    wanted, vectors = wanted.and_(cut_otherwise), vectors.and_(cut_otherwise)
     meanings = meanings or Meanings()
     hits: list[Hit] = []
     if query.vector.indices:
@@ -172,7 +186,7 @@ def find_words(
                 dropped.append(Dropped(find, reason))
             elif at == 0 and meaning is not None:
                 # It stands for its passage: all of that speaks for it.
-                of_passage = replace(find, score=_words_score(hit, query))
+                of_passage = replace(find, score=words_share(hit.score, hit.payload, query))
                 finds.append(with_meaning(of_passage, meaning))
             else:
                 finds.append(find)
@@ -214,10 +228,11 @@ def _and_nearest(
     return found
 
 
-def _words_score(hit: Hit, query: WordQuery) -> float:
-    """BM25 as a share of what a passage tends to that holds nothing but the query, 0..1."""
-    mass = query.mass.get(hit.payload["analyzer"])
-    return min(hit.score / ((K1 + 1) * mass), 1.0) if mass else 0.0
+def words_share(score: float, payload: Mapping, query: WordQuery) -> float:
+    """A passage's BM25 as a share of what it tends to where a passage holds nothing but the query,
+    0..1."""
+    mass = query.mass.get(payload["analyzer"])
+    return min(score / ((K1 + 1) * mass), 1.0) if mass else 0.0
 
 
 def _whole(
@@ -236,7 +251,7 @@ def _whole(
             start_seconds=min(one.start_seconds for _, one in here),
             end_seconds=max(one.end_seconds for _, one in here),
             raw=hit.score,
-            score=_words_score(hit, query),
+            score=words_share(hit.score, hit.payload, query),
             text=hit.payload["text"],
             evidence=tuple(id for id, _ in here),
             terms=tuple(sorted(terms.values(), key=lambda term: -term.idf)),
@@ -291,7 +306,7 @@ def _find(hit: Hit, stretch: _Stretch, query: WordQuery, name: str, total: float
     terms = query.terms[name]
     held = sum(terms[term].idf for term in stretch.terms)
     raw = hit.score * (held / total if total else 1.0)
-    pieces = [_piece(one, stretch.terms, name) for _, one in stretch.evidence]
+    pieces = [piece(one, stretch.terms, name) for _, one in stretch.evidence]
     separator = "\n" if hit.payload["channel"] == "screen_text" else " "
     return Find(
         video_id=hit.payload["video_id"],
@@ -309,7 +324,7 @@ def _find(hit: Hit, stretch: _Stretch, query: WordQuery, name: str, total: float
     )
 
 
-def _piece(one: Evidence, terms: set[int], name: str) -> tuple[float, float, str]:
+def piece(one: Evidence, terms: set[int], name: str) -> tuple[float, float, str]:
     """Start, end and text of the evidence, or where its words have times of the sentences in it
     that match."""
     words = one.attributes.get("words")

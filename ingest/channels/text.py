@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from index.library import Library
-from index.passages import passage_from_payload
+from index.passages import passage_from_payload, scale_of
 from index.schema import Generation, Passage, Video, make_id, microseconds
 from index.store import Filter, Match, Point, Range, VectorSpace, scroll, where
 from ingest.channel import Batch
@@ -23,11 +23,11 @@ from ingest.models.files import ModelFiles
 from ingest.models.text_recipe import read_recipe, recipe_record
 
 STRETCH_SECONDS = 600.0
-"""What is read and encoded at once: some fifty passages of speech. Stretches begin at multiples of
-it, so that a resumed run puts the same passages into the same batches, whose composition shows in
-the last digits of a vector."""
+"""What is read and encoded at once: some hundred sentences of speech. Stretches begin at multiples
+of it, so that a resumed run puts the same passages into the same batches, whose composition shows
+in the last digits of a vector."""
 
-VERSION = 1
+VERSION = 2
 """Of how passages become texts. Raise it with any change of `passage_text`."""
 
 
@@ -156,7 +156,7 @@ def _starting(wanted: Filter, start_seconds: float, end_seconds: float | None) -
 
 
 def _passages(library: Library, wanted: Filter) -> list[Passage]:
-    """In time order; those without words left out."""
+    """Those that are searched by a vector, in time order; those without words left out."""
     found = [passage_from_payload(point.payload) for point in scroll(library.store, wanted)]
     found.sort(key=lambda passage: (passage.start_seconds, passage.end_seconds, passage.id))
-    return [passage for passage in found if passage.text.strip()]
+    return [passage for passage in found if scale_of(passage).meaning and passage.text.strip()]

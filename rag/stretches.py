@@ -1,0 +1,309 @@
+"""Search in what is said: stretches of sentences, ranked by their meaning and their words, each
+with the span that its relevance curve gives.
+
+A passage says one thing in several sentences. So a stretch scores by its best sentence and by the
+mean of all, and likewise by the words of the windows in it. Candidates come from the store's two
+indexes; only what lies around the best of them is read and scored in full. docs/retrieval.md has
+what was measured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from index.library import Library
+from index.passages import OTHERWISE_CUT
+from index.records import evidence_from
+from index.store import Filter, Match
+from index.text import WORDS
+from rag.curves import Curve, Region, read_curves
+from rag.fuse import MOST_OVERLAP, Dropped, Find
+from rag.ground import Lengths, ground, lengths
+from rag.settings import RetrieveSettings
+from rag.vectors import Meanings
+from rag.words import WordQuery, piece, words_share
+
+BIN_SECONDS = 60.0
+"""Candidates this close together are looked at as one."""
+
+CORE_SENTENCES = 3
+"""At most so many sentences of a stretch are shown for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A stretch that was ranked: sentences first..last (half-open) of a curve. score: 0..1."""
+
+    score: float
+    curve: int
+    first: int
+    last: int
+
+
+def find_stretches(
+    query: WordQuery,
+    library: Library,
+    wanted: Filter,
+    limit: int,
+    settings: RetrieveSettings,
+    *,
+    meanings: Meanings,
+    vectors: Filter,
+) -> tuple[list[Find], list[Dropped]]:
+    """Stretches of what is said, best first, and the nearest that were left out.
+
+    wanted: passes the passages to look in; vectors: passes theirs. limit: results wanted.
+    """
+    otherwise_cut = Match("channel", OTHERWISE_CUT)
+    wanted, vectors = wanted.but_not(otherwise_cut), vectors.but_not(otherwise_cut)
+    most = limit + settings.rank.regions
+    regions, durations = _regions(query, library, wanted, most, settings, meanings, vectors)
+    curves = read_curves(query, meanings, library, regions, wanted, vectors)
+    allowed = [lengths(durations.get(curve.key[0]), settings.ground) for curve in curves]
+    relevance = [curve.relevance() for curve in curves]
+    taken: dict[tuple, list[tuple[float, float]]] = {}
+    finds: list[Find] = []
+    dropped: list[Dropped] = []
+    for window in _ranked(curves, allowed, settings):
+        if len(finds) + len(dropped) == most:
+            break
+        curve, longest = curves[window.curve], allowed[window.curve]
+        others = taken.setdefault(curve.key[:3], [])
+        span = _span(window, curve, relevance[window.curve], others, longest, settings)
+        if span is None:
+            continue
+        others.append((float(curve.starts[span[0]]), float(curve.ends[span[0] : span[1]].max())))
+        find, enough = _find(window, curve, span, query, settings)
+        if enough:
+            finds.append(find)
+        else:
+            dropped.append(
+                Dropped(find, f"holds {find.share:.0%} of the query (floor {settings.floor:.0%})")
+            )
+    return _by_their_words(finds, library), dropped
+
+
+def _regions(
+    query: WordQuery,
+    library: Library,
+    wanted: Filter,
+    most: int,
+    settings: RetrieveSettings,
+    meanings: Meanings,
+    vectors: Filter,
+) -> tuple[list[Region], dict[str, float | None]]:
+    """What to look at closely, and how long its videos are."""
+    candidates = most * settings.candidates
+    scores: dict[tuple, list[float]] = {}
+
+    def note(payload: Mapping, score: float, by: int) -> None:
+        at = int(payload["start_seconds"] // BIN_SECONDS)
+        key = (payload["video_id"], payload["epoch"], payload["channel"], at)
+        here = scores.setdefault(key, [0.0, 0.0])
+        here[by] = max(here[by], score)
+
+    if query.vector.indices:
+        for hit in library.store.query(WORDS.name, query.vector, where=wanted, limit=candidates):
+            note(hit.payload, words_share(hit.score, hit.payload, query), 0)
+    for id, payload in meanings.near(library, vectors, candidates).items():
+        note(payload, meanings.known[id].score, 1)
+    ranked = sorted(scores.items(), key=lambda item: ((1 - item[1][0]) * (1 - item[1][1]), item[0]))
+    best = [key for key, _ in ranked[:most]]
+    videos = library.some_videos({key[0] for key in best})
+    durations = {id: video.duration_seconds for id, video in videos.items()}
+    regions = []
+    for video_id, epoch, channel, at in best:
+        reach = 1.5 * lengths(durations.get(video_id), settings.ground).usual_seconds
+        start = at * BIN_SECONDS
+        regions.append(Region(video_id, epoch, channel, start - reach, start + BIN_SECONDS + reach))
+    return regions, durations
+
+
+def _ranked(
+    curves: Sequence[Curve], allowed: Sequence[Lengths], settings: RetrieveSettings
+) -> Iterator[Window]:
+    """All windows of all curves, best first."""
+    windows: list[Window] = []
+    for at, (curve, usual) in enumerate(zip(curves, allowed, strict=True)):
+        first, last = _windows(curve, usual, settings)
+        scores = window_scores(curve, first, last, settings)
+        windows += [
+            Window(float(score), at, int(a), int(b))
+            for score, a, b in zip(scores, first, last, strict=True)
+        ]
+    windows.sort(key=lambda w: (-w.score, w.curve, w.first))
+    return iter(windows)
+
+
+def _windows(
+    curve: Curve, allowed: Lengths, settings: RetrieveSettings
+) -> tuple[np.ndarray, np.ndarray]:
+    """First sentences of the windows of a curve, and one past their last."""
+    count = len(curve)
+    steps = np.minimum(np.diff(curve.starts), BIN_SECONDS / 2)
+    spacing = max(float(steps.mean()) if count > 1 else 1.0, 0.5)
+    usual = round(allowed.usual_seconds / spacing) if allowed.grow else 0
+    size = min(max(settings.rank.sentences, usual), count)
+    step = max(1, size // settings.rank.sentences)
+    first = np.arange(0, count - size + 1, step)
+    if first[-1] != count - size:
+        first = np.append(first, count - size)
+    last = np.minimum(first + size, count)
+    until = np.searchsorted(curve.ends, curve.starts[first] + allowed.longest_seconds, "right")
+    return first, np.maximum(np.minimum(last, until), first + 1)
+
+
+def window_scores(
+    curve: Curve, first: np.ndarray, last: np.ndarray, settings: RetrieveSettings
+) -> np.ndarray:
+    """The score of each half-open range of sentences, 0..1, float64 of the shape of `first`."""
+    rank = settings.rank
+    meaning = _blend(curve.meaning, first, last, rank.peak)
+    inside = np.searchsorted(curve.first, first)
+    beyond = np.searchsorted(curve.last, last)
+    spoken = np.zeros(len(first))
+    if len(curve.words):
+        beyond = np.clip(beyond, 1, len(curve.words))
+        inside = np.minimum(inside, beyond - 1)
+        spoken = _blend(curve.words, inside, beyond, rank.spoken_peak)
+    return 1.0 - (1.0 - meaning) * (1.0 - rank.words_weight * spoken)
+
+
+def _blend(values: np.ndarray, first: np.ndarray, last: np.ndarray, peak: float) -> np.ndarray:
+    """peak times the maximum of each half-open range plus the rest times its mean."""
+    total = np.concatenate([[0.0], np.cumsum(values)])
+    mean = (total[last] - total[first]) / (last - first)
+    edges = np.stack([first, last], axis=1).ravel()
+    best = np.maximum.reduceat(np.append(values, -np.inf), edges)[::2]
+    return peak * best + (1.0 - peak) * mean
+
+
+def _span(
+    window: Window,
+    curve: Curve,
+    relevance: np.ndarray,
+    taken: Iterable[tuple[float, float]],
+    allowed: Lengths,
+    settings: RetrieveSettings,
+) -> tuple[int, int] | None:
+    """Where the moment lies, between those that better windows have taken; None where one of them
+    has most of the window."""
+    first, last = window.first, window.last
+    start, end = float(curve.starts[first]), float(curve.ends[first:last].max())
+    middle = (start + end) / 2
+    size = last - first
+    low, high = max(0, first - size), min(len(curve), last + size)
+    for other_start, other_end in taken:
+        overlap = min(end, other_end) - max(start, other_start)
+        if overlap > MOST_OVERLAP * min(end - start, other_end - other_start):
+            return None
+        if (other_start + other_end) / 2 <= middle:
+            low = max(low, int(np.searchsorted(curve.starts, other_end - 1e-6)))
+        else:
+            high = min(high, int(np.searchsorted(curve.ends, other_start + 1e-6, "right")))
+    first, last = max(first, low), min(last, high)
+    if first >= last:
+        return None
+    a, b = ground(
+        relevance[low:high],
+        curve.starts[low:high],
+        curve.ends[low:high],
+        (first - low, last - low),
+        float(relevance.mean()),
+        allowed,
+        settings.ground,
+    )
+    return low + a, low + b
+
+
+def _find(
+    window: Window,
+    curve: Curve,
+    span: tuple[int, int],
+    query: WordQuery,
+    settings: RetrieveSettings,
+) -> tuple[Find, bool]:
+    """The find, and whether it holds enough of the query to be one."""
+    video_id, epoch, channel, _ = curve.key
+    core = _core(curve, span, query)
+    a, b = core if _said_once(curve, core, query, settings) else span
+    terms = query.terms.get(curve.analyzer, {})
+    held = frozenset().union(*curve.held[a:b])
+    cosines = curve.cosines[a:b]
+    cosine = None if np.isnan(cosines).all() else float(np.nanmax(cosines))
+    inside = (curve.last >= a) & (curve.first < b)
+    spoken, meant = query.share(held, curve.analyzer), float(curve.meaning[a:b].max())
+    find = Find(
+        video_id=video_id,
+        epoch=epoch,
+        channel=channel,
+        start_seconds=float(curve.starts[a]),
+        end_seconds=float(curve.ends[a:b].max()),
+        raw=float(curve.bm25[inside].max()) if held and inside.any() else cosine or 0.0,
+        score=window.score,
+        text=" ".join(curve.texts[core[0] : core[1]]),
+        text_evidence=tuple(id for ids in curve.evidence[core[0] : core[1]] for id in ids),
+        text_start_seconds=float(curve.starts[core[0]]),
+        text_end_seconds=float(curve.ends[core[0] : core[1]].max()),
+        evidence=tuple(id for ids in curve.evidence[a:b] for id in ids),
+        terms=tuple(sorted((terms[id] for id in held), key=lambda term: (-term.idf, term.id))),
+        share=max(spoken, meant),
+        cosine=cosine,
+        model=curve.model if cosine is not None else "",
+        whole=True,
+    )
+    enough = spoken >= settings.floor or (cosine is not None and meant >= settings.text.floor)
+    return find, enough
+
+
+def _core(curve: Curve, span: tuple[int, int], query: WordQuery) -> tuple[int, int]:
+    """The sentences of a stretch that tell most: the fewest that hold the most of the query."""
+
+    def tells(first: int, last: int) -> float:
+        words = query.share(frozenset().union(*curve.held[first:last]), curve.analyzer)
+        return words + float(curve.meaning[first:last].max()) - 0.1 * (last - first)
+
+    ranges = (
+        (first, last)
+        for first in range(*span)
+        for last in range(first + 1, min(first + CORE_SENTENCES, span[1]) + 1)
+    )
+    return max(ranges, key=lambda one: (tells(*one), -one[0]))
+
+
+def _said_once(
+    curve: Curve, core: tuple[int, int], query: WordQuery, settings: RetrieveSettings
+) -> bool:
+    """Whether the query is what these sentences say and no others near: then they are the moment,
+    and not what it is about."""
+    held = frozenset().union(*curve.held[core[0] : core[1]])
+    if query.share(held, curve.analyzer) < settings.narrow_share:
+        return False
+    elsewhere = np.concatenate([curve.shares[: core[0]], curve.shares[core[1] :]])
+    return float(elsewhere.max(initial=0.0)) < settings.once_share
+
+
+def _by_their_words(finds: list[Find], library: Library) -> list[Find]:
+    """Where a piece of evidence holds several sentences and the times of its words are known, the
+    text is narrowed to the sentences that match, and the find with it where it is no longer."""
+    ids = dict.fromkeys(id for find in finds for id in find.text_evidence)
+    evidence = {point.id: evidence_from(point) for point in library.store.retrieve(list(ids))}
+    narrowed = []
+    for find in finds:
+        pieces = [
+            piece(evidence[id], {term.id for term in find.terms}, find.terms[0].analyzer)
+            for id in find.text_evidence
+            if find.terms and id in evidence and evidence[id].attributes.get("words")
+        ]
+        if not pieces or len(pieces) < len(find.text_evidence):
+            narrowed.append(find)
+            continue
+        start, end = min(one[0] for one in pieces), max(one[1] for one in pieces)
+        text = " ".join(one[2] for one in pieces)
+        alone = set(find.evidence) == set(find.text_evidence)
+        find = replace(find, text=text, text_start_seconds=start, text_end_seconds=end)
+        narrowed.append(replace(find, start_seconds=start, end_seconds=end) if alone else find)
+    return narrowed
