@@ -168,7 +168,7 @@ class EdgeStore:
                     self._compactor.note_removed(shard.name, stale)
 
     def delete(self, where: Filter) -> None:
-        if not where.must and not where.must_not:
+        if where.empty:
             raise StoreError("Deleting with an empty filter would delete everything.")
         passing = engine_filter(where)
         self._drop_whole_shards(passing)

@@ -183,7 +183,7 @@ class ServerStore:
                 self._client.upsert(self._collection, made[start : start + size], wait=True)
 
     def delete(self, where: Filter) -> None:
-        if not where.must and not where.must_not:
+        if where.empty:
             raise StoreError("Deleting with an empty filter would delete everything.")
         with self._translated("delete points"):
             selector = self._models.FilterSelector(filter=their_filter(self._models, where))

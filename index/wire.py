@@ -33,7 +33,7 @@ from index.store import (
     VectorSpace,
 )
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 
 MAX_MESSAGE_BYTES = 64 * 2**20
 """A message above this is not sent: it would stall everybody else who talks to the owner."""
@@ -119,6 +119,7 @@ class PackedFilter(Message):
     must_range: list[Range]
     must_not_match: list[Match]
     must_not_range: list[Range]
+    any_of: list[PackedFilter]
 
     @classmethod
     def pack(cls, where: Filter) -> PackedFilter:
@@ -130,11 +131,14 @@ class PackedFilter(Message):
             of(Range, where.must),
             of(Match, where.must_not),
             of(Range, where.must_not),
+            [cls.pack(one) for one in where.any_of],
         )
 
     def unpack(self) -> Filter:
         return Filter(
-            (*self.must_match, *self.must_range), (*self.must_not_match, *self.must_not_range)
+            (*self.must_match, *self.must_range),
+            (*self.must_not_match, *self.must_not_range),
+            tuple(one.unpack() for one in self.any_of),
         )
 
 

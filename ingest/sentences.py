@@ -10,15 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from index.passages import CLOSING_MARKS, SENTENCE_ENDS
 from ingest.transcripts import Word
 
 SENTENCES_VERSION = 1
 """Raised when a change in this file cuts other sentences."""
 
 _PAUSE_SECONDS = 1.5
-_ENDS = frozenset(".!?…。！？｡؟۔।॥։።៕။༎")
 _HALTS = frozenset(",;:、，；：،؛–—")
-_CLOSING = "\"'”’»)]}」』）】"
 _ABBREVIATIONS = frozenset(
     (
         *("mr", "mrs", "ms", "dr", "prof", "st", "vs", "etc", "e.g", "i.e"),
@@ -111,7 +110,7 @@ class SentenceBuilder:
         """Takes off the first part of what has become too long."""
         words = self._words
         inner = range(max(1, len(words) // 3), len(words))
-        halts = [n for n in inner if words[n - 1].text.strip().rstrip(_CLOSING)[-1:] in _HALTS]
+        halts = [n for n in inner if words[n - 1].text.strip().rstrip(CLOSING_MARKS)[-1:] in _HALTS]
         if halts:
             at = halts[-1]
         else:
@@ -122,8 +121,8 @@ class SentenceBuilder:
 
 def _ends(text: str, following: str) -> bool:
     """Whether a sentence ends with the word `text`, when `following` comes next."""
-    bare = text.strip().rstrip(_CLOSING)
-    if not bare or bare[-1] not in _ENDS:
+    bare = text.strip().rstrip(CLOSING_MARKS)
+    if not bare or bare[-1] not in SENTENCE_ENDS:
         return False
     if bare[-1] != ".":
         return True

@@ -3,7 +3,7 @@ its words. Ranking, grounding and highlights all read them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -22,6 +22,9 @@ MOST_POINTS = 4000
 LONGEST_SENTENCE_SECONDS = 30.0
 """What lasts longer has a wrong end, or holds a silence: it counts as that long."""
 
+LONGEST_SILENCE_SECONDS = 30.0
+"""A longer one ends a curve: no moment reaches across it."""
+
 Key = tuple[str, int, str, str | None]
 """Video id, epoch, channel, language."""
 
@@ -39,8 +42,8 @@ class Region:
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """Sentences of one channel, epoch and language of a video, in time order, and what the query
-    finds in them.
+    """Sentences of one channel, epoch and language of a video that follow each other, in time
+    order, and what the query finds in them.
 
     starts, ends: seconds, float64 of shape (n,). meaning: what the sentence's cosine is worth,
     0..1, float64 of shape (n,), zeros where there are no vectors. cosines: the same, raw; NaN where
@@ -129,9 +132,24 @@ def read_curves(
         scores = {hit.id: hit.score for hit in hits}
     meanings.near(library, vectors.also(inside), MOST_POINTS)
     return [
-        _curve(key, found, windows.get(key, ()), scores, query, meanings)
+        _curve(key, run, windows.get(key, ()), scores, query, meanings)
         for key, found in sorted(sentences.items(), key=lambda item: str(item[0]))
+        for run in _runs(found)
     ]
+
+
+def _runs(sentences: list[Mapping]) -> Iterator[list[Mapping]]:
+    """In time order, cut where nobody speaks for long, and where nothing was read."""
+    sentences.sort(key=lambda at: (at["start_us"], at["end_seconds"], at["id"]))
+    run: list[Mapping] = []
+    for at in sentences:
+        if run and at["start_seconds"] - end_seconds > LONGEST_SILENCE_SECONDS:
+            yield run
+            run = []
+        here = min(at["end_seconds"], at["start_seconds"] + LONGEST_SENTENCE_SECONDS)
+        end_seconds = max(here, end_seconds) if run else here
+        run.append(at)
+    yield run
 
 
 def _condition(region: Region) -> Filter:
@@ -149,7 +167,6 @@ def _curve(
     query: WordQuery,
     meanings: Meanings,
 ) -> Curve:
-    sentences.sort(key=lambda at: (at["start_us"], at["end_seconds"], at["id"]))
     place = {id: n for n, at in enumerate(sentences) for id in at["evidence"]}
     spans = []
     for id, at in windows:

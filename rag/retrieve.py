@@ -5,6 +5,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,6 +38,7 @@ FEWEST_WORDS = 3
 """Of a question that is worth taking apart by a model."""
 
 _NOTHING = Filter()
+_NO_FINDS: tuple[list[Find], list[Dropped]] = ([], [])
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,8 +270,21 @@ class Retriever:
                     meanings=Meanings(one.meanings),
                     vectors=vectors.also(own.vectors).also(place),
                 )
-                for all_of_them, these in zip(found, here, strict=True):
-                    all_of_them.extend(these)
+                said = _NO_FINDS
+                if one.meanings:
+                    from rag.stretches import find_stretches
+
+                    said = find_stretches(
+                        words[one.ask.text],
+                        self.library,
+                        passages.also(own.passages).also(place),
+                        limit,
+                        self.settings,
+                        meanings=Meanings(one.meanings),
+                        vectors=vectors.also(own.vectors).also(place),
+                    )
+                for all_of_them, *these in zip(found, here, said, strict=True):
+                    all_of_them.extend(chain(*these))
             return found
 
         if held is not None:

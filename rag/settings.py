@@ -163,12 +163,12 @@ class GroundSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    usual_share: float = Field(0.14, gt=0, le=1)
+    usual_share: float = Field(0.15, gt=0, le=1)
     shortest_seconds: float = Field(15.0, gt=0)
     short_video_seconds: float = Field(600.0, ge=0)
     longest_in_short_seconds: float = Field(60.0, gt=0)
     longest_seconds: float = Field(300.0, gt=0)
-    length_weight: float = Field(0.6, ge=0)
+    length_weight: float = Field(1.0, ge=0)
     histogram_weight: float = Field(0.3, ge=0)
     window_weight: float = Field(1.0, ge=0)
     histogram_gap: int = Field(1, ge=0)
@@ -188,11 +188,11 @@ class RankSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    sentences: int = Field(7, ge=1)
-    peak: float = Field(0.7, ge=0, le=1)
-    spoken_peak: float = Field(0.25, ge=0, le=1)
-    words_weight: float = Field(0.9, ge=0, le=1)
-    regions: int = Field(6, ge=0)
+    sentences: int = Field(9, ge=1)
+    peak: float = Field(0.6, ge=0, le=1)
+    spoken_peak: float = Field(0.4, ge=0, le=1)
+    words_weight: float = Field(1.0, ge=0, le=1)
+    regions: int = Field(14, ge=0)
 
 
 class RetrieveSettings(BaseModel):
@@ -210,8 +210,10 @@ class RetrieveSettings(BaseModel):
         words of the query where those hold this share of the query's weight; else it is one find.
     cosine_margin: pictures and sounds this much further from the query than the nearest one are no
         finds.
+    once_share: in what is said, that is done only where no other sentence near holds this share.
     planner: takes questions apart. rerank, look: judge the best results. group: how videos are
-        ranked.        order: how questions that ask for an order are answered.
+        ranked. order: how questions that ask for an order are answered. rank, ground: how what is
+        said is ranked, and where moments in it begin and end.
     text, frame, sound: what cosines between a query and passages, pictures and sounds are worth;
         picture: between two pictures. docs/models-text.md says what they were chosen by.
     """
@@ -229,6 +231,9 @@ class RetrieveSettings(BaseModel):
     look: LookSettings = Field(default_factory=LookSettings)
     group: GroupSettings = Field(default_factory=GroupSettings)
     order: OrderSettings = Field(default_factory=OrderSettings)
+    rank: RankSettings = Field(default_factory=RankSettings)
+    ground: GroundSettings = Field(default_factory=GroundSettings)
+    once_share: float = Field(0.34, ge=0, le=1)
     narrow_share: float = Field(0.9, ge=0, le=1)  # of .3, .5, .7, .9, 1: best on tutorials, train
     cosine_margin: float = Field(0.06, ge=0, le=2)
     # Chosen with all-MiniLM-L6-v2 on the tutorials' transcripts: the floor, there a cosine of .40,

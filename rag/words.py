@@ -151,14 +151,16 @@ def find_words(
     meanings: Meanings | None = None,
     vectors: Filter = Filter(),
 ) -> tuple[list[Find], list[Dropped]]:
-    """Stretches of what is not cut into sentences that match, unranked, and what was left out.
+    """Stretches that match, unranked, and what was left out. Where meanings can be asked, what is
+    cut into sentences is left to `rag.stretches`.
 
     wanted: passes the passages to look in; vectors: passes theirs. limit: passages to take from
     the store, and as many again by their meaning.
     """
-    cut_otherwise = Match("channel", OTHERWISE_CUT)
-    wanted, vectors = wanted.and_(cut_otherwise), vectors.and_(cut_otherwise)
     meanings = meanings or Meanings()
+    if meanings.queries:
+        otherwise_cut = Match("channel", OTHERWISE_CUT)
+        wanted, vectors = wanted.and_(otherwise_cut), vectors.and_(otherwise_cut)
     hits: list[Hit] = []
     if query.vector.indices:
         hits = library.store.query(WORDS.name, query.vector, where=wanted, limit=limit)
