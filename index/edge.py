@@ -168,7 +168,7 @@ class EdgeStore:
                     self._compactor.note_removed(shard.name, stale)
 
     def delete(self, where: Filter) -> None:
-        if where.empty:
+        if not where.must and not where.must_not:
             raise StoreError("Deleting with an empty filter would delete everything.")
         passing = engine_filter(where)
         self._drop_whole_shards(passing)
@@ -246,6 +246,20 @@ class EdgeStore:
             best, scores = fanout.nearest(self.shards.all(), space, wanted, passing, limit, exact)
             points = fanout.read_points(best, with_vectors=False)
         return [Hit(point.id, scores[point.id], point.payload) for point in points]
+
+    def scores(self, space: str, vector: Vector, ids: Sequence[str]) -> dict[str, float]:
+        found: dict[str, float] = {}
+        if not ids or space not in self.spaces:
+            return found
+        wanted = plain_vector(check_vector(self.spaces[space], vector))
+        for start in range(0, len(ids), PAGE_POINTS):
+            these = ids[start : start + PAGE_POINTS]
+            passing = named(these)
+            with self._opened():
+                found |= fanout.nearest(
+                    self.shards.all(), space, wanted, passing, len(these), exact=True
+                )[1]
+        return found
 
     def scroll_page(
         self, where: Filter, *, after: str | None, limit: int, with_vectors: bool = False

@@ -40,7 +40,7 @@ from index.schema import (
 )
 from index.store import Filter, Match, Point, Range, Store, VectorSpace, scroll, where
 
-DERIVED_KINDS = ("evidence", "passage", "segment", "text_stats", "embedding")
+DERIVED_KINDS = ("evidence", "passage", "segment", "text_stats", "outline", "embedding")
 """Kinds of points that belong to a generation and go with it."""
 
 UPSERT_POINTS = 500

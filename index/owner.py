@@ -234,6 +234,9 @@ class OwningStore:
     ) -> list[Hit]:
         return self._store.query(space, vector, where=where, limit=limit, exact=exact)
 
+    def scores(self, space: str, vector: Vector, ids: Sequence[str]) -> dict[str, float]:
+        return self._store.scores(space, vector, ids)
+
     def scroll_page(
         self, where: Filter, *, after: str | None, limit: int, with_vectors: bool = False
     ) -> list[Point]:

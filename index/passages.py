@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from index.outline import OutlineBuilder
 from index.schema import Evidence, Generation, Passage, make_id, microseconds
 from index.store import Point
 from index.text import WORDS, analyzer, analyzer_for, term_count_vectors
@@ -180,6 +181,8 @@ class PassageBuilder:
             raise ValueError("two scales of one channel need two names")
         self._windows: dict[tuple[str | None, str], _Windows] = {}
         self._statistics = PassageStatistics(generation)
+        by_sentences = any(scale.sentences for scale in self._scales)
+        self._outlines = OutlineBuilder(generation) if by_sentences else None
 
     def push(self, evidence: Iterable[Evidence]) -> list[Passage]:
         """Takes evidence in `reading_order`, across calls too, and returns the passages that are
@@ -196,8 +199,12 @@ class PassageBuilder:
             for scale in self._scales:
                 key = (language, scale.name)
                 windows = self._windows.setdefault(key, _Windows(scale))
-                passage = self._passage(windows.push(one), language, scale)
+                window = windows.push(one)
+                passage = self._passage(window, language, scale)
                 changed[passage.id] = passage
+                if self._outlines is not None:
+                    last = window[-1].start_seconds
+                    self._outlines.add(passage, last, sentence=scale.sentences)
         # Each grows many times within one push; only what it came to is analysed and counted.
         counted = {scale.name for scale in self._scales if scale.words}
         for passage in changed.values():
@@ -208,11 +215,18 @@ class PassageBuilder:
     def resume(self, evidence: Iterable[Evidence]) -> list[Passage]:
         """Takes the generation's evidence from before the watermark, in `reading_order`, into a
         new builder; returns its passages, which an interrupted run has written already."""
-        return self.push(evidence)
+        passages = self.push(evidence)
+        self.outline_points()
+        return passages
 
     def statistics_points(self) -> list[Point]:
         """The catalogue points that count the terms of all passages so far."""
         return self._statistics.points()
+
+    def outline_points(self) -> list[Point]:
+        """The outlines that have changed since the last call; none where the channel has no
+        sentences."""
+        return [] if self._outlines is None else self._outlines.points()
 
     def _passage(
         self, window: list[Evidence], language: str | None, scale: PassageScale

@@ -155,6 +155,9 @@ class SocketStore:
         packed = wire.pack_vector(vector)
         return self._call(wire.Query(space, packed, wire.PackedFilter.pack(where), limit, exact))
 
+    def scores(self, space: str, vector: Vector, ids: Sequence[str]) -> dict[str, float]:
+        return self._call(wire.Scores(space, wire.pack_vector(vector), list(ids)))
+
     def scroll_page(
         self, where: Filter, *, after: str | None, limit: int, with_vectors: bool = False
     ) -> list[Point]:

@@ -35,6 +35,9 @@ from index.vectors import (
     last_of_each_id,
 )
 
+SCORED_AT_ONCE = 1000
+"""Points whose ids are sent in one call."""
+
 _VERSION_KEY = "longtake_schema_version"
 
 
@@ -183,7 +186,7 @@ class ServerStore:
                 self._client.upsert(self._collection, made[start : start + size], wait=True)
 
     def delete(self, where: Filter) -> None:
-        if where.empty:
+        if not where.must and not where.must_not:
             raise StoreError("Deleting with an empty filter would delete everything.")
         with self._translated("delete points"):
             selector = self._models.FilterSelector(filter=their_filter(self._models, where))
@@ -276,6 +279,26 @@ class ServerStore:
                 with_payload=True,
             )
         return [Hit(str(p.id), p.score, p.payload or {}) for p in found.points]
+
+    def scores(self, space: str, vector: Vector, ids: Sequence[str]) -> dict[str, float]:
+        found: dict[str, float] = {}
+        if space not in self._spaces:
+            self._spaces = self._read_spaces()
+        m = self._models
+        for start in range(0, len(ids) if space in self._spaces else 0, SCORED_AT_ONCE):
+            these = list(ids[start : start + SCORED_AT_ONCE])
+            with self._translated("search"):
+                answer = self._client.query_points(
+                    self._collection,
+                    query=their_vector(m, check_vector(self._spaces[space], vector)),
+                    using=space,
+                    query_filter=m.Filter(must=[m.HasIdCondition(has_id=these)]),
+                    search_params=m.SearchParams(exact=True),
+                    limit=len(these),
+                    with_payload=False,
+                )
+            found.update((str(p.id), p.score) for p in answer.points)
+        return found
 
     def scroll_page(
         self, where: Filter, *, after: str | None, limit: int, with_vectors: bool = False

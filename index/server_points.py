@@ -18,12 +18,11 @@ def their_vector(m: Any, vector: Vector) -> Any:
 
 def their_filter(m: Any, where: Filter) -> Any:
     """None for the empty one."""
-    if where.empty:
+    if not where.must and not where.must_not:
         return None
     return m.Filter(
         must=[_their_condition(m, c) for c in where.must] or None,
         must_not=[_their_condition(m, c) for c in where.must_not] or None,
-        should=[their_filter(m, one) for one in where.any_of] or None,
     )
 
 

@@ -125,13 +125,12 @@ def _condition(condition: Condition) -> Any:
 
 def engine_filter(where: Filter) -> engine.Filter | None:
     """The filter as the engine takes it; None passes everything."""
-    if where.empty:
+    if not where.must and not where.must_not:
         return None
     with _translated(f"filter by {where}"):
         return engine.Filter(
             must=[_condition(c) for c in where.must] or None,
             must_not=[_condition(c) for c in where.must_not] or None,
-            should=[engine_filter(one) for one in where.any_of] or None,
         )
 
 

@@ -10,7 +10,7 @@ suite (tests/test_store.py): `index.edge.EdgeStore`, `index.server.ServerStore` 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -104,42 +104,26 @@ Condition = Match | Range
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """All of `must` hold, none of `must_not`, and one of the filters `any_of`, if there are any.
-    An empty filter passes everything."""
+    """All of `must` hold and none of `must_not`. An empty filter passes everything."""
 
     must: tuple[Condition, ...] = ()
     must_not: tuple[Condition, ...] = ()
-    any_of: tuple[Filter, ...] = ()
-
-    def __post_init__(self):
-        if any(one.empty for one in self.any_of):  # an alternative that everything passes
-            object.__setattr__(self, "any_of", ())
-
-    @property
-    def empty(self) -> bool:
-        return not (self.must or self.must_not or self.any_of)
 
     def passes(self, payload: Mapping[str, Any]) -> bool:
         """Whether a point with that payload does, as the engines judge it."""
-        return (
-            all(one.holds(payload) for one in self.must)
-            and not any(one.holds(payload) for one in self.must_not)
-            and (not self.any_of or any(one.passes(payload) for one in self.any_of))
+        return all(one.holds(payload) for one in self.must) and not any(
+            one.holds(payload) for one in self.must_not
         )
 
     def and_(self, *must: Condition) -> Filter:
-        return replace(self, must=self.must + must)
+        return Filter(self.must + must, self.must_not)
 
     def also(self, other: Filter) -> Filter:
-        """Passes what both do. Raises ValueError where both hold alternatives."""
-        if self.any_of and other.any_of:
-            raise ValueError("two filters with alternatives do not make one")
-        return Filter(
-            self.must + other.must, self.must_not + other.must_not, self.any_of or other.any_of
-        )
+        """Passes what both do."""
+        return Filter(self.must + other.must, self.must_not + other.must_not)
 
     def but_not(self, *must_not: Condition) -> Filter:
-        return replace(self, must_not=self.must_not + must_not)
+        return Filter(self.must, self.must_not + must_not)
 
 
 def where(**equal: str | int | bool | Sequence[str | int]) -> Filter:
@@ -199,6 +183,12 @@ class Store(Protocol):
         """The `limit` points nearest to `vector` that pass, best first. A sparse query returns
         only points that share an index with it. Scores are comparable across shards. A space
         that does not exist has no points."""
+        ...
+
+    def scores(self, space: str, vector: Vector, ids: Sequence[str]) -> dict[str, float]:
+        """How near to `vector` each of these points lies, exactly, as `query` scores it: by id.
+        Points that are not there, or have no vector in that space, have none; nor have those that
+        share no index with a sparse one."""
         ...
 
     def scroll_page(

@@ -119,7 +119,6 @@ class PackedFilter(Message):
     must_range: list[Range]
     must_not_match: list[Match]
     must_not_range: list[Range]
-    any_of: list[PackedFilter]
 
     @classmethod
     def pack(cls, where: Filter) -> PackedFilter:
@@ -131,14 +130,11 @@ class PackedFilter(Message):
             of(Range, where.must),
             of(Match, where.must_not),
             of(Range, where.must_not),
-            [cls.pack(one) for one in where.any_of],
         )
 
     def unpack(self) -> Filter:
         return Filter(
-            (*self.must_match, *self.must_range),
-            (*self.must_not_match, *self.must_not_range),
-            tuple(one.unpack() for one in self.any_of),
+            (*self.must_match, *self.must_range), (*self.must_not_match, *self.must_not_range)
         )
 
 
@@ -168,6 +164,13 @@ class Hits(Message, tag=True):
 
     def value(self) -> list[Hit]:
         return self.hits
+
+
+class Scored(Message, tag=True):
+    scores: dict[str, float]
+
+    def value(self) -> dict[str, float]:
+        return self.scores
 
 
 class Information(Message, tag=True):
@@ -215,7 +218,7 @@ class Failure(Message, tag=True):
         raise error
 
 
-Reply = Nothing | Number | Points | Hits | Information | TooLarge | Failure
+Reply = Nothing | Number | Points | Hits | Scored | Information | TooLarge | Failure
 
 
 class EnsureSpaces(Message, tag=True):
@@ -266,6 +269,15 @@ class Query(Message, tag=True):
         )
 
 
+class Scores(Message, tag=True):
+    space: str
+    vector: PackedVector
+    ids: list[str]
+
+    def apply(self, store: Store) -> Reply:
+        return Scored(store.scores(self.space, unpack_vector(self.vector), self.ids))
+
+
 class ScrollPage(Message, tag=True):
     where: PackedFilter
     after: str | None
@@ -300,7 +312,9 @@ class Info(Message, tag=True):
         return Information(store.info())
 
 
-Request = EnsureSpaces | Upsert | Delete | Retrieve | Query | ScrollPage | Count | Flush | Info
+Request = (
+    EnsureSpaces | Upsert | Delete | Retrieve | Query | Scores | ScrollPage | Count | Flush | Info
+)
 
 
 @functools.cache

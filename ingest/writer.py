@@ -89,6 +89,7 @@ class ChannelWriter:
         derived = list(self._points.values())
         if ready:
             derived.extend(self._passages.statistics_points())
+            derived.extend(self._passages.outline_points())
         self._points = {}
         self.generation = dataclasses.replace(
             self.generation,

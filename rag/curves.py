@@ -5,19 +5,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import groupby
 
 import numpy as np
 
 from index.library import Library
+from index.outline import Outline, Sentence, outline_from, outline_ids
 from index.schema import microseconds
-from index.store import Filter, Range, scroll, where
+from index.store import Filter
 from index.text import WORDS
 from rag.vectors import Meanings
-from rag.words import WordQuery, words_share
-
-MOST_POINTS = 4000
-"""Points read for the curves of one search. Whoever chooses the regions keeps well below."""
+from rag.words import WordQuery, bm25_share
 
 LONGEST_SENTENCE_SECONDS = 30.0
 """What lasts longer has a wrong end, or holds a silence: it counts as that long."""
@@ -31,11 +29,14 @@ Key = tuple[str, int, str, str | None]
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """A stretch of one video's channel that a curve is wanted for."""
+    """A stretch of one generation of a video's channel, in one language, that a curve is wanted
+    for."""
 
     video_id: str
     epoch: int
     channel: str
+    generation: str
+    language: str | None
     start_seconds: float
     end_seconds: float
 
@@ -101,99 +102,179 @@ def read_curves(
     query: WordQuery,
     meanings: Meanings,
     library: Library,
-    regions: Sequence[Region],
+    regions: Iterable[Region],
     wanted: Filter,
-    vectors: Filter,
 ) -> list[Curve]:
     """The curves of the regions, merged where one video has several of them.
 
-    wanted: passes the passages to look in, vectors: their vectors.
+    wanted: passes the passages to look in.
     """
-    if not regions:
-        return []
-    inside = Filter(any_of=tuple(map(_condition, regions)))
-    passages = islice(scroll(library.store, wanted.also(inside)), MOST_POINTS)
-    sentences: dict[Key, list[Mapping]] = {}
-    windows: dict[Key, list[tuple[str, Mapping]]] = {}
-    known: dict[str, Mapping] = {}
-    for point in passages:
-        at = point.payload
-        key = (at["video_id"], at["epoch"], at["channel"], at["language"])
-        if at["scale"] == "window":
-            windows.setdefault(key, []).append((point.id, at))
-        else:
-            known[point.id] = at
-            sentences.setdefault(key, []).append({**at, "id": point.id})
-    scores: dict[str, float] = {}
-    if query.vector.indices:
-        hits = library.store.query(
-            WORDS.name, query.vector, where=wanted.also(inside), limit=MOST_POINTS
+    spans: dict[tuple[str, str | None], list[tuple[float, float]]] = {}
+    ids: dict[str, None] = {}
+    for one in regions:
+        spans.setdefault((one.generation, one.language), []).append(
+            (one.start_seconds, one.end_seconds)
         )
-        scores = {hit.id: hit.score for hit in hits}
-    meanings.near(library, vectors.also(inside), MOST_POINTS)
-    return [
-        _curve(key, run, windows.get(key, ()), scores, query, meanings)
-        for key, found in sorted(sentences.items(), key=lambda item: str(item[0]))
-        for run in _runs(found)
+        ids.update(
+            dict.fromkeys(
+                outline_ids(one.generation, one.language, one.start_seconds, one.end_seconds)
+            )
+        )
+    outlines = [outline_from(point.payload) for point in library.store.retrieve(list(ids))]
+    outlines.sort(key=lambda o: (o.video_id, o.epoch, o.channel, str(o.language), o.generation))
+    parts = [
+        _Part.of(list(own), spans[key], wanted)
+        for key, own in groupby(outlines, lambda o: (o.generation, o.language))
     ]
+    meanings.look_up(
+        library,
+        {
+            one.id: {"video_id": part.key[0], "epoch": part.key[1], "channel": part.key[2]}
+            for part in parts
+            for one in part.sentences
+        },
+    )
+    windows = [id for part in parts for _, _, id in part.windows]
+    scores: Mapping[str, float] = {}
+    if query.vector.indices and windows:
+        scores = library.store.scores(WORDS.name, query.vector, windows)
+    return [_curve(part, run, scores, query, meanings) for part in parts for run in part.runs()]
 
 
-def _runs(sentences: list[Mapping]) -> Iterator[list[Mapping]]:
-    """In time order, cut where nobody speaks for long, and where nothing was read."""
-    sentences.sort(key=lambda at: (at["start_us"], at["end_seconds"], at["id"]))
-    run: list[Mapping] = []
-    for at in sentences:
-        if run and at["start_seconds"] - end_seconds > LONGEST_SILENCE_SECONDS:
-            yield run
-            run = []
-        here = min(at["end_seconds"], at["start_seconds"] + LONGEST_SENTENCE_SECONDS)
-        end_seconds = max(here, end_seconds) if run else here
-        run.append(at)
-    yield run
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """What was read of one generation and language. windows: first and last sentence, and id."""
+
+    key: Key
+    analyzer: str
+    sentences: list[Sentence]
+    windows: list[tuple[int, int, str]]
+
+    @classmethod
+    def of(
+        cls, outlines: Sequence[Outline], spans: Sequence[tuple[float, float]], wanted: Filter
+    ) -> _Part:
+        """Its sentences that begin in one of the spans and pass, and the windows over those
+        alone."""
+        first = outlines[0]
+        key = (first.video_id, first.epoch, first.channel, first.language)
+        everything = sorted(
+            (one for outline in outlines for one in outline.sentences),
+            key=lambda s: (s.start_seconds, s.end_seconds, s.id),
+        )
+        starts = np.array([one.start_seconds for one in everything])
+        here = np.zeros(len(everything), bool)
+        for begin, end in spans:
+            here |= (begin <= starts) & (starts < end)
+        here &= _passing(first, everything, wanted)
+        before = np.concatenate([[0], np.cumsum(here)])
+        windows = [window for outline in outlines for window in outline.windows]
+        begins = np.searchsorted(starts, [one.start_seconds for one in windows], "right") - 1
+        ends = np.searchsorted(starts, [one.last_start_seconds for one in windows], "right")
+        begins = np.maximum(begins, 0)
+        whole = (ends > begins) & (before[ends] - before[begins] == ends - begins)
+        over = [
+            (int(before[begins[n]]), int(before[ends[n]]) - 1, windows[n].id)
+            for n in np.flatnonzero(whole)
+        ]
+        kept = [one for one, there in zip(everything, here, strict=True) if there]
+        return cls(key, first.analyzer, kept, sorted(over))
+
+    def runs(self) -> Iterator[tuple[int, int]]:
+        """Half-open ranges of sentences, cut where nobody speaks for long, and where nothing was
+        read."""
+        first, end_seconds = 0, 0.0
+        for at, one in enumerate(self.sentences):
+            if at > first and one.start_seconds - end_seconds > LONGEST_SILENCE_SECONDS:
+                yield first, at
+                first = at
+            here = min(one.end_seconds, one.start_seconds + LONGEST_SENTENCE_SECONDS)
+            end_seconds = max(here, end_seconds) if at > first else here
+        if self.sentences:
+            yield first, len(self.sentences)
 
 
-def _condition(region: Region) -> Filter:
-    start = microseconds(max(region.start_seconds, 0.0))
-    return where(video_id=region.video_id, channel=region.channel, epoch=region.epoch).and_(
-        Range("start_us", gte=start, lt=microseconds(region.end_seconds))
+_DIFFER = ("start_us", "start_seconds", "end_seconds", "evidence")
+"""What the sentences of one outline do not have in common."""
+
+
+def _passing(outline: Outline, sentences: Sequence[Sentence], wanted: Filter) -> np.ndarray:
+    """Whether the passage of each passes, bool of shape (n,)."""
+    same = {
+        "kind": "passage",
+        "video_id": outline.video_id,
+        "epoch": outline.epoch,
+        "channel": outline.channel,
+        "generation": outline.generation,
+        "language": outline.language,
+    }
+    must = [one for one in wanted.must if one.key in _DIFFER]
+    must_not = [one for one in wanted.must_not if one.key in _DIFFER]
+    common = Filter(
+        tuple(one for one in wanted.must if one.key not in _DIFFER),
+        tuple(one for one in wanted.must_not if one.key not in _DIFFER),
+    )
+    if not common.passes(same):
+        return np.zeros(len(sentences), bool)
+    if not must and not must_not:
+        return np.ones(len(sentences), bool)
+    own = Filter(tuple(must), tuple(must_not))
+    return np.array(
+        [
+            own.passes(
+                {
+                    "start_us": microseconds(one.start_seconds),
+                    "start_seconds": one.start_seconds,
+                    "end_seconds": one.end_seconds,
+                    "evidence": list(one.evidence),
+                }
+            )
+            for one in sentences
+        ],
+        bool,
     )
 
 
 def _curve(
-    key: Key,
-    sentences: list[Mapping],
-    windows: Iterable[tuple[str, Mapping]],
+    part: _Part,
+    run: tuple[int, int],
     scores: Mapping[str, float],
     query: WordQuery,
     meanings: Meanings,
 ) -> Curve:
-    place = {id: n for n, at in enumerate(sentences) for id in at["evidence"]}
-    spans = []
-    for id, at in windows:
-        inside = [place[one] for one in at["evidence"] if one in place]
-        if inside:
-            score = scores.get(id, 0.0)
-            spans.append((min(inside), max(inside), words_share(score, at, query), score))
-    spans.sort()
-    known = [meanings.known.get(at["id"]) for at in sentences]
-    name = sentences[0]["analyzer"]
-    held = tuple(query.held(at["text"], name) for at in sentences)
+    begin, end = run
+    sentences = part.sentences[begin:end]
+    spans = [
+        (first - begin, last - begin, scores.get(id, 0.0))
+        for first, last, id in part.windows
+        if begin <= first and last < end
+    ]
+    known = [meanings.known.get(one.id) for one in sentences]
+    name = part.analyzer
+    spoken = np.zeros(len(sentences), bool)  # only these can hold words of the query
+    for first, last, score in spans:
+        spoken[first : last + 1] |= score > 0
+    none: frozenset[int] = frozenset()
+    held = tuple(
+        query.held(one.text, name) if there else none
+        for one, there in zip(sentences, spoken, strict=True)
+    )
+    starts = np.array([one.start_seconds for one in sentences], np.float64)
+    ends = np.array([one.end_seconds for one in sentences], np.float64)
     return Curve(
-        key=key,
+        key=part.key,
         analyzer=name,
-        held=held,
-        shares=np.array([query.share(terms, name) for terms in held], np.float64),
-        starts=(starts := np.array([at["start_seconds"] for at in sentences], np.float64)),
-        ends=np.minimum(
-            np.array([at["end_seconds"] for at in sentences]), starts + LONGEST_SENTENCE_SECONDS
-        ),
+        starts=starts,
+        ends=np.minimum(ends, starts + LONGEST_SENTENCE_SECONDS),
         meaning=np.array([one.score if one else 0.0 for one in known], np.float64),
         cosines=np.array([one.cosine if one else np.nan for one in known], np.float64),
-        texts=tuple(at["text"] for at in sentences),
-        evidence=tuple(tuple(at["evidence"]) for at in sentences),
+        texts=tuple(one.text for one in sentences),
+        evidence=tuple(one.evidence for one in sentences),
         first=np.array([span[0] for span in spans], np.int64),
         last=np.array([span[1] for span in spans], np.int64),
-        words=np.array([span[2] for span in spans], np.float64),
-        bm25=np.array([span[3] for span in spans], np.float64),
+        words=np.array([bm25_share(span[2], name, query) for span in spans], np.float64),
+        bm25=np.array([span[2] for span in spans], np.float64),
+        held=held,
+        shares=np.array([query.share(terms, name) for terms in held], np.float64),
         model=next((one.model for one in known if one), ""),
     )

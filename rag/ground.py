@@ -20,6 +20,9 @@ import numpy as np
 
 from rag.settings import GroundSettings
 
+MOST_CANDIDATES = 400
+"""Stretches by contrast, the best ones, of which proposals are taken."""
+
 Proposal = tuple[int, int, float]
 """First and one past the last of the pieces, and what speaks for it."""
 
@@ -115,15 +118,16 @@ def _by_contrast(
     far = np.log(np.maximum(seconds, 0.1) / allowed.usual_seconds) ** 2
     scores = inside / np.maximum(sizes, 1) - outside - settings.length_weight * far
     scores[(sizes < 1) | (seconds > allowed.longest_seconds)] = -np.inf
-    flat = scores.ravel()
-    candidates = np.argsort(-flat, kind="stable")[:400]
+    order = np.argsort(-scores, axis=None, kind="stable")[:MOST_CANDIDATES]
+    a, b, scores = first.flat[order], last.flat[order], scores.flat[order]
+    alive = scores > -np.inf
     kept: list[Proposal] = []
-    for at in candidates:
-        if flat[at] == -np.inf or len(kept) == settings.proposals:
-            break
-        one = (int(first.flat[at]), int(last.flat[at]), float(flat[at]))
-        if all(_iou(one, other) < settings.suppression for other in kept):
-            kept.append(one)
+    while alive.any() and len(kept) < settings.proposals:
+        at = int(alive.argmax())
+        kept.append((int(a[at]), int(b[at]), float(scores[at])))
+        inside = np.minimum(b, b[at]) - np.maximum(a, a[at])
+        union = np.maximum(b, b[at]) - np.minimum(a, a[at])
+        alive &= inside < settings.suppression * union
     return kept
 
 

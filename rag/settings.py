@@ -183,7 +183,8 @@ class RankSettings(BaseModel):
     sentences: in a stretch of a short video; a longer one's grow with its usual moment.
     peak, spoken_peak: share of the best sentence (the best window of words) in a stretch's score,
     the rest being the mean. words_weight: of its words beside its meaning.
-    regions: looked at closely, beyond the results asked for.
+    regions: looked at closely, beyond the results asked for. candidates: passages asked of the
+    store for each of them, by words and by meaning.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -193,6 +194,7 @@ class RankSettings(BaseModel):
     spoken_peak: float = Field(0.4, ge=0, le=1)
     words_weight: float = Field(1.0, ge=0, le=1)
     regions: int = Field(14, ge=0)
+    candidates: int = Field(8, ge=1, le=100)
 
 
 class RetrieveSettings(BaseModel):

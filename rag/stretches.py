@@ -24,7 +24,7 @@ from rag.fuse import MOST_OVERLAP, Dropped, Find
 from rag.ground import Lengths, ground, lengths
 from rag.settings import RetrieveSettings
 from rag.vectors import Meanings
-from rag.words import WordQuery, piece, words_share
+from rag.words import WordQuery, bm25_share, piece
 
 BIN_SECONDS = 60.0
 """Candidates this close together are looked at as one."""
@@ -61,7 +61,7 @@ def find_stretches(
     wanted, vectors = wanted.but_not(otherwise_cut), vectors.but_not(otherwise_cut)
     most = limit + settings.rank.regions
     regions, durations = _regions(query, library, wanted, most, settings, meanings, vectors)
-    curves = read_curves(query, meanings, library, regions, wanted, vectors)
+    curves = read_curves(query, meanings, library, regions, wanted)
     allowed = [lengths(durations.get(curve.key[0]), settings.ground) for curve in curves]
     relevance = [curve.relevance() for curve in curves]
     taken: dict[tuple, list[tuple[float, float]]] = {}
@@ -96,29 +96,32 @@ def _regions(
     vectors: Filter,
 ) -> tuple[list[Region], dict[str, float | None]]:
     """What to look at closely, and how long its videos are."""
-    candidates = most * settings.candidates
+    candidates = most * settings.rank.candidates
     scores: dict[tuple, list[float]] = {}
 
-    def note(payload: Mapping, score: float, by: int) -> None:
+    def note(payload: Mapping, generation: str, score: float, by: int) -> None:
         at = int(payload["start_seconds"] // BIN_SECONDS)
-        key = (payload["video_id"], payload["epoch"], payload["channel"], at)
-        here = scores.setdefault(key, [0.0, 0.0])
+        place = (payload["video_id"], payload["epoch"], payload["channel"])
+        here = scores.setdefault((*place, generation, payload["language"], at), [0.0, 0.0])
         here[by] = max(here[by], score)
 
     if query.vector.indices:
         for hit in library.store.query(WORDS.name, query.vector, where=wanted, limit=candidates):
-            note(hit.payload, words_share(hit.score, hit.payload, query), 0)
+            share = bm25_share(hit.score, hit.payload["analyzer"], query)
+            note(hit.payload, hit.payload["generation"], share, 0)
     for id, payload in meanings.near(library, vectors, candidates).items():
-        note(payload, meanings.known[id].score, 1)
-    ranked = sorted(scores.items(), key=lambda item: ((1 - item[1][0]) * (1 - item[1][1]), item[0]))
+        note(payload, payload["of"], meanings.known[id].score, 1)
+    ranked = sorted(
+        scores.items(), key=lambda item: ((1 - item[1][0]) * (1 - item[1][1]), str(item[0]))
+    )
     best = [key for key, _ in ranked[:most]]
     videos = library.some_videos({key[0] for key in best})
     durations = {id: video.duration_seconds for id, video in videos.items()}
     regions = []
-    for video_id, epoch, channel, at in best:
-        reach = 1.5 * lengths(durations.get(video_id), settings.ground).usual_seconds
+    for *place, at in best:
+        reach = 1.5 * lengths(durations.get(place[0]), settings.ground).usual_seconds
         start = at * BIN_SECONDS
-        regions.append(Region(video_id, epoch, channel, start - reach, start + BIN_SECONDS + reach))
+        regions.append(Region(*place, start - reach, start + BIN_SECONDS + reach))
     return regions, durations
 
 
@@ -262,9 +265,12 @@ def _find(
 def _core(curve: Curve, span: tuple[int, int], query: WordQuery) -> tuple[int, int]:
     """The sentences of a stretch that tell most: the fewest that hold the most of the query."""
 
+    meaning = curve.meaning.tolist()
+
     def tells(first: int, last: int) -> float:
-        words = query.share(frozenset().union(*curve.held[first:last]), curve.analyzer)
-        return words + float(curve.meaning[first:last].max()) - 0.1 * (last - first)
+        held = [terms for terms in curve.held[first:last] if terms]
+        words = query.share(frozenset().union(*held), curve.analyzer) if held else 0.0
+        return words + max(meaning[first:last]) - 0.1 * (last - first)
 
     ranges = (
         (first, last)

@@ -239,12 +239,10 @@ class Meanings:
             generation = of.get((payload["video_id"], payload["epoch"], payload["channel"]))
             if generation is not None:
                 ids[embedding_id(generation, id)] = id
-        for point in library.store.retrieve(list(ids), with_vectors=True):
-            for query in self.queries:
-                vector = point.vectors.get(query.space.name)
-                if vector is not None:
-                    length = float(np.linalg.norm(vector)) or 1.0
-                    self._add(ids[point.id], float(query.vector @ vector) / length, query)
+        for query in self.queries:
+            scores = library.store.scores(query.space.name, query.vector, list(ids))
+            for id, cosine in scores.items():
+                self._add(ids[id], cosine, query)
 
     def _add(self, passage: str, cosine: float, query: SpaceQuery) -> None:
         score = query.scale.score(cosine)

@@ -188,7 +188,9 @@ def find_words(
                 dropped.append(Dropped(find, reason))
             elif at == 0 and meaning is not None:
                 # It stands for its passage: all of that speaks for it.
-                of_passage = replace(find, score=words_share(hit.score, hit.payload, query))
+                of_passage = replace(
+                    find, score=bm25_share(hit.score, hit.payload["analyzer"], query)
+                )
                 finds.append(with_meaning(of_passage, meaning))
             else:
                 finds.append(find)
@@ -230,10 +232,10 @@ def _and_nearest(
     return found
 
 
-def words_share(score: float, payload: Mapping, query: WordQuery) -> float:
-    """A passage's BM25 as a share of what it tends to where a passage holds nothing but the query,
-    0..1."""
-    mass = query.mass.get(payload["analyzer"])
+def bm25_share(score: float, name: str, query: WordQuery) -> float:
+    """The BM25 of a passage of that analyzer as a share of what it tends to where a passage holds
+    nothing but the query, 0..1."""
+    mass = query.mass.get(name)
     return min(score / ((K1 + 1) * mass), 1.0) if mass else 0.0
 
 
@@ -253,7 +255,7 @@ def _whole(
             start_seconds=min(one.start_seconds for _, one in here),
             end_seconds=max(one.end_seconds for _, one in here),
             raw=hit.score,
-            score=words_share(hit.score, hit.payload, query),
+            score=bm25_share(hit.score, hit.payload["analyzer"], query),
             text=hit.payload["text"],
             evidence=tuple(id for id, _ in here),
             terms=tuple(sorted(terms.values(), key=lambda term: -term.idf)),

@@ -256,6 +256,23 @@ def test_search_honours_the_filter(store):
     assert [hit.id for hit in hits] == [pid(98), pid(95), pid(92)]
 
 
+def test_scores_of_these_points(store):
+    store.upsert([evidence(n) for n in range(300)])
+    store.upsert([Point(pid(7), {"kind": "bare"})])  # its vector goes with the rest of it
+    store.delete(where(start_us=80))
+    vector = evidence(150).vectors["frame"]
+    hits = store.query("frame", vector, where=EVERYTHING, limit=300, exact=True)
+    asked = [pid(n) for n in (290, 3, 7, 8, 999, 150)]
+    expected = {hit.id: pytest.approx(hit.score, abs=1e-5) for hit in hits if hit.id in asked}
+    assert len(expected) == 3
+    assert store.scores("frame", vector, asked) == expected
+    assert store.scores("frame", vector, []) == store.scores("frame.new", vector, asked) == {}
+    words = [SparseVector((1, 2), (1.0, 2.0)), SparseVector((3,), (4.0,))]
+    store.upsert([Point(pid(1000 + n), {}, {"words": one}) for n, one in enumerate(words)])
+    query = SparseVector((2, 9), (0.5, 1.0))
+    assert store.scores("words", query, [pid(1000), pid(1001)]) == {pid(1000): 1.0}
+
+
 def test_dot_spaces_keep_lengths(store):
     store.upsert(
         [Point(pid(n), {}, {"raw": np.array([n, 0, 0], np.float32)}) for n in range(1, 130)]

@@ -125,6 +125,7 @@ def embedding_point(generation: Generation, passage: Passage, space: str, vector
         "start_seconds": passage.start_seconds,
         "end_seconds": passage.end_seconds,
         "passage": passage.id,
+        "of": passage.generation,
         "language": passage.language,
     }
     return Point(embedding_id(generation.id, passage.id), payload, {space: vector})
