@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -85,6 +86,7 @@ class Retriever:
         channels: Sequence[str] = (),
         limit: int | None = None,
         explain: bool = False,
+        misses: bool = False,
     ) -> SearchResult:
         """The moments that match the words by themselves or by their meaning, show the picture in
         the file `image` or one like it, or show the footage of `clip` (a video, or a stretch of
@@ -92,12 +94,20 @@ class Retriever:
 
         text: as a person types it; `rag.query` has what it may hold besides words. videos: ids,
         paths, file names or titles to look in; all of them where empty. channels: likewise.
+        misses: words that lie below the floors are results too.
         Nothing that matches is an empty result, not an error.
 
         Raises UsageError for a query without a word or picture, a filter that means nothing, an
         unknown channel or an ambiguous video; VideoNotFoundError; MediaError for an image or a
         clip that cannot be read.
         """
+        if misses:
+            seeing = copy(self)
+            seeing.settings = self.settings.with_misses()
+            return seeing.search(
+                text, image=image, clip=clip, videos=videos, channels=channels, limit=limit,
+                explain=explain,
+            )  # fmt: skip
         # Bytes of a terminal that are no text come as lone surrogates, which no engine takes.
         typed = text.encode(errors="replace").decode()
         query = parse(typed)

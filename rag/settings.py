@@ -197,6 +197,22 @@ class RankSettings(BaseModel):
     candidates: int = Field(8, ge=1, le=100)
 
 
+class PresenceSettings(BaseModel):
+    """Whether a collection holds what is asked for at all: the mean score of the best sentences
+    (see `rag.presence`) must reach a floor, which rises with their number.
+
+    floor: among a thousand sentences. rise: for each e-fold of them. rare_passages: where no
+    sentence is near enough, a stretch that holds all of the query's words is shown all the same
+    if one of them is in at most so many passages.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    floor: float = Field(0.402, ge=0, le=1)
+    rise: float = Field(0.034, ge=0, le=1)
+    rare_passages: int = Field(4, ge=0)
+
+
 class RetrieveSettings(BaseModel):
     """How moments are found.
 
@@ -215,7 +231,7 @@ class RetrieveSettings(BaseModel):
     once_share: in what is said, that is done only where no other sentence near holds this share.
     planner: takes questions apart. rerank, look: judge the best results. group: how videos are
         ranked. order: how questions that ask for an order are answered. rank, ground: how what is
-        said is ranked, and where moments in it begin and end.
+        said is ranked, and where moments in it begin and end. presence: whether it is there at all.
     text, frame, sound: what cosines between a query and passages, pictures and sounds are worth;
         picture: between two pictures. docs/models-text.md says what they were chosen by.
     """
@@ -235,6 +251,7 @@ class RetrieveSettings(BaseModel):
     order: OrderSettings = Field(default_factory=OrderSettings)
     rank: RankSettings = Field(default_factory=RankSettings)
     ground: GroundSettings = Field(default_factory=GroundSettings)
+    presence: PresenceSettings = Field(default_factory=PresenceSettings)
     once_share: float = Field(0.34, ge=0, le=1)
     narrow_share: float = Field(0.9, ge=0, le=1)  # of .3, .5, .7, .9, 1: best on tutorials, train
     cosine_margin: float = Field(0.06, ge=0, le=2)
@@ -247,6 +264,16 @@ class RetrieveSettings(BaseModel):
     picture: CosineScale = CosineScale(zero=0.5, full=1.0, floor=0.7)
     # Not measured here either: a third of the way from nothing in common to the same.
     sound: CosineScale = CosineScale(zero=0.0, full=0.75, floor=0.33)
+
+    def with_misses(self) -> RetrieveSettings:
+        """Without floors for what is said and written: the nearest misses are results too."""
+        return self.model_copy(
+            update={
+                "floor": 0.0,
+                "text": self.text.model_copy(update={"floor": 0.0}),
+                "presence": PresenceSettings(floor=0.0, rise=0.0),
+            }
+        )
 
     def scale_of(self, kind: str) -> CosineScale:
         """kind: "text", "frame", "sound" or "picture"."""

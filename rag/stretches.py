@@ -22,6 +22,7 @@ from index.text import WORDS
 from rag.curves import Curve, Region, read_curves
 from rag.fuse import MOST_OVERLAP, Dropped, Find
 from rag.ground import Lengths, ground, lengths
+from rag.presence import Presence, presence
 from rag.settings import RetrieveSettings
 from rag.vectors import Meanings
 from rag.words import WordQuery, bm25_share, piece
@@ -60,7 +61,10 @@ def find_stretches(
     otherwise_cut = Match("channel", OTHERWISE_CUT)
     wanted, vectors = wanted.but_not(otherwise_cut), vectors.but_not(otherwise_cut)
     most = limit + settings.rank.regions
-    regions, durations = _regions(query, library, wanted, most, settings, meanings, vectors)
+    near = meanings.near(library, vectors, most * settings.rank.candidates)
+    scores = sorted((meanings.known[id].score for id in near), reverse=True)
+    there = presence(scores, lambda: library.store.count(vectors), settings.presence)
+    regions, durations = _regions(query, library, wanted, most, settings, meanings, near)
     curves = read_curves(query, meanings, library, regions, wanted)
     allowed = [lengths(durations.get(curve.key[0]), settings.ground) for curve in curves]
     relevance = [curve.relevance() for curve in curves]
@@ -76,13 +80,12 @@ def find_stretches(
         if span is None:
             continue
         others.append((float(curve.starts[span[0]]), float(curve.ends[span[0] : span[1]].max())))
-        find, enough = _find(window, curve, span, query, settings)
-        if enough:
-            finds.append(find)
+        find, spoken, meant = _find(window, curve, span, query, settings)
+        why = _too_little(find, spoken, meant, there, settings)
+        if why:
+            dropped.append(Dropped(find, why))
         else:
-            dropped.append(
-                Dropped(find, f"holds {find.share:.0%} of the query (floor {settings.floor:.0%})")
-            )
+            finds.append(find)
     return _by_their_words(finds, library), dropped
 
 
@@ -93,9 +96,10 @@ def _regions(
     most: int,
     settings: RetrieveSettings,
     meanings: Meanings,
-    vectors: Filter,
+    near: Mapping[str, Mapping],
 ) -> tuple[list[Region], dict[str, float | None]]:
-    """What to look at closely, and how long its videos are."""
+    """What to look at closely, and how long its videos are. near: the nearest passages by meaning,
+    with what is known of their vectors."""
     candidates = most * settings.rank.candidates
     scores: dict[tuple, list[float]] = {}
 
@@ -109,7 +113,7 @@ def _regions(
         for hit in library.store.query(WORDS.name, query.vector, where=wanted, limit=candidates):
             share = bm25_share(hit.score, hit.payload["analyzer"], query)
             note(hit.payload, hit.payload["generation"], share, 0)
-    for id, payload in meanings.near(library, vectors, candidates).items():
+    for id, payload in near.items():
         note(payload, payload["of"], meanings.known[id].score, 1)
     ranked = sorted(
         scores.items(), key=lambda item: ((1 - item[1][0]) * (1 - item[1][1]), str(item[0]))
@@ -228,8 +232,8 @@ def _find(
     span: tuple[int, int],
     query: WordQuery,
     settings: RetrieveSettings,
-) -> tuple[Find, bool]:
-    """The find, and whether it holds enough of the query to be one."""
+) -> tuple[Find, float, float]:
+    """The find, and how much of the query its words hold and its meaning scores, each 0..1."""
     video_id, epoch, channel, _ = curve.key
     core = _core(curve, span, query)
     a, b = core if _said_once(curve, core, query, settings) else span
@@ -258,8 +262,25 @@ def _find(
         model=curve.model if cosine is not None else "",
         whole=True,
     )
-    enough = spoken >= settings.floor or (cosine is not None and meant >= settings.text.floor)
-    return find, enough
+    return find, spoken, meant
+
+
+def _too_little(
+    find: Find, spoken: float, meant: float, there: Presence, settings: RetrieveSettings
+) -> str:
+    """Why the find is none; nothing where it is one."""
+    if find.cosine is None or (there.there and meant < settings.text.floor):
+        # By its words alone.
+        if spoken < settings.floor:
+            return f"holds {spoken:.0%} of the query (floor {settings.floor:.0%})"
+    elif not there.there:
+        rare = any(term.passages <= settings.presence.rare_passages for term in find.terms)
+        if not rare or spoken < settings.narrow_share:
+            return (
+                f"nothing is near enough: the best sentences score {there.score:.2f} "
+                f"(floor {there.floor:.2f})"
+            )
+    return ""
 
 
 def _core(curve: Curve, span: tuple[int, int], query: WordQuery) -> tuple[int, int]:

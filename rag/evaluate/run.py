@@ -19,9 +19,10 @@ def ask(
     questions: Iterable[Question],
     names: Mapping[str, str],
     *,
+    misses: bool = False,
     done: Callable[[], None] = lambda: None,
 ) -> list[Judged]:
-    """Searches the whole library for each question.
+    """Searches the whole library for each question. misses: what lies below the floors counts.
 
     names: the library's video id -> what the questions call it; others keep their id. done: called
     after each.
@@ -29,7 +30,7 @@ def ask(
     judged = []
     for question in questions:
         started = time.perf_counter()
-        found = search(retriever, question.text)
+        found = search(retriever, question.text, misses=misses)
         latency_seconds = time.perf_counter() - started
         results = tuple(_result(moment, names) for moment in found.moments)
         judged.append(
@@ -39,10 +40,12 @@ def ask(
     return judged
 
 
-def search(retriever: Retriever, text: str, *, explain: bool = False) -> SearchResult:
+def search(
+    retriever: Retriever, text: str, *, explain: bool = False, misses: bool = False
+) -> SearchResult:
     """As deep as recall is measured; nothing for text without a word to search for."""
     try:
-        return retriever.search(text, limit=max(RANKS), explain=explain)
+        return retriever.search(text, limit=max(RANKS), explain=explain, misses=misses)
     except UsageError:
         return SearchResult(())
 
