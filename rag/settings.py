@@ -228,7 +228,6 @@ class RetrieveSettings(BaseModel):
         words of the query where those hold this share of the query's weight; else it is one find.
     cosine_margin: pictures and sounds this much further from the query than the nearest one are no
         finds.
-    once_share: in what is said, that is done only where no other sentence near holds this share.
     planner: takes questions apart. rerank, look: judge the best results. group: how videos are
         ranked. order: how questions that ask for an order are answered. rank, ground: how what is
         said is ranked, and where moments in it begin and end. presence: whether it is there at all.
@@ -252,7 +251,6 @@ class RetrieveSettings(BaseModel):
     rank: RankSettings = Field(default_factory=RankSettings)
     ground: GroundSettings = Field(default_factory=GroundSettings)
     presence: PresenceSettings = Field(default_factory=PresenceSettings)
-    once_share: float = Field(0.34, ge=0, le=1)
     narrow_share: float = Field(0.9, ge=0, le=1)  # of .3, .5, .7, .9, 1: best on tutorials, train
     cosine_margin: float = Field(0.06, ge=0, le=2)
     # Chosen with all-MiniLM-L6-v2 on the tutorials' transcripts: the floor, there a cosine of .40,

@@ -236,7 +236,7 @@ def _find(
     """The find, and how much of the query its words hold and its meaning scores, each 0..1."""
     video_id, epoch, channel, _ = curve.key
     core = _core(curve, span, query)
-    a, b = core if _said_once(curve, core, query, settings) else span
+    a, b = span
     terms = query.terms.get(curve.analyzer, {})
     held = frozenset().union(*curve.held[a:b])
     cosines = curve.cosines[a:b]
@@ -299,18 +299,6 @@ def _core(curve: Curve, span: tuple[int, int], query: WordQuery) -> tuple[int, i
         for last in range(first + 1, min(first + CORE_SENTENCES, span[1]) + 1)
     )
     return max(ranges, key=lambda one: (tells(*one), -one[0]))
-
-
-def _said_once(
-    curve: Curve, core: tuple[int, int], query: WordQuery, settings: RetrieveSettings
-) -> bool:
-    """Whether the query is what these sentences say and no others near: then they are the moment,
-    and not what it is about."""
-    held = frozenset().union(*curve.held[core[0] : core[1]])
-    if query.share(held, curve.analyzer) < settings.narrow_share:
-        return False
-    elsewhere = np.concatenate([curve.shares[: core[0]], curve.shares[core[1] :]])
-    return float(elsewhere.max(initial=0.0)) < settings.once_share
 
 
 def _by_their_words(finds: list[Find], library: Library) -> list[Find]:
