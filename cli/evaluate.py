@@ -36,6 +36,9 @@ from rag.timestamp import timestamp
 
 _OTHER = "other:"
 
+_AT_FLOOR = ("moment_recall", "video_recall", "mrr", "miou", "queries_without_results")
+"""Of what a search shows, that is told beside the figures of the ranking."""
+
 
 @dataclass(frozen=True, slots=True)
 class Options:
@@ -196,9 +199,13 @@ def _measure(retriever: Retriever, task: _Task, videos: Mapping[str, str], optio
     """videos: what questions call them -> the library's ids."""
     questions = task.questions
     names = {id: name for name, id in videos.items()}
-    with _progress("searching", len(questions)) as step:
-        judged = ask(retriever, questions, names, done=step)
+    with _progress("searching", 2 * len(questions)) as step:
+        judged = ask(retriever, questions, names, misses=True, done=step)
+        shown = ask(retriever, questions, names, done=step)
     figures = report(judged)
+    at_floor = report(shown)
+    figures["latency_ms"] = at_floor["latency_ms"]
+    figures["at_floor"] = {name: at_floor[name] for name in _AT_FLOOR if name in at_floor}
     categories = sorted({question.category for question in questions})
     if len(categories) > 1:
         pairs = list(zip(questions, judged, strict=True))
@@ -239,7 +246,7 @@ def _translated(
             if language in one.translations
         ]
         with _progress(f"searching in {language}", len(asked)) as step:
-            found[language] = report(ask(retriever, asked, names, done=step))
+            found[language] = report(ask(retriever, asked, names, misses=True, done=step))
     return found
 
 

@@ -42,9 +42,13 @@ def print_report(figures: Mapping[str, Any]) -> None:
     )
     latency = figures["latency_ms"]
     _line("a search takes, p50 and p95", f"{latency['p50']:.1f} ms, {latency['p95']:.1f} ms")
+    shown = figures["at_floor"]
+    group = "moment_recall" if "moment_recall" in shown else "video_recall"
+    recall = " / ".join(f"{shown[group][str(k)]:.3f}" for k in RANKS)
+    _line(f"above the floor, {group.replace('_', ' ')}", recall)
     _line(
         "questions",
-        f"{figures['queries']}, of which {figures['queries_without_results']} found nothing",
+        f"{figures['queries']}, of which {shown['queries_without_results']} show nothing",
     )
     if "against" in figures:
         _print_comparison(figures["against"])

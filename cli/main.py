@@ -206,6 +206,9 @@ def search(
             "`longtake export` says more.",
         ),
     ] = None,
+    misses: Annotated[
+        bool, typer.Option("--misses", help="Show the nearest misses, too: no floor for words.")
+    ] = False,
     explain: Annotated[
         bool, typer.Option("--explain", help="Say why each result is there, and what was dropped.")
     ] = False,
@@ -226,6 +229,7 @@ def search(
         limit=limit,
         group_by=group_by,
         exports=exports or (),
+        misses=misses,
         explain=explain,
         as_json=common.as_json,
     )

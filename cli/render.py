@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 import msgspec
 
 from index.schema import CHANNELS, ClipPart, Moment
-from rag.timestamp import time_span
+from rag.timestamp import time_span, timestamp
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -151,7 +151,9 @@ def write_moment(moment: Moment, title: str | None = None, indent: int = 0) -> N
     if moment.clip:
         data_line((_of_the_clip(moment.clip), "cyan"), indent=_INDENT)
     if moment.text:
-        data_line(*highlighted(*_shortened(moment)), indent=indent + _INDENT)
+        said = moment.text_start_seconds
+        at = () if said - moment.start_seconds < 1.0 else ((f"{timestamp(said)} ", "cyan"),)
+        data_line(*at, *highlighted(*_shortened(moment)), indent=indent + _INDENT)
 
 
 def _of_the_clip(part: ClipPart) -> str:

@@ -31,6 +31,7 @@ def run_search(
     limit: int | None,
     group_by: str | None = None,
     exports: Sequence[str] = (),
+    misses: bool = False,
     explain: bool,
     as_json: bool,
 ) -> int:
@@ -53,6 +54,7 @@ def run_search(
             videos=videos,
             channels=channels,
             limit=asked,
+            misses=misses,
             explain=explain,
         )
     for note in result.notes:
@@ -61,6 +63,8 @@ def run_search(
         found = _print_videos(result, limit, settings.retrieve.group, explain, as_json)
     else:
         found = _print_moments(result, channels, explain, as_json)
+    if not found and not misses and words:
+        say(("The nearest misses: --misses shows them.", "dim"))
     if not targets or not found:
         return 0
     with open_library(settings) as library:

@@ -9,10 +9,41 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from index.errors import LibraryOlderError
-from index.store import Store
+from index.records import generation_from
+from index.store import ATOMIC_POINTS, Store, scroll, where
 
-MIGRATIONS: Mapping[int, Callable[[Store], None]] = {}
-"""from_version -> step. Version 1 is the first, so there is nothing to migrate yet."""
+
+def _what_is_said_in_sentences(store: Store) -> None:
+    """Cuts what is said anew, into sentences and windows with outlines over them. The vectors of
+    the old passages go, and the next `longtake index` makes new ones; nothing is recognised
+    again."""
+    from index.library import Library
+    from index.passages import SAID, PassageBuilder, passage_point, reading_order
+
+    library = Library(store)
+    for point in list(scroll(store, where(kind="generation", channel=SAID))):
+        generation = generation_from(point.payload)
+        for kind in ("passage", "text_stats", "outline"):
+            store.delete(where(kind=kind, generation=generation.id))
+        builder = PassageBuilder(generation)
+        evidence = library.evidence(
+            generation.video_id, channel=generation.channel, generation=generation.id
+        )
+        passages = builder.push(sorted(evidence, key=reading_order))
+        points = [
+            *map(passage_point, passages),
+            *builder.statistics_points(),
+            *builder.outline_points(),
+        ]
+        for start in range(0, len(points), ATOMIC_POINTS):
+            store.upsert(points[start : start + ATOMIC_POINTS])
+    for channel in SAID:
+        store.delete(where(kind="embedding", channel=channel))
+        store.delete(where(kind="generation", channel=f"text:{channel}"))
+
+
+MIGRATIONS: Mapping[int, Callable[[Store], None]] = {1: _what_is_said_in_sentences}
+"""from_version -> step."""
 
 
 def check_path(

@@ -107,6 +107,9 @@ OTHERWISE_CUT = tuple(name for name, scales in DEFAULT_SCALES.items() if SENTENC
 """Channels whose passages are not sentences and windows over them."""
 
 
+SAID = tuple(name for name, scales in DEFAULT_SCALES.items() if SENTENCE in scales)
+"""Channels whose passages are sentences and windows over them."""
+
 LONG_SENTENCE = 120
 """Characters after which subtitles without punctuation are cut."""
 

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from index.store import Vector
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """The version of everything in this file as stored. Raise it with a migration in
 index/migrations.py."""
 

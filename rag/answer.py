@@ -61,10 +61,7 @@ class ExtractiveAnswerer:
         note = coverage_note(self._retriever, videos)
         detail = {"answerer": "extractive"} | ({"coverage_note": note} if note else {})
 
-        sources = tuple(
-            Source(number, replace(quote.moment, text=quote.text, highlights=quote.highlights))
-            for number, quote in enumerate(quotes, 1)
-        )
+        sources = tuple(Source(number, quote.source) for number, quote in enumerate(quotes, 1))
         yield Sources(sources)
         if not sources:
             yield Token(NOTHING)
@@ -98,6 +95,17 @@ class _Quote:
     moment: Moment
     text: str
     highlights: tuple[tuple[int, int], ...]
+
+    @property
+    def source(self) -> Moment:
+        """When the quote is said, which may be a small part of the moment."""
+        return replace(
+            self.moment,
+            text=self.text,
+            highlights=self.highlights,
+            start_seconds=self.moment.text_start_seconds,
+            end_seconds=self.moment.text_end_seconds,
+        )
 
 
 def _quote(moment: Moment, longest: int) -> _Quote:

@@ -170,7 +170,7 @@ class GroundSettings(BaseModel):
     longest_seconds: float = Field(300.0, gt=0)
     length_weight: float = Field(1.0, ge=0)
     histogram_weight: float = Field(0.3, ge=0)
-    window_weight: float = Field(1.0, ge=0)
+    window_weight: float = Field(0.5, ge=0)
     histogram_gap: int = Field(1, ge=0)
     suppression: float = Field(0.7, gt=0, le=1)
     proposals: int = Field(8, ge=1)

@@ -78,7 +78,11 @@ def put_channel(
         )
     builder = PassageBuilder(generation)
     passages = builder.push(sorted((e for e in evidence if e.text), key=reading_order))
-    derived = [*map(passage_point, passages), *builder.statistics_points()]
+    derived = [
+        *map(passage_point, passages),
+        *builder.statistics_points(),
+        *builder.outline_points(),
+    ]
     of_generation = [dataclasses.replace(s, generation=generation.id) for s in segments]
     derived.extend(map(segment_point, of_generation))
     library.commit_all([(generation, evidence, derived)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from index.edge import EdgeStore
 from index.languages import language_tag
-from index.passages import passage_point, statistics_points
+from index.passages import SPEECH, passage_point, statistics_points
 from index.schema import Generation, Passage
 from index.settings import StoreSettings
 from index.store import Filter, Match, where
@@ -190,6 +191,9 @@ def generation(number: int) -> Generation:
     return Generation(f"video {number}", 0, "speech", "fingerprint")
 
 
+SHORT = dataclasses.replace(SPEECH, average_length=5.0)
+
+
 def passages(number: int, texts: list[str], name: str = "english") -> list[Passage]:
     own = generation(number)
     return [
@@ -203,7 +207,7 @@ def passages(number: int, texts: list[str], name: str = "english") -> list[Passa
 def fill(store: EdgeStore, texts_by_video: list[list[str]], name: str = "english") -> None:
     for number, texts in enumerate(texts_by_video):
         cut = passages(number, texts, name)
-        points = [passage_point(passage, 5.0) for passage in cut]
+        points = [passage_point(passage, SHORT) for passage in cut]
         points += statistics_points(generation(number), cut)
         for at in range(0, len(points), 50):
             store.upsert(points[at : at + 50])

@@ -1,0 +1,145 @@
+"""Stretches of what is said: their curves, their spans, and whether there is anything at all."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from talks import put_channel, put_video
+
+from index.outline import BLOCK_SECONDS, outline_from
+from index.store import Filter, Match, scroll, where
+from rag.curves import LONGEST_SILENCE_SECONDS, Curve, Region, read_curves
+from rag.ground import ground, lengths
+from rag.presence import presence
+from rag.settings import GroundSettings, PresenceSettings, RetrieveSettings
+from rag.stretches import window_scores
+from rag.vectors import Meanings
+from rag.words import WordQuery
+
+GROUND = GroundSettings()
+
+
+def a_curve(meaning, seconds: float = 4.0) -> Curve:
+    count = len(meaning)
+    starts = np.arange(count) * seconds
+    none = np.zeros(0, np.int64)
+    return Curve(
+        ("video", 0, "speech", "en"), "english", starts, starts + seconds,
+        np.array(meaning, float), np.array(meaning, float), ("text",) * count, ((),) * count,
+        none, none, np.zeros(0), np.zeros(0), (frozenset(),) * count, np.zeros(count),
+    )  # fmt: skip
+
+
+@given(
+    st.lists(st.floats(0, 1), min_size=1, max_size=60),
+    st.data(),
+    st.floats(0.2, 20.0),
+    st.sampled_from([30.0, 300.0, 1200.0, None]),
+)
+@settings(max_examples=150, deadline=None)
+def test_a_moment_holds_the_best_of_its_window_and_is_not_too_long(values, data, seconds, duration):
+    relevance = np.array(values)
+    first = data.draw(st.integers(0, len(values) - 1))
+    allowed = lengths(duration, GROUND)
+    longest = max(1, int(allowed.longest_seconds // seconds))
+    last = data.draw(st.integers(first + 1, min(len(values), first + longest)))
+    starts = np.arange(len(values)) * seconds
+    a, b = ground(relevance, starts, starts + seconds, (first, last), 0.1, allowed, GROUND)
+    best = first + int(relevance[first:last].argmax())
+    assert 0 <= a <= best < b <= len(values)
+    assert starts[b - 1] + seconds - starts[a] <= allowed.longest_seconds + seconds
+
+
+def test_a_curve_without_a_hill_gives_the_window_back():
+    flat = np.full(30, 0.4)
+    starts = np.arange(30) * 3.0
+    assert ground(flat, starts, starts + 3, (10, 19), 0.4, lengths(200, GROUND), GROUND) == (10, 19)
+
+
+def test_a_hill_is_found_from_a_window_that_cuts_it():
+    relevance = np.full(40, 0.1)
+    relevance[12:22] = 0.9
+    starts = np.arange(40) * 3.0
+    a, b = ground(relevance, starts, starts + 3, (10, 18), 0.1, lengths(200, GROUND), GROUND)
+    assert a in range(10, 14) and b in range(21, 24)  # as far as the window's own vote lets it
+
+
+def test_a_window_scores_by_its_best_sentence_and_by_the_mean():
+    curve = a_curve([0.0, 1.0, 0.0, 0.0, 0.5, 0.5, 0.5, 0.5])
+    rank = RetrieveSettings()
+    scores = window_scores(curve, np.array([0, 4]), np.array([4, 8]), rank)
+    peak = rank.rank.peak
+    assert scores == pytest.approx([peak * 1.0 + (1 - peak) * 0.25, 0.5])
+
+
+def curves_of(library, video, start_seconds, end_seconds, wanted=where(kind="passage")):
+    (generation,) = library.generations(video.id)
+    region = Region(video.id, 0, "speech", generation.id, "en", start_seconds, end_seconds)
+    query = WordQuery.of("comet", library, Filter())
+    return read_curves(query, Meanings(), library, [region], wanted)
+
+
+def test_outlines_hold_every_sentence_in_its_block(library):
+    video = put_video(library, "Comets", 2000.0)
+    lines = [(n * 7.0, n * 7.0 + 6.0, f"Sentence {n} of the talk ends here.") for n in range(250)]
+    put_channel(library, video, "speech", lines)
+    outlines = [outline_from(p.payload) for p in scroll(library.store, where(kind="outline"))]
+    assert len(outlines) == math.ceil(250 * 7 / BLOCK_SECONDS)
+    said = sorted((s.start_seconds, s.text) for one in outlines for s in one.sentences)
+    assert said == [(start, text) for start, _, text in lines]
+    passages = {p.id: p.payload["scale"] for p in scroll(library.store, where(kind="passage"))}
+    told = {s.id: "sentence" for one in outlines for s in one.sentences}
+    told |= {w.id: "window" for one in outlines for w in one.windows}
+    assert told == passages
+
+
+def test_a_curve_reaches_over_blocks_and_ends_at_long_silences(library):
+    video = put_video(library, "Comets", 2000.0)
+    times = [*range(280, 320, 5), *range(int(320 + LONGEST_SILENCE_SECONDS) + 10, 400, 5)]
+    put_channel(library, video, "speech", [(t, t + 4.0, f"At {t} a comet.") for t in times])
+    early, late = curves_of(library, video, 0.0, 1000.0)
+    assert list(early.starts) == [t for t in times if t < 320]
+    assert list(late.starts) == [t for t in times if t > 320]
+    assert len(early.words) and (early.words > 0).all() and (early.shares > 0).all()
+    (part,) = curves_of(library, video, 290.0, 311.0)
+    assert list(part.starts) == [290, 295, 300, 305, 310]
+
+
+def test_what_filters_hide_is_on_no_curve(library):
+    video = put_video(library, "Comets", 100.0)
+    put_channel(
+        library, video, "speech", [(t, t + 4.0, f"At {t} a comet.") for t in range(0, 60, 5)]
+    )
+    hidden = [one.id for one in library.evidence(video.id) if one.start_seconds in (20.0, 25.0)]
+    wanted = where(kind="passage").but_not(Match("evidence", tuple(hidden)))
+    (curve,) = curves_of(library, video, 0.0, 100.0, wanted)
+    assert {20.0, 25.0}.isdisjoint(curve.starts) and len(curve) == 10
+    assert max(curve.last) < len(curve)
+    (other,) = {g.id for g in library.generations(video.id)}
+    assert curves_of(library, video, 0.0, 100.0, where(video_id="another")) == []
+    assert (
+        curves_of(
+            library, video, 0.0, 100.0, where(kind="passage").but_not(Match("generation", (other,)))
+        )
+        == []
+    )
+
+
+def test_the_floor_rises_with_the_collection():
+    how = PresenceSettings()
+    scores = [0.45] * 10
+    small, large = (presence(scores, lambda n=n: n, how) for n in (500, 500_000))
+    assert small.there and not large.there
+    assert large.floor - small.floor == pytest.approx(how.rise * math.log(1000))
+    assert presence(scores, lambda: 1, how).floor == presence(scores, lambda: 99, how).floor
+
+
+def test_one_lucky_sentence_of_thousands_is_not_enough():
+    scores = [0.6, 0.3, 0.3]
+    assert presence(scores, lambda: 50, PresenceSettings()).there
+    assert not presence(scores, lambda: 5000, PresenceSettings()).there
+    assert not presence([], lambda: 0, PresenceSettings()).there
