@@ -5,6 +5,7 @@ An id that two shards hold counts once, the newer copy winning.
 
 from __future__ import annotations
 
+import math
 import uuid
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -28,10 +29,18 @@ def nearest(
     shards: Sequence[Shard], space: str, vector: Any, passing: Any, limit: int, exact: bool
 ) -> tuple[Located, dict[str, float]]:
     """The best ids of all shards, best first, and their scores by id. Ties go by id."""
+    found = [
+        (shard, [(hit.score, hit) for hit in shard.nearest(space, vector, passing, limit, exact)])
+        for shard in reversed(shards)
+    ]
+    # Of a dozen shards most of what they found is no result: only what can be one is looked at.
+    scores = sorted((score for _, hits in found for score, _ in hits), reverse=True)
+    least = scores[limit - 1] if len(scores) > limit else -math.inf
     ranked: dict[uuid.UUID, tuple[float, Shard]] = {}
-    for shard in reversed(shards):
-        for score, i in shard.nearest(space, vector, passing, limit, exact):
-            ranked.setdefault(i, (score, shard))
+    for shard, hits in found:
+        for score, hit in hits:
+            if score >= least:
+                ranked.setdefault(hit.id, (score, shard))
     best = sorted(ranked.items(), key=lambda item: (-item[1][0], item[0]))[:limit]
     return [(i, shard) for i, (_, shard) in best], {str(i): score for i, (score, _) in best}
 

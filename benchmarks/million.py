@@ -1,0 +1,424 @@
+"""How long a search takes in a large embedded library, beside what the encoders take.
+
+    python benchmarks/million.py [--evidence 10000 100000 300000 1000000] [--folder KEPT] [--json]
+
+Three in five pieces of evidence are frames with a vector of 512; one in ten is a passage that is
+searched by its words (there are as many sentences again, and vectors of 384 for those and for
+passages of what is on the screen, as points of their own); the rest are sentences and lines without
+vectors (see benchmarks/distractors.py). The library is made once, in steps, and measured at each of
+them by a process of its own that opens it anew: `Retriever.search` with encoders that have every
+query's vector ready, without filters and with them, the share of what an exhaustive search of a
+vector space finds that the approximate one finds, and resident memory. A library that is in the
+folder from before is used as it is, as far as it goes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import os
+import random
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
+
+from distractors import (  # noqa: E402
+    FRAMES,
+    PASSAGES,
+    Made,
+    Speaker,
+    read_talks,
+    scenes_of,
+    unit,
+    video_of,
+    words_of,
+)
+
+from index.edge import EdgeStore  # noqa: E402
+from index.library import Library  # noqa: E402
+from index.passages import Passage  # noqa: E402
+from index.schema import Space, make_id  # noqa: E402
+from index.settings import StoreSettings  # noqa: E402
+from index.store import Point, VectorSpace, where  # noqa: E402
+from index.text import SPACES  # noqa: E402
+
+FRAME_SPACE = Space("frame.made-up.00000000", "frame", "made-up frames", 512)
+TEXT_SPACE = Space("text.made-up.00000000", "text", "made-up text", 384)
+DETAILS = {
+    "frame": {"model": FRAME_SPACE.model, "spaces": [FRAME_SPACE.name]},
+    **{
+        f"text:{channel}": {"model": TEXT_SPACE.model, "spaces": [TEXT_SPACE.name]}
+        for channel in ("speech", "screen_text")
+    },
+}
+
+PICTURES, SENTENCES, LINES = 900, 150, 300
+"""In each video; with half as many passages over its sentences and a quarter over its lines, 1,500
+pieces of evidence."""
+EVIDENCE_A_VIDEO = PICTURES + SENTENCES + LINES + SENTENCES // 2 + LINES // 4
+SIZES = (10_000, 100_000, 300_000, 1_000_000)
+QUERIES = 200
+LIMIT = 10
+
+AIM_P50_MS, AIM_P95_MS, AIM_BYTES = 40.0, 100.0, 6e9
+
+
+class Maker:
+    """Makes video after video. The same number is the same video, in whatever process."""
+
+    def __init__(self) -> None:
+        self._speaker = Speaker(read_talks())
+
+    def video(self, number: int) -> Made:
+        draw, random_ = random.Random(number), np.random.default_rng(number)
+        seconds = float(np.clip(random_.lognormal(np.log(1200), 0.5), 300, 5400))
+        made = Made(video_of(str(number), f"Talk {number}", seconds), details=DETAILS)
+        scenes = scenes_of(random_, PICTURES, mean=4)
+        starts = np.sort(random_.random(PICTURES)) * seconds
+        ends = np.append(starts[1:], seconds)
+        for start, end, vector in zip(
+            starts.tolist(), ends.tolist(), FRAMES.video(random_, scenes), strict=True
+        ):
+            made.put("frame", start, end, vectors={FRAME_SPACE.name: vector})
+        starts = (np.arange(SENTENCES) * seconds / SENTENCES).tolist()
+        for start, text in zip(starts, self._speaker.sentences(draw, SENTENCES), strict=True):
+            end = start + 0.9 * seconds / SENTENCES
+            made.put("speech", start, end, text=f"{text}.", attributes={"language": "en"})
+        starts = np.sort(random_.random(LINES)) * seconds
+        for start, text in zip(
+            starts.tolist(), self._speaker.sentences(draw, LINES, words=5), strict=True
+        ):
+            top = random_.random() * 0.9
+            attributes = {
+                "language": "en", "confidence": 0.97, "boxes": [[0.1, top, 0.6, top + 0.05]],
+            }  # fmt: skip
+            made.put("screen_text", start, start + 12.0, text=text, attributes=attributes)
+        return made
+
+    def points(self, number: int) -> Iterator[Point]:
+        random_ = np.random.default_rng((number, 1))
+        return self.video(number).points(
+            TEXT_SPACE.name, lambda passages: self.vectors(random_, passages)
+        )
+
+    @staticmethod
+    def vectors(random_: np.random.Generator, passages: Sequence[Passage]) -> np.ndarray:
+        return PASSAGES.video(random_, scenes_of(random_, len(passages), mean=8))
+
+
+def fill(folder: Path, evidence: int) -> dict:
+    """Grows the library to that size, and compacts it as `longtake` does in the background."""
+    log = folder / "made.json"
+    made = json.loads(log.read_text()) if log.exists() else {"videos": 0}
+    wanted = round(evidence / EVIDENCE_A_VIDEO)
+    if made["videos"] >= wanted:
+        return made
+    maker, points, spent = Maker(), 0, 0.0
+    with EdgeStore(folder / "library", settings=StoreSettings(compact=False)) as store:
+        library = Library(store)
+        store.ensure_spaces([*SPACES, VectorSpace("fingerprint", 256)])
+        for space in (FRAME_SPACE, TEXT_SPACE):
+            library.add_space(space, filled_by=make_id("nobody"))
+        for number in range(made["videos"], wanted):
+            ready = list(maker.points(number))
+            started = time.perf_counter()
+            for start in range(0, len(ready), 500):
+                store.upsert(ready[start : start + 500])
+            spent += time.perf_counter() - started
+            points += len(ready)
+            if number % 100 == 99:
+                print(f"{number + 1} of {wanted} videos", file=sys.stderr, flush=True)
+        store.flush()
+        compacting = time.perf_counter()
+        store.compact_now()
+        made = {
+            "videos": wanted,
+            "points_per_second_in": round(points / spent),
+            "compaction_seconds": round(time.perf_counter() - compacting, 1),
+        }
+    log.write_text(json.dumps(made))
+    return made
+
+
+# --- the queries ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A query: its words, its vector in each space, and where what it is after lies."""
+
+    text: str
+    vectors: dict[str, np.ndarray]
+    video: str
+    title: str
+    middle_seconds: float
+    picture: np.ndarray
+
+
+class Ready:
+    """A `TextEncoder` that has encoded before."""
+
+    def __init__(self, space: Space, queries: Sequence[Prepared]):
+        self.space, self.size = space.name, space.size
+        self._vectors = {query.text: query.vectors[space.name] for query in queries}
+
+    def encode_queries(self, texts: Sequence[str]) -> np.ndarray:
+        return np.stack([self._vectors[text] for text in texts])
+
+
+def queries_of(videos: int, count: int) -> list[Prepared]:
+    """Each after some sentences of one video, in its words and near to their vector; its words in
+    the space of frames lie as far from the picture shown then as captions do (a cosine of .3, where
+    unrelated ones have .15)."""
+    maker = Maker()
+    made = []
+    for at in range(count):
+        draw = random.Random(f"query {at}")
+        random_ = np.random.default_rng((at, 2))
+        number = draw.randrange(videos)
+        video = maker.video(number)
+        del video.evidence["screen_text"]  # comes last, so the others' vectors stay the same
+        passages: list[Passage] = []
+        vectors: dict[str, np.ndarray] = {}
+        for point in maker_points(maker, video, number, passages):
+            if point.payload["kind"] == "embedding":
+                vectors[point.payload["passage"]] = point.vectors[TEXT_SPACE.name]
+        said = [p for p in passages if p.channel == "speech" and p.id in vectors]
+        target = draw.choice([p for p in said if len(words_of(p.text)) >= 6])
+        words = words_of(target.text)
+        words = [word for word in words if word.casefold() not in ("after", "before", "then")]
+        text = " ".join(draw.sample(words, min(len(words), draw.randint(3, 6))))
+        meaning = unit(vectors[target.id] + 1.1 * PASSAGES.draws(random_, 1)[0])
+        middle = (target.start_seconds + target.end_seconds) / 2
+        pictures = video.evidence["frame"]
+        shown = min(pictures, key=lambda one: abs(one.start_seconds - middle))
+        picture = shown.vectors[FRAME_SPACE.name]
+        own = unit(picture - (picture @ FRAMES.mean) * FRAMES.mean)
+        caption = (
+            0.21 * FRAMES.mean + 0.21 * own
+            + 0.95 * unit(random_.standard_normal(512, dtype=np.float32))
+        )  # fmt: skip
+        near = {TEXT_SPACE.name: meaning, FRAME_SPACE.name: unit(caption)}
+        made.append(
+            Prepared(
+                text, {name: vector.astype(np.float32) for name, vector in near.items()},
+                video.video.id, video.video.title, middle,
+                unit(picture + 0.3 * FRAMES.draws(random_, 1)[0]).astype(np.float32),
+            )
+        )  # fmt: skip
+    return made
+
+
+def maker_points(
+    maker: Maker, video: Made, number: int, passages: list[Passage]
+) -> Iterator[Point]:
+    random_ = np.random.default_rng((number, 1))
+    return video.points(
+        TEXT_SPACE.name, lambda meant: maker.vectors(random_, meant), passages.append
+    )
+
+
+# --- measuring -----------------------------------------------------------------------------------
+
+WAYS = ("no filter", "video:", "channel:", "after: before:", "lang:")
+
+
+def filtered(way: str, query: Prepared) -> str:
+    """The query as it is typed in this way."""
+    start = max(query.middle_seconds - 120, 0)
+    return {
+        "no filter": query.text,
+        "video:": f'{query.text} video:"{query.title}"',
+        "channel:": f"{query.text} channel:speech",
+        "after: before:": f"{query.text} after:{start:.0f}s before:{start + 300:.0f}s",
+        "lang:": f"{query.text} lang:en",
+    }[way]
+
+
+def resident() -> dict[str, int]:
+    """Bytes by kind: of files that are mapped, and of its own."""
+    kinds = {"VmRSS": "resident", "RssAnon": "own", "RssFile": "of_files"}
+    lines = (line.split() for line in Path("/proc/self/status").read_text().splitlines())
+    return {kinds[w[0][:-1]]: int(w[1]) * 1024 for w in lines if w and w[0][:-1] in kinds}
+
+
+def measure(folder: Path, videos: int, profile: bool) -> dict:
+    from rag.retrieve import Retriever
+    from rag.vectors import QueryEncoders
+
+    queries = queries_of(videos, QUERIES)
+    gc.collect()
+    encoders = {space.name: Ready(space, queries) for space in (FRAME_SPACE, TEXT_SPACE)}
+    result: dict = {}
+    before = resident()
+    opening = time.perf_counter()
+    with EdgeStore(folder / "library", settings=StoreSettings(compact=False)) as store:
+        result["open_seconds"] = time.perf_counter() - opening
+        library = Library(store)
+        retriever = Retriever(library, encoders=QueryEncoders(lambda space: encoders[space.name]))
+        info = store.info()
+        result |= {
+            "points": info.points,
+            "evidence": store.count(where(kind="evidence"))
+            + store.count(where(kind="passage")) - store.count(where(scale="sentence")),
+            "frame_vectors": store.count(where(kind="evidence", channel="frame")),
+            "text_vectors": store.count(where(kind="embedding")),
+            "shards": info.shards,
+            "bytes_on_disk": info.bytes_on_disk,
+        }  # fmt: skip
+        for query in queries[:20]:  # what is on the disk comes into memory once
+            for way in WAYS:
+                retriever.search(filtered(way, query), limit=LIMIT)
+        times: dict[str, list[float]] = {}
+        found = 0
+        for at, query in enumerate(queries):
+            # By turns, so that what else the machine does falls on all of them.
+            for way in WAYS if at < QUERIES // 2 else WAYS[:1]:
+                started = time.perf_counter()
+                answer = retriever.search(filtered(way, query), limit=LIMIT)
+                times.setdefault(way, []).append((time.perf_counter() - started) * 1000)
+                if way == "no filter":
+                    found += any(
+                        m.video_id == query.video
+                        and m.start_seconds - 1 <= query.middle_seconds <= m.end_seconds + 1
+                        for m in answer.moments
+                    )
+        off = times.pop("no filter")
+        on = [one for each in times.values() for one in each]
+        result |= {
+            "p50_ms": statistics.median(off),
+            "p95_ms": percentile(off, 95),
+            "filtered_p50_ms": statistics.median(on),
+            "filtered_p95_ms": percentile(on, 95),
+            "by_filter": {
+                way: [round(statistics.median(each), 1), round(percentile(each, 95), 1)]
+                for way, each in times.items()
+            },
+            "target_found": found / len(queries),
+        }
+        after = resident()
+        result |= {f"memory_{kind}_bytes": value for kind, value in after.items()}
+        result["memory_before_bytes"] = before["resident"]
+        result |= recalls(store, queries[:50])
+        if profile:
+            show_profile(retriever, queries)
+    return result
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    return float(np.percentile(values, share))
+
+
+def recalls(store: EdgeStore, queries: Sequence[Prepared]) -> dict[str, float]:
+    """Of the nearest 10 and 100 there are, how many the approximate search finds."""
+    shares: dict[str, list[float]] = {}
+    for query in queries:
+        asked = (
+            ("text", TEXT_SPACE, query.vectors[TEXT_SPACE.name], "embedding"),
+            ("frame", FRAME_SPACE, query.vectors[FRAME_SPACE.name], "evidence"),
+            ("picture", FRAME_SPACE, query.picture, "evidence"),
+        )
+        for name, space, vector, kind in asked:
+            for limit in (10, 100):
+                there, near = (
+                    {
+                        hit.id
+                        for hit in store.query(
+                            space.name, vector, where=where(kind=kind), limit=limit, exact=exact
+                        )
+                    }
+                    for exact in (True, False)
+                )
+                share = len(there & near) / len(there)
+                shares.setdefault(f"recall_{name}_at_{limit}", []).append(share)
+    return {name: statistics.mean(each) for name, each in shares.items()}
+
+
+def show_profile(retriever, queries: Sequence[Prepared]) -> None:
+    import cProfile
+    import pstats
+
+    for way in WAYS[:2]:
+        profiler = cProfile.Profile()
+        profiler.enable()
+        for query in queries[:50]:
+            retriever.search(filtered(way, query), limit=LIMIT)
+        profiler.disable()
+        print(f"\n{way}, 50 searches", file=sys.stderr)
+        pstats.Stats(profiler, stream=sys.stderr).sort_stats("cumulative").print_stats(45)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--evidence", type=int, nargs="+", default=SIZES)
+    parser.add_argument("--folder", type=Path, help="where to keep the library; default: nowhere")
+    parser.add_argument("--profile", action="store_true", help="where the time goes, on stderr")
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--measure", type=int, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.measure:
+        print(json.dumps(measure(arguments.folder, arguments.measure, arguments.profile)))
+        return
+    folder = arguments.folder or Path(tempfile.mkdtemp(prefix="million-"))
+    folder.mkdir(parents=True, exist_ok=True)
+    curve = []
+    try:
+        for size in sorted(arguments.evidence):
+            made = fill(folder, size)
+            command = [
+                sys.executable, __file__, "--folder", str(folder),
+                "--measure", str(made["videos"]), *(["--profile"] if arguments.profile else []),
+            ]  # fmt: skip
+            done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+            load = round(os.getloadavg()[0], 1)
+            curve.append(made | json.loads(done.stdout) | {"load_average": load})
+            show(curve[-1])
+    finally:
+        if arguments.folder is None:
+            shutil.rmtree(folder)
+    largest = curve[-1]
+    result = {
+        "curve": [
+            {k: round(v, 4) if isinstance(v, float) else v for k, v in one.items()} for one in curve
+        ],
+        "p50_reached": max(largest["p50_ms"], largest["filtered_p50_ms"]) < AIM_P50_MS,
+        "p95_reached": max(largest["p95_ms"], largest["filtered_p95_ms"]) < AIM_P95_MS,
+        "memory_reached": largest["memory_resident_bytes"] < AIM_BYTES,
+        "cpus": os.cpu_count(),
+    }  # fmt: skip
+    if arguments.json:
+        print(json.dumps(result))
+
+
+def show(one: dict) -> None:
+    print(
+        f"{one['evidence']:>9,} evidence, {one['points']:>9,} points, {one['shards']} shards, "
+        f"{one['bytes_on_disk'] / 1e9:.2f} GB; load {one['load_average']}"
+    )
+    print(f"    no filter       {one['p50_ms']:6.1f} {one['p95_ms']:6.1f} ms (p50, p95)")
+    for way, (p50, p95) in one["by_filter"].items():
+        print(f"    {way:15} {p50:6.1f} {p95:6.1f} ms")
+    print(
+        f"    {one['memory_resident_bytes'] / 1e9:.2f} GB resident, "
+        f"{one['memory_of_files_bytes'] / 1e9:.2f} of them pages of files "
+        f"({one['memory_before_bytes'] / 1e9:.2f} before opening); "
+        f"opened in {one['open_seconds']:.2f} s; {one['target_found']:.0%} found"
+    )
+    print("    " + ", ".join(f"{k} {v:.3f}" for k, v in one.items() if k.startswith("recall_")))
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()
