@@ -102,14 +102,14 @@ def reworded(sentence: str, vocabulary: Sequence[str], rng: random.Random) -> st
     return re.sub(r"[A-Za-z]+(?:'[a-z]+)?", other, sentence)
 
 
-def weigher(windows: Sequence[Window]) -> Callable[[Sequence[int]], dict[int, float]]:
+def weigher(windows: Sequence[Window]) -> Callable[[str, Sequence[int]], dict[int, float]]:
     model = analyzer(analyzer_for("en"))
     counts: Counter[int] = Counter()
     for window in windows:
         counts.update(set().union(*(model.tokens(w) for t in window for w in t.split())))
     total = len(windows)
 
-    def weigh(terms: Sequence[int]) -> dict[int, float]:
+    def weigh(_name: str, terms: Sequence[int]) -> dict[int, float]:
         return {t: math.log(1 + (total - counts[t] + 0.5) / (counts[t] + 0.5)) for t in terms}
 
     return weigh

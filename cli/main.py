@@ -237,11 +237,29 @@ def ask(
     common: Common,
     question: Annotated[list[str], typer.Argument(metavar="QUESTION", help="In any language.")],
     videos: VideosOption = None,
+    shown: Annotated[  # `context` is typer's own
+        str | None,
+        typer.Option(
+            "--context",
+            metavar="C",
+            help="What a language model is shown: retrieved, uniform, subtitles or none.",
+        ),
+    ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Leave out sentences that no source supports.")
+    ] = False,
 ) -> int:
     """Answer a question from what the videos say and show, citing the second."""
     from cli.ask import run_ask
 
-    return run_ask(common.settings(), question, videos=videos or [], as_json=common.as_json)
+    return run_ask(
+        common.settings(),
+        question,
+        videos=videos or [],
+        context=shown,
+        strict=strict,
+        as_json=common.as_json,
+    )
 
 
 app.command()(export)

@@ -48,6 +48,7 @@ class AskSettings(BaseModel):
     stretches: that a global question is shown of.
     attempts: with further moments each, while the model does not find the answer, or a token of it
         is less likely than `confidence` (0..1; None: however likely).
+    context: what the model is shown: see `rag.contexts`.
     temperature: 0 takes the likeliest token. strict: sentences without support are left out.
     """
 
@@ -74,6 +75,7 @@ class AskSettings(BaseModel):
     stretches: int = Field(24, ge=1, le=500)
     attempts: int = Field(2, ge=1, le=10)
     confidence: float | None = Field(None, gt=0, lt=1)
+    context: Literal["retrieved", "uniform", "subtitles", "none"] = "retrieved"
     temperature: float = Field(0.0, ge=0, le=2)
     strict: bool = False
     check: CheckSettings = Field(default_factory=CheckSettings)

@@ -68,7 +68,9 @@ class Scene:
 
 class Gatherer:
     """Collects scenes. context_seconds: shown around a moment. side: pixels that pictures are
-    reduced to. words, pictures: whether to collect these."""
+    reduced to. words: channels whose text is collected. pictures: whether to collect these.
+    spread: the moments are to be covered, so that of their lines evenly spread ones are worth
+    most; else those near to what was found."""
 
     def __init__(
         self,
@@ -78,12 +80,14 @@ class Gatherer:
         side: int,
         words: Sequence[str] = WORDS,
         pictures: bool = True,
+        spread: bool = False,
     ):
         self._library = library
         self._context = context_seconds
         self._side = side
         self._words = tuple(words)
         self._pictures = pictures
+        self._spread = spread
 
     def scenes(self, moments: Sequence[Moment]) -> list[Scene]:
         """One for each moment, in the same order, best first. What lies in two of them is shown
@@ -133,7 +137,7 @@ class Gatherer:
             channel=channels,
             start_seconds=max(0.0, stretch.start_seconds - _LOOK_BACK_SECONDS),
             end_seconds=stretch.end_seconds,
-            with_vectors=self._pictures,
+            with_vectors=self._pictures and not self._spread,
         )
         return [
             one
@@ -166,7 +170,10 @@ class Gatherer:
             else:
                 lines[one.channel, text if before is None else f"{text}\x1f{one.id}"] = line
         order = {name: at for at, name in enumerate(self._words)}
-        return tuple(sorted(lines.values(), key=lambda x: (x.start_seconds, order[x.channel])))
+        ordered = sorted(lines.values(), key=lambda x: (x.start_seconds, order[x.channel]))
+        if self._spread:
+            ordered = [replace(x, worth=_turn(at)) for at, x in enumerate(ordered)]
+        return tuple(ordered)
 
     def _looks(
         self, found: Sequence[Evidence], moment: Moment, stretch: Moment, relevance: float
@@ -209,6 +216,16 @@ class Gatherer:
                 scale = min(1.0, self._side / max(height, width))
                 return max(1, round(height * scale)), max(1, round(width * scale))
         return None
+
+
+def _turn(at: int) -> float:
+    """Worth, below 1, by which the first of each number of lines are spread evenly over them: van
+    der Corput's sequence, 0, 1/2, 1/4, 3/4, ..., the other way round."""
+    value, share = 0.0, 0.5
+    while at:
+        value += share * (at & 1)
+        at, share = at >> 1, share / 2
+    return 0.999 - value
 
 
 def _of(channel: str, found: Sequence[Evidence]) -> list[Evidence]:

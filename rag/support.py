@@ -41,8 +41,9 @@ _NEGATIONS = frozenset(_NEGATING.split())
 _NEGATED = re.compile(r"n['’]t$")
 _LIKE_NAMES = ("I", "I'm", "I'll", "I've", "I'd")
 
-Weigh = Callable[[Sequence[int]], Mapping[int, float]]
-"""Term ids of an analyzer (see `index.text`) to what each weighs; a term that is not in it, 1."""
+Weigh = Callable[[str, Sequence[int]], Mapping[int, float]]
+"""An analyzer's name (see `index.text`) and term ids of it to what each weighs; 1 where it is not
+said."""
 
 Embed = Callable[[Sequence[str]], "np.ndarray"]
 """Texts to float32 of shape (len(texts), size), unit length."""
@@ -88,7 +89,7 @@ class SupportScorer:
         told = [_terms(piece, name) for piece in pieces]
         weights = dict.fromkeys(terms, 1.0)
         if self._weigh is not None:
-            weights |= {t: w for t, w in self._weigh(sorted(terms)).items() if t in terms}
+            weights |= {t: w for t, w in self._weigh(name, sorted(terms)).items() if t in terms}
         everywhere = _share(weights, set().union(*told))
         at, place = _best_place(weights, told)
         score = (everywhere + place) / 2

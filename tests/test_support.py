@@ -72,7 +72,7 @@ def test_what_says_nothing_gets_no_score():
 def test_rare_words_weigh_more():
     common = {}
 
-    def weigh(terms):
+    def weigh(_name, terms):
         return {term: 0.1 if term in common else 1.0 for term in terms}
 
     from index.text import analyzer
