@@ -26,6 +26,12 @@ if TYPE_CHECKING:
 NEAR = 3
 """Sentences of the source that are one place."""
 
+SURE = 0.8
+"""Score of shared words from which nearness in meaning is not asked for: it takes a model's time."""
+
+REMEMBERED = 2048
+"""Vectors of places in sources: sentences that follow each other cite the same."""
+
 FEWEST_TERMS = 2
 """Of a sentence that says something that can be looked for."""
 
@@ -74,6 +80,7 @@ class SupportScorer:
         self._weigh = weigh
         self._embed = embed
         self._meaning = meaning
+        self._vectors: dict[str, np.ndarray] = {}
 
     def score(self, sentence: str, lines: Sequence[str], language: str | None = "en") -> Support:
         """lines: what the sentence cites, as it was said or written, in order."""
@@ -93,8 +100,7 @@ class SupportScorer:
         everywhere = _share(weights, set().union(*told))
         at, place = _best_place(weights, told)
         score = (everywhere + place) / 2
-        near = None
-        if self._embed is not None:
+        if self._embed is not None and score < SURE:
             windows = [
                 " ".join(pieces[i : i + NEAR]) for i in range(max(1, len(pieces) - NEAR + 1))
             ]
@@ -118,9 +124,13 @@ class SupportScorer:
         return Support(min(max(score, 0.0), 1.0), tuple(lacking))
 
     def _nearness(self, sentence: str, windows: Sequence[str]) -> float:
-        vectors = self._embed([sentence, *windows])
+        new = [window for window in dict.fromkeys(windows) if window not in self._vectors]
+        vectors = self._embed([sentence, *new])
+        if len(self._vectors) + len(new) > REMEMBERED:
+            self._vectors = {w: v for w, v in self._vectors.items() if w in windows}
+        self._vectors |= dict(zip(new, vectors[1:], strict=True))
         zero, full = self._meaning
-        cosine = float((vectors[1:] @ vectors[0]).max())
+        cosine = max(float(self._vectors[window] @ vectors[0]) for window in windows)
         return min(max((cosine - zero) / (full - zero), 0.0), 1.0)
 
 
