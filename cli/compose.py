@@ -241,15 +241,17 @@ def _model_answerer(settings: Settings, library: Library, retriever: Retriever) 
     ask = settings.ask
     model = build_video_llm(settings)
     tokens = ServerTokens(ask.model, ask.picture_tokens) if model.remote else ModelTokens(model)
+    path_of = _path_of(library)
     instructions = prompt_text("prompts/answer.txt", ask.prompt)
-    builder = PromptBuilder(instructions, tokens, ask, _path_of(library))
+    noting = prompt_text("prompts/part.txt", ask.part_prompt)
     return ModelAnswerer(
         retriever,
         model,
-        builder,
+        PromptBuilder(instructions, tokens, ask, path_of),
         ask,
         settings.answer,
         lambda: scorer_of(library, retriever.encoders, settings.retrieve, ask.check),
+        PromptBuilder(noting, tokens, ask, path_of),
     )
 
 

@@ -38,14 +38,17 @@ class AskSettings(BaseModel):
         environment variable with its key. retries: of a request that failed before its answer
         began. timeout_seconds: how long the server may be silent.
     device, dtype: of a local model; None chooses.
-    prompt: a file with the instructions; None for the packaged one.
+    prompt, part_prompt: files with the instructions, for answers and for notes on parts; None for
+        the packaged ones.
 
     budget_tokens: of prompt and answer together. answer_tokens: of the answer. picture_tokens: what
         a picture counts, for a server; None goes by the model's name. picture_share: of what is
         left for sources, 0..1, that pictures may take; what they leave is for words, and the other
         way round. picture_side: pixels; larger pictures are reduced. frames: the most.
     context_seconds: shown around what was found. moments: found ones that an attempt is shown.
-    stretches: that a global question is shown of.
+    stretches: that a global question is shown of. parts: calls, at most, that read a long video
+        part by part before it is answered about; 1: what does not fit is left out. concurrency: of
+        these on their way at once, to a server.
     attempts: with further moments each, while the model does not find the answer, or a token of it
         is less likely than `confidence` (0..1; None: however likely).
     context: what the model is shown: see `rag.contexts`.
@@ -63,6 +66,7 @@ class AskSettings(BaseModel):
     device: str | None = None
     dtype: Literal["float32", "bfloat16", "float16"] | None = None
     prompt: Path | None = None
+    part_prompt: Path | None = None
 
     budget_tokens: int = Field(16_000, ge=256)
     answer_tokens: int = Field(800, ge=16)
@@ -73,6 +77,8 @@ class AskSettings(BaseModel):
     context_seconds: float = Field(8.0, ge=0)
     moments: int = Field(6, ge=1, le=100)
     stretches: int = Field(24, ge=1, le=500)
+    parts: int = Field(8, ge=1, le=200)
+    concurrency: int = Field(4, ge=1, le=256)
     attempts: int = Field(2, ge=1, le=10)
     confidence: float | None = Field(None, gt=0, lt=1)
     context: Literal["retrieved", "uniform", "subtitles", "none"] = "retrieved"

@@ -4,7 +4,7 @@ further evidence where it does not find the answer (VideoICL: Kim et al. 2024)."
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from index.errors import UsageError
 from index.schema import AnswerEvent, Citation, Done, Source, Sources, Token
@@ -21,7 +21,8 @@ from rag.checked import SentenceChecker
 from rag.citations import CitationParser
 from rag.contexts import Evidence, evidence_for
 from rag.corpus import answer_corpus, corpus_question
-from rag.material import Gatherer, Line
+from rag.in_parts import Notes, read_parts
+from rag.material import Gatherer, Line, Scene
 from rag.prompt import Built, PromptBuilder
 from rag.retrieve import Retriever
 from rag.settings import AnswerSettings
@@ -72,7 +73,8 @@ class ModelAnswerer:
     """An `rag.answer.Answerer` with a language model behind it.
 
     builder: makes the prompts. scorer: makes what sentences are held against their sources with;
-    None: they are not. `Done.detail` says what was done: `model`, `context`, `kind` of the
+    None: they are not. noting: makes the prompts by which a long video is read in parts; None: what
+    does not fit is left out. `Done.detail` says what was done: `model`, `context`, `kind` of the
     question, `attempts`, `tokens` and `pictures` of the last prompt, `left_out` lines that did not
     fit, `sentences` by verdict, `dropped` ones, `invented` citations, `confidence` (the lowest
     probability of a token) where the model tells it, `notes`, `error` where it broke off in the
@@ -87,6 +89,7 @@ class ModelAnswerer:
         settings: AskSettings,
         answer_settings: AnswerSettings | None = None,
         scorer: Callable[[], SupportScorer] | None = None,
+        noting: PromptBuilder | None = None,
     ):
         self._retriever = retriever
         self._model = model
@@ -94,6 +97,7 @@ class ModelAnswerer:
         self._settings = settings
         self._answer_settings = answer_settings or AnswerSettings()
         self._make_scorer = scorer
+        self._noting = noting
         self._scorer: SupportScorer | None = None
 
     def ask(self, question: str, *, videos: Sequence[str] = ()) -> Iterator[AnswerEvent]:
@@ -144,8 +148,14 @@ class ModelAnswerer:
         for at, batch in enumerate(batches):
             scenes = gatherer.scenes(batch)
             budget = settings.budget_tokens
+            read = self._read_in_parts(question, scenes, evidence, notes)
             for shrunk in (False, True):
-                built = self._build(question, scenes, budget, len(sources) + 1)
+                if read is not None:
+                    made = (read.parts, read.sources, read.words)
+                    built = self._builder.from_notes(question, *made, budget=budget)
+                    built = replace(built, frames=read.frames)
+                else:
+                    built = self._build(question, scenes, budget, len(sources) + 1)
                 notes += [n for n in built.notes if n not in notes]
                 yield Sources((*sources, *built.sources), again)
                 attempt = _Attempt(built)
@@ -179,6 +189,25 @@ class ModelAnswerer:
         if last.unseen and not last.broken:
             yield Token(NOTHING)
         yield Done(not last.unseen or last.broken, detail | self._detail(last, len(tried), notes))
+
+    def _read_in_parts(
+        self, question: str, scenes: Sequence[Scene], evidence: Evidence, notes: list[str]
+    ) -> Notes | None:
+        """Notes on all parts, where the videos have more words than fit; None where they fit."""
+        if self._noting is None or evidence.kind != "global" or self._settings.parts < 2:
+            return None
+        if self._settings.context != "retrieved" or not scenes:
+            return None
+        count = self._noting.parts_needed(question, scenes)
+        if count < 2:
+            return None
+        ordered = sorted(scenes, key=_place)
+        count = min(count, self._settings.parts, len(ordered))
+        read = read_parts(question, ordered, count, self._model, self._noting, self._settings)
+        notes.append(f"It was read in {count} parts, and the answer is from notes on them.")
+        if read.failed:
+            notes.append(f"{len(read.failed)} of them could not be read: {read.failed[-1]}")
+        return read
 
     def _build(self, question: str, scenes, budget: int, number: int) -> Built:
         if self._settings.context == "none":
@@ -267,6 +296,11 @@ class ModelAnswerer:
         if attempt.interrupted:
             found["interrupted"] = True
         return found
+
+
+def _place(scene: Scene) -> tuple[str, int, float]:
+    moment = scene.moment
+    return moment.title, moment.epoch, moment.start_seconds
 
 
 def _surest(tried: Sequence[_Attempt]) -> _Attempt:

@@ -7,6 +7,7 @@ with the best scene first.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -87,19 +88,9 @@ class PromptBuilder:
 
         Raises UsageError where not even the question fits.
         """
-        settings = self._settings
-        limits = [settings.budget_tokens if budget is None else budget, self._tokens.context()]
-        limit = min(each for each in limits if each is not None) - settings.answer_tokens
-        tail = self._tail.replace(PLACES[1], question)
-        fixed = self._tokens.prompt(Prompt((tail,), self._system))
-        if fixed > limit:
-            raise UsageError(
-                f"The instructions and the question take {fixed} tokens; the budget leaves {limit} "
-                "beside the answer. Raise ask.budget_tokens, or lower ask.answer_tokens."
-            )
+        limit, tail, fixed = self._limit(question, budget)
         room = limit - fixed
-        with_looks = [scene for scene in scenes if scene.looks and scene.size]
-        share = settings.picture_share if with_looks and settings.frames else 0.0
+        share = self._share(scenes)
         draft = _Draft([[] for _ in scenes], [])
         used = self._fill(draft, scenes, room * (1.0 - share))
         notes: list[str] = []
@@ -113,6 +104,60 @@ class PromptBuilder:
                 break
         left = sum(len(s.lines) for s in scenes) - sum(map(len, draft.lines))
         return replace(built, left_out=left, notes=tuple(notes))
+
+    def parts_needed(self, question: str, scenes: Sequence[Scene]) -> int:
+        """Into how many parts the scenes have to be divided for all of their words to be read."""
+        limit, _, fixed = self._limit(question, None)
+        room = (limit - fixed) * (1.0 - self._share(scenes))
+        words = sum(self._line_cost(line) for scene in scenes for line in scene.lines)
+        return max(1, math.ceil(words / max(room, 1.0)))
+
+    def from_notes(
+        self,
+        question: str,
+        notes: Sequence[tuple[str, Sequence[str]]],
+        sources: Sequence[Source],
+        words: dict[int, tuple[Line, ...]],
+        *,
+        budget: int | None = None,
+    ) -> Built:
+        """A prompt with notes, which cite the sources, in the sources' place. notes: (heading,
+        lines), in the order of time; the longest give up lines where not all fit."""
+        limit, tail, _ = self._limit(question, budget)
+        kept = [list(lines) for _, lines in notes]
+        while True:
+            blocks = [
+                block(heading, lines)
+                for (heading, _), lines in zip(notes, kept, strict=True)
+                if lines
+            ]
+            prompt = Prompt(("\n".join([*blocks, "", tail]),), self._system)
+            count = self._tokens.prompt(prompt)
+            longest = max(kept, key=len, default=[])
+            if count <= limit or not longest:
+                break
+            del longest[-max(1, len(longest) // 8) :]
+        left = sum(len(lines) for _, lines in notes) - sum(map(len, kept))
+        return Built(prompt, tuple(sources), dict(words), count, 0, left)
+
+    def _limit(self, question: str, budget: int | None) -> tuple[int, str, int]:
+        """The most that a prompt may have, its end with the question in it, and what it has
+        without a source."""
+        settings = self._settings
+        limits = [settings.budget_tokens if budget is None else budget, self._tokens.context()]
+        limit = min(each for each in limits if each is not None) - settings.answer_tokens
+        tail = self._tail.replace(PLACES[1], question)
+        fixed = self._tokens.prompt(Prompt((tail,), self._system))
+        if fixed > limit:
+            raise UsageError(
+                f"The instructions and the question take {fixed} tokens; the budget leaves {limit} "
+                "beside the answer. Raise ask.budget_tokens, or lower ask.answer_tokens."
+            )
+        return limit, tail, fixed
+
+    def _share(self, scenes: Sequence[Scene]) -> float:
+        seen = any(scene.looks and scene.size for scene in scenes)
+        return self._settings.picture_share if seen and self._settings.frames else 0.0
 
     # Words
 

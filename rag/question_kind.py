@@ -24,7 +24,7 @@ _COUNT = re.compile(
     re.IGNORECASE,
 )
 _GLOBAL = re.compile(
-    rf"\bwhat (?:is|are|was|were|'s) (?:{_WHOLE} )*{_VIDEO} (?:all )?about\b"
+    rf"\bwhat(?: is| are| was| were|['’]s) (?:{_WHOLE} )*{_VIDEO} (?:all )?about\b"
     rf"|\bwhat happens (?:in|during|throughout) {_WHOLE}\b"
     r"|\b(?:main|key|central|most important|major) (?:points?|ideas?|topics?|themes?|messages?|"
     r"takeaways?|arguments?|findings?|lessons?|events?|steps|parts|sections)\b"

@@ -27,7 +27,7 @@ NEAR = 3
 """Sentences of the source that are one place."""
 
 SURE = 0.8
-"""Score of shared words from which nearness in meaning is not asked for: it takes a model's time."""
+"""Score of shared words from which nearness in meaning is not asked for, since it takes time."""
 
 REMEMBERED = 2048
 """Vectors of places in sources: sentences that follow each other cite the same."""
