@@ -8,6 +8,9 @@ from itertools import pairwise
 from index.library import Library
 from index.schema import Moment, Video
 
+LEAST_SECONDS = 10.0
+"""Of a stretch, where a video has more than one."""
+
 NEAR = 0.25
 """Of a stretch's length: a chapter or segment that begins so near a border becomes the border."""
 
@@ -25,6 +28,7 @@ def stretches(library: Library, videos: Sequence[Video], count: int) -> list[Mom
     spare = count - len(known)
     for video in known:
         own = 1 + int(spare * video.duration_seconds / total)
+        own = max(1, min(own, int(video.duration_seconds / LEAST_SECONDS)))
         for start, end in _cut(library, video, own):
             path = video.files[0].path if video.files else None
             found.append(Moment(video.id, 0, video.title, path, start, end, 1.0, "segment"))

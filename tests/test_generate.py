@@ -6,8 +6,14 @@ import base64
 import dataclasses
 import json
 import math
+import os
 import re
+import signal
 import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -469,6 +475,44 @@ def test_a_server_that_dies_is_exit_1_after_answer_and_sources(run):
     assert status == 1
     assert out.startswith("Fresnel invented the lens [") and "Lighthouse" in out.splitlines()[-1]
     assert "broke off" in err
+
+
+@pytest.mark.parametrize("json_lines", [False, True])
+def test_ctrl_c_in_a_terminal_ends_with_answer_and_sources(film, served, tmp_path, json_lines):
+    said, over = threading.Event(), threading.Event()
+
+    def answer(handler, body, _number):
+        begin_stream(handler)
+        number = number_of(user_text(body), "Fresnel")
+        send(handler, event(f"Fresnel invented the lens [{number}]. And th"))
+        said.set()
+        over.wait(60)  # says no more
+
+    server, _ = served(answer)
+    film.store.close()
+    command = [sys.executable, "-m", "cli.main", "ask", QUESTION]
+    command += ["--library", str(tmp_path / "library"), "--set", "ask.model=good"]
+    command += ["--set", f"ask.base_url={server.url}", *(["--json"] if json_lines else [])]
+    root = Path(__file__).resolve().parents[1]
+    process = subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    try:
+        out = b""
+        while b"And th" not in out:
+            piece = os.read(process.stdout.fileno(), 4096)
+            assert piece, process.stderr.read().decode()
+            out += piece
+        process.send_signal(signal.SIGINT)
+        rest, err = process.communicate(timeout=60)
+    finally:
+        over.set()
+        process.kill()
+    lines = (out + rest).decode().splitlines()
+    assert process.returncode == 130 and b"Traceback" not in err
+    if json_lines:
+        assert json.loads(lines[-1])["detail"]["interrupted"] is True
+    else:
+        assert lines[0].startswith("Fresnel invented the lens [") and "Lighthouse" in lines[-1]
+        assert b"Interrupted." in err
 
 
 def test_json_is_one_event_a_line(run):
