@@ -3,13 +3,13 @@ senses in cli/senses.py."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cli.settings import Settings
-from index.errors import LibraryError
+from index.errors import ConfigError, LibraryError
 from index.library import Library
 from index.store import Store, VectorSpace
 from index.text import SPACES as TEXT_SPACES
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ingest.claims import Claims
     from ingest.models.encoders import ImageEncoder, TextEncoder, TextReranker
     from ingest.models.files import ModelFiles
+    from ingest.models.videollm import VideoLLM
     from ingest.thumbnails import Thumbnails
     from rag.answer import Answerer
     from rag.planner import Planner
@@ -127,10 +128,6 @@ def build_rerankers(settings: Settings, library: Library) -> list[Reranker]:
         from ingest.models.videollm.openai import OpenAIVideoLLM
         from rag.look import Onlooker
 
-        def path_of(video_id: str) -> Path | None:
-            video = library.video(video_id)
-            return Path(video.files[0].path) if video and video.files else None
-
         model = OpenAIVideoLLM(
             look.model,
             base_url=look.base_url,
@@ -139,7 +136,7 @@ def build_rerankers(settings: Settings, library: Library) -> list[Reranker]:
             timeout_seconds=look.timeout_seconds,
         )
         prompt = prompt_text("prompts/look.txt", look.prompt)
-        rerankers.append(Onlooker(look.model, model, prompt, path_of, look))
+        rerankers.append(Onlooker(look.model, model, prompt, _path_of(library), look))
     return rerankers
 
 
@@ -220,7 +217,72 @@ class _Queries:
 
 
 def build_answerer(settings: Settings, library: Library) -> Answerer:
-    """Without a language model: quotes of the best evidence."""
+    """Without a language model: quotes of the best evidence. Loads no model. Raises ConfigError."""
+    retriever = build_retriever(settings, library)
+    if settings.ask.model is not None:
+        return _model_answerer(settings, library, retriever)
+    if settings.ask.context != "retrieved":
+        raise ConfigError(
+            f"The context “{settings.ask.context}” is for a language model, and none is named. Set "
+            "ask.model and ask.base_url; docs/answers.md says how."
+        )
     from rag.answer import ExtractiveAnswerer
 
-    return ExtractiveAnswerer(build_retriever(settings, library), settings.answer)
+    return ExtractiveAnswerer(retriever, settings.answer)
+
+
+def _model_answerer(settings: Settings, library: Library, retriever: Retriever) -> Answerer:
+    from cli.senses import prompt_text
+    from rag.generate import ModelAnswerer
+    from rag.library_support import scorer_of
+    from rag.prompt import PromptBuilder
+    from rag.tokens import ModelTokens, ServerTokens
+
+    ask = settings.ask
+    model = build_video_llm(settings)
+    tokens = ServerTokens(ask.model, ask.picture_tokens) if model.remote else ModelTokens(model)
+    path_of = _path_of(library)
+    instructions = prompt_text("prompts/answer.txt", ask.prompt)
+    noting = prompt_text("prompts/part.txt", ask.part_prompt)
+    return ModelAnswerer(
+        retriever,
+        model,
+        PromptBuilder(instructions, tokens, ask, path_of),
+        ask,
+        settings.answer,
+        lambda: scorer_of(library, retriever.encoders, settings.retrieve, ask.check),
+        PromptBuilder(noting, tokens, ask, path_of),
+    )
+
+
+def build_video_llm(settings: Settings) -> VideoLLM:
+    """The model that answers. Loads nothing."""
+    ask = settings.ask
+    if ask.backend == "openai":
+        from ingest.models.videollm.openai import OpenAIVideoLLM
+
+        return OpenAIVideoLLM(
+            ask.model,
+            base_url=ask.base_url,
+            key_variable=ask.key_variable,
+            retries=ask.retries,
+            timeout_seconds=ask.timeout_seconds,
+        )
+    from ingest.models.depot import Depot
+    from ingest.models.device import likely_device
+    from ingest.models.videollm.transformers import TransformersVideoLLM
+
+    models = settings.models
+    files = Depot(models.dir, models.packages).files("videollm", ask.model)
+    device = ask.device or likely_device(models.device)
+    return TransformersVideoLLM(files, device=device, dtype=ask.dtype, threads=models.threads)
+
+
+def _path_of(library: Library) -> Callable[[str], Path | None]:
+    """Where a video's file lies; None where it is not known."""
+
+    def path_of(video_id: str) -> Path | None:
+        video = library.video(video_id)
+        return Path(video.files[0].path) if video and video.files else None
+
+    return path_of

@@ -15,6 +15,7 @@ from typing import Annotated
 
 import typer
 
+from cli.ask_app import ask
 from cli.evaluate_app import evaluate
 from cli.export_app import export
 from cli.models_app import models
@@ -235,19 +236,7 @@ def search(
     )
 
 
-@app.command()
-@with_common_options
-def ask(
-    common: Common,
-    question: Annotated[list[str], typer.Argument(metavar="QUESTION", help="In any language.")],
-    videos: VideosOption = None,
-) -> int:
-    """Answer a question from what the videos say and show, citing the second."""
-    from cli.ask import run_ask
-
-    return run_ask(common.settings(), question, videos=videos or [], as_json=common.as_json)
-
-
+app.command()(ask)
 app.command()(export)
 
 

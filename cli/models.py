@@ -79,6 +79,8 @@ def wanted_models(settings: Settings, channels: Sequence[str] | None = None) -> 
     reranker = settings.retrieve.rerank.model
     if channels is None and reranker is not None:  # no channel needs it, but searches do
         want("search", "reranker", reranker)
+    if channels is None and settings.ask.backend == "transformers" and settings.ask.model:
+        want("ask", "videollm", settings.ask.model)
     return found
 
 

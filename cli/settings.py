@@ -38,6 +38,7 @@ from ingest.channels.settings import (
 )
 from ingest.models.settings import ModelsSettings
 from ingest.settings import IngestSettings
+from rag.answer_settings import AskSettings
 from rag.settings import AnswerSettings, RetrieveSettings
 
 PROFILES = Path(configs.__file__).parent
@@ -101,6 +102,7 @@ class Settings(BaseSettings):
     models: ModelsSettings = Field(default_factory=ModelsSettings)
     retrieve: RetrieveSettings = Field(default_factory=RetrieveSettings)
     answer: AnswerSettings = Field(default_factory=AnswerSettings)
+    ask: AskSettings = Field(default_factory=AskSettings)
 
     @field_validator("library", mode="before")
     @classmethod

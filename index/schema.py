@@ -292,9 +292,14 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """First event of an answer: what it may cite."""
+    """First event of an answer: what it may cite.
+
+    again: "" on the first. Another one means that the answer begins anew, and why: what came before
+    it counts no more. Its sources are all that there have been, with the numbers that they had.
+    """
 
     sources: tuple[Source, ...]
+    again: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -312,6 +317,21 @@ class Citation:
 
 
 @dataclass(frozen=True, slots=True)
+class Checked:
+    """A sentence of the answer, which ends here, has been held against the words that it cites.
+
+    verdict: "supported" or "unsupported" by them; "unchecked" where it cites pictures alone, or
+    words that it cannot be compared with; "uncited" where it cites nothing. score: 0..1, where
+    there is one. reason: what tells against it, in words.
+    """
+
+    sentence: str
+    verdict: Literal["supported", "unsupported", "unchecked", "uncited"]
+    score: float | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Done:
     """Last event. found is False when the library holds no answer."""
 
@@ -319,4 +339,4 @@ class Done:
     detail: Mapping[str, Any] = field(default_factory=dict)
 
 
-AnswerEvent = Sources | Token | Citation | Done
+AnswerEvent = Sources | Token | Citation | Checked | Done

@@ -4,6 +4,7 @@ random Video-LLM. Skips where the server's packages (fastapi, uvicorn) are not i
 from __future__ import annotations
 
 import base64
+import dataclasses
 import importlib.util
 import os
 import socket
@@ -15,7 +16,12 @@ import cv2
 import numpy as np
 import pytest
 import tiny_videollm
+from clips import noise_picture, write_clip
+from talks import LIGHTHOUSE, put_channel, put_video
 
+from cli.compose import build_answerer
+from cli.settings import load
+from index.schema import FileStat, Stream, Token
 from ingest.models.videollm import Frame, Prompt, VideoLLMRefusedError
 from ingest.models.videollm.openai import OpenAIVideoLLM, jpeg_url
 from ingest.models.videollm.transformers import TransformersVideoLLM
@@ -71,3 +77,22 @@ def test_a_wrong_model_is_told(served):
     client = OpenAIVideoLLM("another/model", base_url=url, retries=0)
     with pytest.raises(VideoLLMRefusedError, match="has no model another/model"):
         list(client.generate(Prompt(("Hello?",))))
+
+
+@pytest.mark.usefixtures("own_places")
+def test_a_question_is_answered_through_it(served, library, tmp_path):
+    files, url = served
+    path = write_clip(tmp_path / "film.mp4", [noise_picture(at) for at in range(40)], rate=1)
+    video = put_video(library, "Lighthouse", 40.0)
+    streams = (Stream(0, "video", "h264", width=64, height=48, frame_rate=1.0),)
+    library.put_video(
+        dataclasses.replace(video, files=(FileStat(str(path), 1, 1, 1),), streams=streams)
+    )
+    put_channel(library, video, "speech", LIGHTHOUSE)
+    given = {"model": str(files.folder), "base_url": url, "retries": 0, "answer_tokens": 24,
+             "picture_tokens": 80, "frames": 3, "attempts": 1}  # fmt: skip
+    answerer = build_answerer(load({"ask": given}, None)[0], library)
+    events = list(answerer.ask("Who invented the lens?"))
+    said = "".join(event.text for event in events if isinstance(event, Token))
+    assert len(said) >= 16 and events[-1].found
+    assert events[-1].detail["pictures"] == 3 and "error" not in events[-1].detail

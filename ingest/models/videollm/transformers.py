@@ -112,6 +112,14 @@ class TransformersVideoLLM:
         with self._lock:
             return int(self._encoded([prompt])["input_ids"].shape[1])
 
+    def count_text(self, text: str) -> int:
+        """Tokens of a text by itself."""
+        self.load()
+        with self._lock:
+            return len(
+                self._processor.tokenizer.encode(self._plain(text), add_special_tokens=False)
+            )
+
     @property
     def context_tokens(self) -> int | None:
         """Of prompt and answer together; None where the model does not say."""

@@ -1,0 +1,86 @@
+"""What a question is answered from: moments that were found, or stretches that cover the videos."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from index.errors import UsageError
+from index.schema import Moment, Video
+from rag.answer_settings import CONTEXTS, AskSettings
+from rag.material import WORDS
+from rag.question_kind import Kind, question_kind
+from rag.retrieve import Retriever
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """batches: moments, each shown together, the best first; a further one where the one before
+    did not do. kind: of the question. words: channels whose words are shown. pictures: whether
+    pictures are. covers: the moments are stretches that cover videos. notes: sentences for the
+    user."""
+
+    batches: tuple[tuple[Moment, ...], ...]
+    kind: Kind
+    words: tuple[str, ...] = WORDS
+    pictures: bool = True
+    covers: bool = False
+    notes: tuple[str, ...] = ()
+
+
+def evidence_for(
+    question: str, retriever: Retriever, settings: AskSettings, videos: Sequence[str]
+) -> Evidence:
+    """By `settings.context`: "retrieved" goes by the kind of the question, "uniform" gives pictures
+    of the whole, "subtitles" what is said in the whole, "none" nothing.
+
+    Raises UsageError, VideoNotFoundError, and what a search raises.
+    """
+    context = settings.context
+    if context not in CONTEXTS:
+        raise UsageError(f"No context “{context}”. Known: {', '.join(CONTEXTS)}.")
+    kind = question_kind(question)
+    if context == "none":
+        return Evidence((), kind, (), False)
+    looked_in = _looked_in(retriever, videos)
+    if context == "uniform":
+        return _covering(retriever, looked_in, settings, kind, words=())
+    if context == "subtitles":
+        return _covering(retriever, looked_in, settings, kind, words=("speech",), pictures=False)
+    if kind == "global":
+        return _covering(retriever, looked_in, settings, kind)
+    count = settings.stretches if kind == "count" else settings.moments
+    result = retriever.search(question, videos=videos, limit=count * settings.attempts)
+    moments = result.moments
+    if not moments and len(looked_in) == 1:
+        # What is asked may be seen there though nothing says so.
+        note = (
+            f"Nothing was found by searching; the answer is from a view of “{looked_in[0].title}”."
+        )
+        return _covering(retriever, looked_in, settings, kind, notes=(*result.notes, note))
+    batches = tuple(moments[at : at + count] for at in range(0, len(moments), count))
+    return Evidence(batches, kind, notes=result.notes)
+
+
+def _looked_in(retriever: Retriever, videos: Sequence[str]) -> list[Video]:
+    library = retriever.library
+    known = library.videos()
+    found = [library.find(name, among=known) for name in videos] if videos else known
+    return list({video.id: video for video in found}.values())
+
+
+def _covering(
+    retriever: Retriever,
+    videos: Sequence[Video],
+    settings: AskSettings,
+    kind: Kind,
+    *,
+    words: tuple[str, ...] = WORDS,
+    pictures: bool = True,
+    notes: tuple[str, ...] = (),
+) -> Evidence:
+    from rag.stretched import stretches
+
+    found = tuple(stretches(retriever.library, videos, settings.stretches))
+    batches = (found,) if found else ()
+    return Evidence(batches, kind, words, pictures, True, notes)

@@ -1,0 +1,312 @@
+"""Answers by a language model: shown what was found, streamed, cited, checked, and asked again with
+further evidence where it does not find the answer (VideoICL: Kim et al. 2024)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+from index.errors import UsageError
+from index.schema import AnswerEvent, Citation, Done, Source, Sources, Token
+from ingest.models.videollm import (
+    ContextOverflowError,
+    Piece,
+    Prompt,
+    VideoLLM,
+    VideoLLMError,
+)
+from rag.answer import NOTHING, coverage_note
+from rag.answer_settings import AskSettings
+from rag.checked import SentenceChecker
+from rag.citations import CitationParser
+from rag.contexts import Evidence, evidence_for
+from rag.corpus import answer_corpus, corpus_question
+from rag.in_parts import Notes, read_parts
+from rag.material import Gatherer, Line, Scene
+from rag.prompt import Built, PromptBuilder
+from rag.retrieve import Retriever
+from rag.settings import AnswerSettings
+from rag.support import SupportScorer
+from rag.unseen import (
+    is_marker,
+    lowest_probability,
+    may_become_marker,
+    says_unseen,
+    without_thoughts,
+)
+
+SHRINK = 0.5
+"""Of a prompt that was too long for the model, once."""
+
+
+@dataclass(slots=True)
+class _Attempt:
+    """What came of asking once. begun: something was said. events: what was told of it."""
+
+    built: Built
+    events: list[AnswerEvent] = field(default_factory=list)
+    text: str = ""
+    pieces: list[Piece] = field(default_factory=list)
+    invented: int = 0
+    checker: SentenceChecker | None = None
+    error: VideoLLMError | None = None
+    interrupted: bool = False
+
+    @property
+    def cites(self) -> bool:
+        return any(isinstance(event, Citation) for event in self.events)
+
+    @property
+    def unseen(self) -> bool:
+        return not self.text.strip() or says_unseen(self.text, cites=self.cites)
+
+    @property
+    def broken(self) -> bool:
+        return self.error is not None or self.interrupted
+
+    @property
+    def lowest(self) -> float | None:
+        return lowest_probability(self.pieces)
+
+
+class ModelAnswerer:
+    """An `rag.answer.Answerer` with a language model behind it.
+
+    builder: makes the prompts. scorer: makes what sentences are held against their sources with;
+    None: they are not. noting: makes the prompts by which a long video is read in parts; None: what
+    does not fit is left out. `Done.detail` says what was done: `model`, `context`, `kind` of the
+    question, `attempts`, `tokens` and `pictures` of the last prompt, `left_out` lines that did not
+    fit, `sentences` by verdict, `dropped` ones, `invented` citations, `confidence` (the lowest
+    probability of a token) where the model tells it, `notes`, `error` where it broke off in the
+    middle, `interrupted`, `cut_off` where it ran out of tokens.
+    """
+
+    def __init__(
+        self,
+        retriever: Retriever,
+        model: VideoLLM,
+        builder: PromptBuilder,
+        settings: AskSettings,
+        answer_settings: AnswerSettings | None = None,
+        scorer: Callable[[], SupportScorer] | None = None,
+        noting: PromptBuilder | None = None,
+    ):
+        self._retriever = retriever
+        self._model = model
+        self._builder = builder
+        self._settings = settings
+        self._answer_settings = answer_settings or AnswerSettings()
+        self._make_scorer = scorer
+        self._noting = noting
+        self._scorer: SupportScorer | None = None
+
+    def ask(self, question: str, *, videos: Sequence[str] = ()) -> Iterator[AnswerEvent]:
+        """Raises, beside what `Answerer.ask` does, VideoLLMError where the model said nothing.
+        Where it breaks off later, or somebody presses Ctrl-C, what was said so far is told and
+        `Done` says so."""
+        if not any(map(str.isalnum, question)):
+            raise UsageError(f"“{question}” holds no word." if question.strip() else "Ask what?")
+        note = coverage_note(self._retriever, videos)
+        about_all = corpus_question(question) if self._settings.context == "retrieved" else None
+        if about_all is not None:
+            settings = self._answer_settings
+            yield from answer_corpus(about_all, self._retriever, settings, videos, note)
+            return
+        evidence = evidence_for(question, self._retriever, self._settings, videos)
+        detail = {
+            "answerer": "model",
+            "model": self._settings.model,
+            "context": self._settings.context,
+            "kind": evidence.kind,
+        } | ({"coverage_note": note} if note else {})
+        if not evidence.batches and self._settings.context != "none":
+            yield Sources(())
+            yield Token(NOTHING)
+            yield Done(False, detail | {"attempts": 0, "notes": list(evidence.notes)})
+            return
+        if self._make_scorer is not None and self._scorer is None:
+            self._scorer = self._make_scorer()
+        yield from self._answer(question, evidence, detail)
+
+    def _answer(
+        self, question: str, evidence: Evidence, detail: dict
+    ) -> Generator[AnswerEvent, None, None]:
+        settings = self._settings
+        batches = evidence.batches[: settings.attempts] or ((),)
+        gatherer = Gatherer(
+            self._retriever.library,
+            context_seconds=0.0 if evidence.covers else settings.context_seconds,
+            side=settings.picture_side,
+            words=evidence.words,
+            pictures=evidence.pictures and settings.frames > 0,
+            spread=evidence.covers,
+        )
+        sources: tuple[Source, ...] = ()
+        tried: list[_Attempt] = []
+        notes = list(evidence.notes)
+        again = ""
+        for at, batch in enumerate(batches):
+            scenes = gatherer.scenes(batch)
+            budget = settings.budget_tokens
+            read = self._read_in_parts(question, scenes, evidence, notes)
+            for shrunk in (False, True):
+                if read is not None:
+                    made = (read.parts, read.sources, read.words)
+                    built = self._builder.from_notes(question, *made, budget=budget)
+                    built = replace(built, frames=read.frames)
+                else:
+                    built = self._build(question, scenes, budget, len(sources) + 1)
+                notes += [n for n in built.notes if n not in notes]
+                yield Sources((*sources, *built.sources), again)
+                attempt = _Attempt(built)
+                try:
+                    yield from self._attempt(attempt)
+                except ContextOverflowError:
+                    if shrunk:
+                        raise
+                    budget = int((built.tokens + settings.answer_tokens) * SHRINK)
+                    again = "The model takes less than was sent, so it is shown half as much."
+                    notes.append(again)
+                    continue
+                break
+            sources = (*sources, *built.sources)
+            tried.append(attempt)
+            if attempt.broken:
+                break
+            why = self._unsure(attempt)
+            if not why:
+                break
+            more = at + 1 < len(batches)
+            again = f"{why} It is shown what was found next." if more else ""
+        else:
+            best = _surest(tried)
+            if best is not tried[-1]:
+                tried.append(best)
+                again = "An earlier answer was the surer one."
+                yield Sources(sources, again)
+                yield from best.events
+        last = tried[-1]
+        if last.unseen and not last.broken:
+            yield Token(NOTHING)
+        yield Done(not last.unseen or last.broken, detail | self._detail(last, len(tried), notes))
+
+    def _read_in_parts(
+        self, question: str, scenes: Sequence[Scene], evidence: Evidence, notes: list[str]
+    ) -> Notes | None:
+        """Notes on all parts, where the videos have more words than fit; None where they fit."""
+        if self._noting is None or evidence.kind != "global" or self._settings.parts < 2:
+            return None
+        if self._settings.context != "retrieved" or not scenes:
+            return None
+        count = self._noting.parts_needed(question, scenes)
+        if count < 2:
+            return None
+        ordered = sorted(scenes, key=_place)
+        count = min(count, self._settings.parts, len(ordered))
+        read = read_parts(question, ordered, count, self._model, self._noting, self._settings)
+        notes.append(f"It was read in {count} parts, and the answer is from notes on them.")
+        if read.failed:
+            notes.append(f"{len(read.failed)} of them could not be read: {read.failed[-1]}")
+        return read
+
+    def _build(self, question: str, scenes, budget: int, number: int) -> Built:
+        if self._settings.context == "none":
+            return Built(Prompt((question,)), (), {}, 0, 0)
+        return self._builder.build(question, scenes, budget=budget, number=number)
+
+    def _attempt(self, attempt: _Attempt) -> Iterator[AnswerEvent]:
+        """Asks once, and tells what comes. Raises where nothing came."""
+        settings, built = self._settings, attempt.built
+        parser = CitationParser({source.number: source for source in built.sources})
+        words: dict[int, tuple[Line, ...]] = built.words
+        scorer = self._scorer if built.sources else None
+        checker = SentenceChecker(words, scorer, settings.check, strict=settings.strict)
+        attempt.checker = checker
+        head: str | None = ""
+
+        def told(text: str) -> list[AnswerEvent]:
+            events = checker.feed(parser.feed(text))
+            attempt.events += events
+            return events
+
+        pieces = without_thoughts(
+            self._model.generate(
+                built.prompt,
+                max_tokens=settings.answer_tokens,
+                temperature=settings.temperature,
+                logprobs=settings.confidence is not None,
+            )
+        )
+        try:
+            for piece in pieces:
+                attempt.pieces.append(piece)
+                attempt.text += piece.text
+                if head is None:
+                    yield from told(piece.text)
+                    continue
+                head += piece.text
+                if is_marker(head):
+                    continue
+                if not may_become_marker(head):
+                    text, head = head.lstrip(), None
+                    yield from told(text)
+        except VideoLLMError as error:
+            if not attempt.text.strip():
+                raise
+            attempt.error = error
+        except KeyboardInterrupt:
+            attempt.interrupted = True
+        finally:
+            pieces.close()
+        if head and not is_marker(head):
+            yield from told(head)
+        rest = checker.feed(parser.finish()) + checker.finish()
+        attempt.events += rest
+        attempt.invented = parser.invented
+        yield from rest
+
+    def _unsure(self, attempt: _Attempt) -> str:
+        """Why further evidence is called for; "" where it is not."""
+        if attempt.unseen:
+            return "The model does not find the answer there."
+        floor, lowest = self._settings.confidence, attempt.lowest
+        if floor is not None and lowest is not None and lowest < floor:
+            return f"The model is not sure (its least likely word has {lowest:.2f})."
+        return ""
+
+    def _detail(self, attempt: _Attempt, attempts: int, notes: list[str]) -> dict:
+        checker = attempt.checker
+        finish = attempt.pieces[-1].finish if attempt.pieces else None
+        found = {
+            "attempts": attempts,
+            "tokens": attempt.built.tokens,
+            "pictures": attempt.built.frames,
+            "left_out": attempt.built.left_out,
+            "invented": attempt.invented,
+            "sentences": dict(checker.verdicts) if checker else {},
+            "dropped": checker.left_out if checker else 0,
+            "notes": notes,
+        }
+        if attempt.lowest is not None:
+            found["confidence"] = round(attempt.lowest, 4)
+        if finish == "length":
+            found["cut_off"] = True
+        if attempt.error is not None:
+            found["error"] = str(attempt.error)
+        if attempt.interrupted:
+            found["interrupted"] = True
+        return found
+
+
+def _place(scene: Scene) -> tuple[str, int, float]:
+    moment = scene.moment
+    return moment.title, moment.epoch, moment.start_seconds
+
+
+def _surest(tried: Sequence[_Attempt]) -> _Attempt:
+    """The last one, unless it found nothing where another did, or another was surer."""
+
+    def rank(at: int) -> tuple[bool, float, int]:
+        return not tried[at].unseen, tried[at].lowest or 0.0, at
+
+    return tried[max(range(len(tried)), key=rank)]

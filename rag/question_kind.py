@@ -1,0 +1,60 @@
+"""Whether a question is about a moment, about how often something is, or about all of a video."""
+
+from __future__ import annotations
+
+import re
+from typing import Literal
+
+Kind = Literal["local", "count", "global"]
+
+LONGEST = 500
+"""Characters of a question; longer text is no question."""
+
+_VIDEO = (
+    r"(?:videos?|films?|movies?|clips?|recordings?|lectures?|talks?|tutorials?|episodes?|"
+    r"meetings?|interviews?|streams?|course)"
+)
+_WHOLE = rf"(?:this|the|these|that|my|whole|entire|full|it|{_VIDEO})"
+
+_COUNT = re.compile(
+    r"\bhow (?:many times|often)\b|\bcount (?:the|how|every|all)\b|\bnumber of times\b"
+    r"|\bevery time\b|\ball the (?:times|places|moments)\b"
+    r"|\bwie oft\b|\bcombien de fois\b|\bcu[áa]ntas veces\b|\bquantas vezes\b|\bquante volte\b"
+    r"|\bсколько раз\b|多少次|几次|何回",
+    re.IGNORECASE,
+)
+_GLOBAL = re.compile(
+    rf"\bwhat(?: is| are| was| were|['’]s) (?:{_WHOLE} )*{_VIDEO} (?:all )?about\b"
+    rf"|\bwhat happens (?:in|during|throughout) {_WHOLE}\b"
+    r"|\b(?:main|key|central|most important|major) (?:points?|ideas?|topics?|themes?|messages?|"
+    r"takeaways?|arguments?|findings?|lessons?|events?|steps|parts|sections)\b"
+    r"|\btake-?aways?\b|\btl;?dr\b|\boverview\b|\boutline\b|\bgist\b|\bin a nutshell\b"
+    rf"|\bsumm?ar(?:y|ies|i[sz]e[sd]?|i[sz]ing) (?:of )?{_WHOLE}\b|\bsumm?ar(?:y|i[sz]e)\W*$"
+    rf"|\b(?:whole|entire|full) {_VIDEO}\b|\bthroughout\b"
+    r"|\bfrom (?:start|beginning) to (?:end|finish)\b"
+    r"|\bwhat (?:topics|subjects|themes) \b|\b(?:chapters|table of contents)\b"
+    r"|\bworum geht es\b|\bzusammenfass|\bhauptpunkte\b|\bfasse?\b.*\bzusammen\b"
+    r"|\bde quoi (?:parle|s'agit)|\brésum(?:é|er|e)\b"
+    r"|\bde qu[ée] (?:trata|va)\b|\bresum(?:en|e|ir|o)\b"
+    r"|\briassum|\briassunto\b|о чём|\bкратко\b|总结|概括|主要内容|要約|まとめ",
+    re.IGNORECASE,
+)
+_ABOUT_ONE_THING = re.compile(
+    r"\b(?:say|says|said|talks?|explains?|mentions?|tells?|shows?) (?:about|on|of) "
+    rf"(?!{_WHOLE}\b)\w"
+    rf"|\bsumm?ar(?:y|i[sz]e) (?:of )?(?:what|how|why|his|her|their|the part|the section)\b",
+    re.IGNORECASE,
+)
+
+
+def question_kind(question: str) -> Kind:
+    """By rules. "local" wants what was found; "count" all that was found; "global" a view of the
+    whole. What asks for the main points of one thing is local: it has to be found first."""
+    text = " ".join(question.split())
+    if len(text) > LONGEST:
+        return "local"
+    if _COUNT.search(text):
+        return "count"
+    if _GLOBAL.search(text) and not _ABOUT_ONE_THING.search(text):
+        return "global"
+    return "local"
