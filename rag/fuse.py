@@ -41,6 +41,8 @@ class Find:
     text_start_seconds, text_end_seconds, text_evidence: when `text` is said, and in what evidence,
     where that is less than all of it.
     whole: where it begins and ends was looked for, so it is joined with no other of its kind.
+    nearest: the score of what lies nearest in the whole search, 0..1 (`rag.presence`); None where
+    that was not asked.
     """
 
     video_id: str
@@ -62,6 +64,7 @@ class Find:
     text_start_seconds: float | None = None
     text_end_seconds: float | None = None
     whole: bool = False
+    nearest: float | None = None
 
     @property
     def text_span(self) -> tuple[float, float]:

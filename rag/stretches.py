@@ -81,6 +81,7 @@ def find_stretches(
             continue
         others.append((float(curve.starts[span[0]]), float(curve.ends[span[0] : span[1]].max())))
         find, spoken, meant = _find(window, curve, span, query, settings)
+        find = replace(find, nearest=there.score)
         why = _too_little(find, spoken, meant, there, settings)
         if why:
             dropped.append(Dropped(find, why))

@@ -59,9 +59,16 @@ REMOVALS: Mapping[str, Callable[[Library, Question, Mapping[str, str]], Library]
 
 
 def top_score(result: SearchResult) -> float:
-    """Of the first moment; where nothing is shown, of the nearest miss; 0 where there is none.
+    """What tells whether it is there: the score of what lies nearest (`rag.presence`) where that
+    was asked, else that of the first moment; where nothing is shown, of the nearest miss; 0 where
+    there is none.
 
     result: of a search that was asked to explain."""
+    finds = [find for one in result.explanations for find in one.finds]
+    finds += [dropped.find for dropped in result.dropped]
+    nearest = [find.nearest for find in finds if find.nearest is not None]
+    if nearest:
+        return max(nearest)
     if result.moments:
         return result.moments[0].score
     return max((dropped.find.score for dropped in result.dropped), default=0.0)
