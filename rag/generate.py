@@ -57,6 +57,10 @@ class _Attempt:
         return any(isinstance(event, Citation) for event in self.events)
 
     @property
+    def told(self) -> bool:
+        return any(isinstance(event, Token) for event in self.events)
+
+    @property
     def unseen(self) -> bool:
         return not self.text.strip() or says_unseen(self.text, cites=self.cites)
 
@@ -145,26 +149,26 @@ class ModelAnswerer:
         tried: list[_Attempt] = []
         notes = list(evidence.notes)
         again = ""
-        for at, batch in enumerate(batches):
+        for batch in batches:
             scenes = gatherer.scenes(batch)
-            budget = settings.budget_tokens
+            if not scenes and settings.context != "none":
+                continue
             read = self._read_in_parts(question, scenes, evidence, notes)
-            for shrunk in (False, True):
-                if read is not None:
-                    made = (read.parts, read.sources, read.words)
-                    built = self._builder.from_notes(question, *made, budget=budget)
-                    built = replace(built, frames=read.frames)
-                else:
-                    built = self._build(question, scenes, budget, len(sources) + 1)
+            if read is not None and not read.parts:  # nothing in any of them matters
+                continue
+            budget, overflow = settings.budget_tokens, None
+            while True:
+                built = self._build(question, scenes, read, budget, len(sources) + 1, overflow)
                 notes += [n for n in built.notes if n not in notes]
                 yield Sources((*sources, *built.sources), again)
                 attempt = _Attempt(built)
                 try:
                     yield from self._attempt(attempt)
-                except ContextOverflowError:
-                    if shrunk:
+                except ContextOverflowError as error:
+                    if overflow is not None:
                         raise
-                    budget = int((built.tokens + settings.answer_tokens) * SHRINK)
+                    overflow = error
+                    budget = int(built.tokens * SHRINK) + settings.answer_tokens
                     again = "The model takes less than was sent, so it is shown half as much."
                     notes.append(again)
                     continue
@@ -176,19 +180,20 @@ class ModelAnswerer:
             why = self._unsure(attempt)
             if not why:
                 break
-            more = at + 1 < len(batches)
-            again = f"{why} It is shown what was found next." if more else ""
-        else:
-            best = _surest(tried)
-            if best is not tried[-1]:
-                tried.append(best)
-                again = "An earlier answer was the surer one."
-                yield Sources(sources, again)
-                yield from best.events
-        last = tried[-1]
-        if last.unseen and not last.broken:
+            again = f"{why} It is shown what was found next."
+        if not tried:
+            yield Sources(())
             yield Token(NOTHING)
-        yield Done(not last.unseen or last.broken, detail | self._detail(last, len(tried), notes))
+            yield Done(False, detail | {"attempts": 0, "notes": notes})
+            return
+        count, last = len(tried), tried[-1]
+        if not last.broken and self._unsure(last) and (best := _surest(tried)) is not last:
+            yield Sources(sources, "An earlier answer was the surer one.")
+            yield from best.events
+            last = best
+        if last.unseen and not last.broken and not last.told:
+            yield Token(NOTHING)
+        yield Done(not last.unseen or last.broken, detail | self._detail(last, count, notes))
 
     def _read_in_parts(
         self, question: str, scenes: Sequence[Scene], evidence: Evidence, notes: list[str]
@@ -209,10 +214,34 @@ class ModelAnswerer:
             notes.append(f"{len(read.failed)} of them could not be read: {read.failed[-1]}")
         return read
 
-    def _build(self, question: str, scenes, budget: int, number: int) -> Built:
+    def _build(
+        self,
+        question: str,
+        scenes: Sequence[Scene],
+        read: Notes | None,
+        budget: int,
+        number: int,
+        overflow: ContextOverflowError | None,
+    ) -> Built:
+        """overflow: why the budget was cut; raised where nothing fits into what is left."""
         if self._settings.context == "none":
             return Built(Prompt((question,)), (), {}, 0, 0)
-        return self._builder.build(question, scenes, budget=budget, number=number)
+        try:
+            if read is not None:
+                made = (read.parts, read.sources, read.words)
+                built = self._builder.from_notes(question, *made, budget=budget)
+                return replace(built, frames=read.frames)
+            built = self._builder.build(question, scenes, budget=budget, number=number)
+            if not built.sources:
+                raise UsageError(
+                    f"Not one source fits into a budget of {budget} tokens beside the question and "
+                    "the answer. Raise ask.budget_tokens, or lower ask.answer_tokens."
+                )
+        except UsageError:
+            if overflow is not None:
+                raise overflow from None
+            raise
+        return built
 
     def _attempt(self, attempt: _Attempt) -> Iterator[AnswerEvent]:
         """Asks once, and tells what comes. Raises where nothing came."""

@@ -47,14 +47,21 @@ def says_unseen(text: str, *, cites: bool) -> bool:
 
 def lowest_probability(pieces: Iterable[Piece]) -> float | None:
     """Of the tokens of the answer that hold a letter or digit; None where the model told none."""
-    told = [min(p.logprobs) for p in pieces if p.logprobs and any(map(str.isalnum, p.text))]
-    return math.exp(min(min(told), 0.0)) if told else None
+    told: list[float] = []
+    waiting: list[float] = []  # of tokens whose text is yet to come
+    for piece in pieces:
+        waiting += piece.logprobs
+        if piece.text:
+            if any(map(str.isalnum, piece.text)):
+                told += waiting
+            waiting = []
+    return math.exp(min(*told, 0.0)) if told else None
 
 
 def without_thoughts(pieces: Iterator[Piece]) -> Iterator[Piece]:
     """An answer without the <think>...</think> that some models begin with."""
     opened, closed = "<think>", "</think>"
-    held = ""
+    held, logprobs = "", ()
     state = "start"  # then "thoughts" and "space" behind them, or at once "answer"
     try:
         for piece in pieces:
@@ -62,6 +69,7 @@ def without_thoughts(pieces: Iterator[Piece]) -> Iterator[Piece]:
                 yield piece
                 continue
             held += piece.text
+            logprobs += piece.logprobs
             begin = held.lstrip()
             if state == "start" and begin.startswith(opened):
                 state = "thoughts"
@@ -69,15 +77,17 @@ def without_thoughts(pieces: Iterator[Piece]) -> Iterator[Piece]:
                 state = "answer"
             if state == "thoughts" and closed in held:
                 held = held.partition(closed)[2]
+                logprobs = piece.logprobs
                 state = "space"
             if state == "space":
                 held = held.lstrip()
                 state = "answer" if held else state
             if state == "answer":
-                yield Piece(held, piece.logprobs, piece.finish)
+                yield Piece(held, logprobs, piece.finish)
                 held = ""
             elif piece.finish is not None:
-                yield Piece(held if state == "start" else "", (), piece.finish)
+                started = state == "start"
+                yield Piece(held if started else "", logprobs if started else (), piece.finish)
                 held = ""
         if held and state == "start":  # it broke off
             yield Piece(held)

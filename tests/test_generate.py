@@ -227,6 +227,8 @@ def test_it_says_so_in_words_of_its_own(film, served):
     server, settings = served(saying("The sources do not mention", " that."), moments=1, attempts=2)
     events = ask(film, settings, "What did the light of the lamp do every evening?")
     assert len(server.bodies) == 2 and not events[-1].found
+    assert told(events).startswith("The sources do not mention that.")
+    assert NOTHING not in told(events)
 
 
 def test_nothing_found_is_answered_without_a_model(film, served):
@@ -367,6 +369,20 @@ def test_one_that_is_too_long_twice_is_an_error(film, served):
     with pytest.raises(ContextOverflowError):
         ask(film, settings)
     assert len(server.bodies) == 2
+
+
+def test_what_was_sent_is_too_long_though_it_is_short(film, served):
+    answer = refuses(400, {"message": "maximum context length is 300 tokens"})
+    _, settings = served(answer, frames=0, moments=1)
+    with pytest.raises(ContextOverflowError):
+        ask(film, settings)
+
+
+def test_a_budget_without_room_for_a_source_is_said(film, served):
+    server, settings = served(saying("no"), budget_tokens=470, answer_tokens=100, frames=0)
+    with pytest.raises(UsageError, match=r"ask\.budget_tokens"):
+        ask(film, settings)
+    assert not server.bodies
 
 
 @pytest.mark.parametrize(
@@ -577,6 +593,9 @@ def test_the_least_likely_word_counts_and_no_sign():
     pieces = [Piece("Yes", (-0.5,)), Piece(",", (-9.0,)), Piece(" it is", (-0.1, -2.0))]
     assert lowest_probability(pieces) == pytest.approx(math.exp(-2.0))
     assert lowest_probability([Piece("Yes")]) is None
+    # A streamer that waits for whole words tells the tokens of a word before it.
+    late = [Piece("", (-3.0,)), Piece("", (-0.1,)), Piece("word"), Piece("", (-9.0,)), Piece(".")]
+    assert lowest_probability(late) == pytest.approx(math.exp(-3.0))
 
 
 @pytest.mark.parametrize("size", [1, 3, 7, 100])
@@ -595,6 +614,12 @@ def test_thoughts_are_taken_out_however_they_are_split(text, wanted, size):
     cut = [text[at : at + size] for at in range(0, len(text), size)]
     pieces = [*map(Piece, cut[:-1]), Piece(cut[-1], (), "stop")]
     assert "".join(p.text for p in without_thoughts(iter_of(pieces))) == wanted
+
+
+def test_how_sure_the_first_words_were_is_kept():
+    pieces = [Piece("", (-2.0,)), Piece(" ", (-1.0,)), Piece("Yes", (-0.5,), "stop")]
+    (only,) = without_thoughts(iter_of(pieces))
+    assert only == Piece(" Yes", (-2.0, -1.0, -0.5), "stop")
 
 
 def iter_of(pieces):

@@ -217,6 +217,15 @@ def test_the_budget_is_never_exceeded_as_the_model_counts(
     assert model.count_tokens(built.prompt) == built.tokens <= least + room - 64
 
 
+def test_stretches_with_more_and_fewer_pictures_go_to_one_llava(models, clip):
+    model = models("llava_onevision")
+    built = builder(ModelTokens(model), clip, answer_tokens=64, frames=5).build(
+        "What?", [scene(0, 10, looks=[2.0, 5.0, 8.0]), scene(20, 30, looks=[25.0])], budget=9000
+    )
+    assert built.frames == 4 and model.count_tokens(built.prompt) == built.tokens
+    assert "".join(p.text for p in model.generate(built.prompt, max_tokens=8))
+
+
 @given(scenes=SCENES, question=TEXTS, room=st.integers(0, 6000), share=st.floats(0, 1))
 @settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]

@@ -59,7 +59,10 @@ def arrange(model_type: str, prompt: Prompt, plain: Callable[[str], str]) -> Cha
     chat = Chat()
     content: list[dict[str, Any]] = []
     add = _family(model_type)
-    for run in _runs(prompt.parts):
+    runs = _runs(prompt.parts)
+    if add is _as_llava:
+        runs = _alike(runs)
+    for run in runs:
         if isinstance(run, str):
             content.append({"type": "text", "text": plain(run)})
         else:
@@ -102,6 +105,17 @@ def _runs(parts: Sequence[str | Frame]) -> list[str | list[Frame]]:
         else:
             runs.append([part])
     return runs
+
+
+def _alike(runs: list[str | list[Frame]]) -> list[str | list[Frame]]:
+    """LLaVA-OneVision's processor stacks videos, so all must be of one length: stretches that are
+    not are cut into single frames."""
+    if len({len(run) for run in runs if not isinstance(run, str)}) < 2:
+        return runs
+    cut: list[str | list[Frame]] = []
+    for run in runs:
+        cut += [run] if isinstance(run, str) else [[frame] for frame in run]
+    return cut
 
 
 def _as_qwen3(chat: Chat, content: list[dict[str, Any]], run: Sequence[Frame]) -> None:
