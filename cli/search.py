@@ -63,8 +63,6 @@ def run_search(
         found = _print_videos(result, limit, settings.retrieve.group, explain, as_json)
     else:
         found = _print_moments(result, channels, explain, as_json)
-    if not found and not misses and words:
-        say(("The nearest misses: --misses shows them.", "dim"))
     if not targets or not found:
         return 0
     with open_library(settings) as library:

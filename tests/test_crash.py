@@ -91,7 +91,9 @@ def undisturbed(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict:
     assert index(library, folder) == 0
     content = dump(library)
     kinds = {payload["kind"] for payload, _ in content.values()}
-    assert kinds == {"video", "generation", "evidence", "passage", "segment", "text_stats"}
+    assert kinds == {
+        "video", "generation", "evidence", "passage", "segment", "text_stats", "outline"
+    }  # fmt: skip
     return content
 
 

@@ -143,7 +143,7 @@ def test_a_removed_video_leaves_nothing(library, store):
     generation = library.begin(Generation("v", 0, "speech", "f"))
     library.finish([(generation, [said(generation, 0.0, "Hello.")], [])])
     library.remove_video("v")
-    kinds = ("video", "generation", "evidence", "passage", "segment", "text_stats")
+    kinds = ("video", "generation", "evidence", "passage", "segment", "text_stats", "outline")
     assert store.count(where(kind=kinds)) == 0
     assert store.log[-2:] == [("delete", "video"), ("flush",)]
 

@@ -250,6 +250,7 @@ def _quantize(folder: Path, tower: str) -> None:
     quantize_dynamic(
         folder / graph_file(tower, int8=False),
         folder / graph_file(tower, int8=True),
+        reduce_range=True,  # without VNNI, sums of products of 8 bits overflow 16
         op_types_to_quantize=["MatMul", "Gemm"],
         per_channel=True,
         weight_type=QuantType.QInt8,
