@@ -784,6 +784,7 @@ def test_an_older_library_without_a_way_up_says_how_to_rebuild(tmp_path):
 def test_an_older_library_is_upgraded_step_by_step_and_resumes(tmp_path, monkeypatch):
     with open_small(tmp_path / "lib") as store:
         store.upsert([point(n) for n in range(3)])
+    set_version(tmp_path / "lib", 1)
     seen = []
 
     def step(number):

@@ -15,6 +15,7 @@ from index.edge import EdgeStore
 from index.errors import StoreError
 from index.owner import OwningStore
 from index.remote import SocketStore
+from index.schema import SCHEMA_VERSION
 from index.settings import ServerSettings, StoreSettings
 from index.store import Filter, Match, Point, Range, SparseVector, VectorSpace, scroll, where
 
@@ -380,7 +381,7 @@ def test_info_counts_points(store):
     store.upsert([evidence(n) for n in range(100)])
     info = store.info()
     assert info.points == 100
-    assert info.schema_version == 1
+    assert info.schema_version == SCHEMA_VERSION
     assert info.engine and info.location
 
 
