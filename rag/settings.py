@@ -189,10 +189,10 @@ class RankSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    sentences: int = Field(9, ge=1)
+    sentences: int = Field(7, ge=1)
     peak: float = Field(0.6, ge=0, le=1)
     spoken_peak: float = Field(0.4, ge=0, le=1)
-    words_weight: float = Field(1.0, ge=0, le=1)
+    words_weight: float = Field(0.9, ge=0, le=1)
     regions: int = Field(14, ge=0)
     candidates: int = Field(8, ge=1, le=100)
 
