@@ -11,7 +11,7 @@ from talks import put_channel, put_video
 from tiny_text import tiny_encoder
 
 from index.library import Library
-from index.passages import passage_from_payload
+from index.passages import passage_from_payload, scale_of
 from index.schema import Generation, Video, microseconds
 from index.store import scroll, where
 from ingest.channel import Batch
@@ -76,13 +76,15 @@ def points_of(batches: list[Batch]) -> dict[str, tuple]:
 
 
 def passages(library: Library, video: Video) -> dict:
+    """What is said in the video, at the scale that is searched by meaning."""
     wanted = where(kind="passage", video_id=video.id, channel="speech")
-    return {
+    found = {
         point.id: passage_from_payload(point.payload) for point in scroll(library.store, wanted)
     }
+    return {id: passage for id, passage in found.items() if scale_of(passage).meaning}
 
 
-def test_every_passage_of_the_source_gets_the_vector_of_its_text(hall, talk, channel, encoder):
+def test_every_sentence_of_the_source_gets_the_vector_of_its_text(hall, talk, channel, encoder):
     wanted = passages(hall, talk)
     points = [point for batch in run(channel, hall, talk) for point in batch.points]
     assert sorted(point.payload["passage"] for point in points) == sorted(wanted)
