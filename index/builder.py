@@ -1,7 +1,8 @@
-"""A shard made by a child process: nice, and with an interpreter's lock of its own to hold.
+"""Shards made by a child process: nice, and with an interpreter's lock of its own to hold.
 
-This module is also the child's program (`python -m index.builder FOLDER KIND`). It takes the vector
-spaces and pages of points on stdin, makes the shard durable and answers with the number of points.
+This module is also the child's program (`python -m index.builder KIND`). It takes pages of points
+on stdin, each with the folder of its shard and the vector spaces that are new there, makes the
+shards durable and answers with the number of points.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import select
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
@@ -29,8 +31,17 @@ class BuildError(Exception):
     """The child failed; the text says how."""
 
 
+@dataclass(slots=True)
+class Target:
+    """A shard to be made in the folder `path`. spaces: the vector spaces that it has so far; they
+    may grow from page to page."""
+
+    path: Path
+    spaces: dict[str, VectorSpace] = field(default_factory=dict)
+
+
 class Builder:
-    """Makes one shard at a time."""
+    """One child at a time."""
 
     def __init__(self) -> None:
         self._child: subprocess.Popen[bytes] | None = None
@@ -43,19 +54,12 @@ class Builder:
         if child is not None:
             child.kill()
 
-    def build(
-        self,
-        target: Path,
-        spaces: Sequence[VectorSpace],
-        pages: Iterable[Sequence[Point]] = (),
-        *,
-        head: bool = False,
-    ) -> None:
-        """Returns when the shard is in the folder `target`, durable and closed. head: as a head
-        is made (see Shard.create), else optimised. Raises BuildError; what `pages` raises goes to
-        the caller."""
+    def build(self, pages: Iterable[tuple[Target, Sequence[Point]]], *, head: bool = False) -> None:
+        """Returns when every target of `pages` is in its folder, durable and closed. head: as a
+        head is made (see Shard.create), else optimised. Raises BuildError; what `pages` raises
+        goes to the caller."""
         self._child = child = subprocess.Popen(
-            child_command("index.builder", str(target), "head" if head else "sealed"),
+            child_command("index.builder", "head" if head else "sealed"),
             env=child_environment(),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -67,13 +71,17 @@ class Builder:
             if self._stopping:
                 child.kill()
             sent = 0
+            known: dict[Path, set[str]] = {}
             try:
-                _send(child.stdin, [_plain_space(space) for space in spaces])
-                for points in pages:
-                    _send(child.stdin, [_plain_point(point) for point in points])
+                for target, points in pages:
+                    there = known.setdefault(target.path, set())
+                    new = [space for name, space in target.spaces.items() if name not in there]
+                    there.update(space.name for space in new)
+                    plain = [_plain_point(point) for point in points]
+                    _send(child.stdin, [str(target.path), [_plain_space(s) for s in new], plain])
                     sent += len(points)
                 child.stdin.close()
-                _keep_writing_back(target, until=child.stdout)
+                _keep_writing_back(list(known), until=child.stdout)
                 answer = child.stdout.read()
             except BrokenPipeError:
                 answer = b""
@@ -92,11 +100,12 @@ class Builder:
             self._child = None
 
 
-def _keep_writing_back(target: Path, until: IO[bytes]) -> None:
+def _keep_writing_back(targets: Sequence[Path], until: IO[bytes]) -> None:
     """Else what the child has written piles up in memory, and whoever flushes when it goes to the
     disk has to wait for all of it."""
     while not select.select([until], [], [], _WRITE_BACK_SECONDS)[0]:
-        write_back(target, wait=False)
+        for target in targets:
+            write_back(target, wait=False)
 
 
 # --- what goes through the pipe: messages of msgpack, each after its length ---------------------
@@ -160,29 +169,36 @@ def _die_with_parent() -> None:
         sys.exit(1)
 
 
-def _main(target: Path, head: bool) -> None:
+def _main(head: bool) -> None:
     import psutil  # not above: whoever opens a library imports this file
 
     _die_with_parent()
     os.nice(10)
     if hasattr(psutil, "IOPRIO_CLASS_IDLE"):  # some schedulers look at it
         psutil.Process().ionice(psutil.IOPRIO_CLASS_IDLE)
-    messages = _receive(sys.stdin.buffer)
-    spaces = {space[0]: VectorSpace(*space) for space in next(messages)}
-    shard = Shard.create(target.name, target, spaces.values(), head=head)
+    shards: dict[str, Shard] = {}
+    spaces: dict[str, VectorSpace] = {}
     received = 0
-    for points in messages:
-        shard.upsert(engine_points([_point(plain) for plain in points], spaces))
-        received += len(points)
-    if not head:
-        shard.optimise()
-    shard.flush()
-    shard.close()
-    sync_tree(target)
-    sync_directory(target.parent)
+    for path, plain_spaces, plain_points in _receive(sys.stdin.buffer):
+        new = {space[0]: VectorSpace(*space) for space in plain_spaces}
+        spaces |= new
+        if path in shards:
+            for space in new.values():
+                shards[path].add_space(space)
+        else:
+            shards[path] = Shard.create(Path(path).name, Path(path), new.values(), head=head)
+        shards[path].upsert(engine_points([_point(plain) for plain in plain_points], spaces))
+        received += len(plain_points)
+    for path, shard in shards.items():
+        if not head:
+            shard.optimise()
+        shard.flush()
+        shard.close()
+        sync_tree(Path(path))
+        sync_directory(Path(path).parent)
     sys.stdout.write(str(received))
     sys.stdout.flush()
 
 
 if __name__ == "__main__":
-    _main(Path(sys.argv[1]), head=sys.argv[2] == "head")
+    _main(head=sys.argv[1] == "head")

@@ -1,9 +1,14 @@
 """Sealed shards become few, optimised ones, while everything else goes on.
 
+The engine gives every point of a shard a slot in each of its dense spaces (2 kB in one of 512). So
+what a head took as it came is sorted by the dense spaces that the points have vectors in, into a
+shard for each set of them; from then on only shards of one sort are merged. A search in a space
+asks the shards of that sort alone.
+
 Optimising stops the whole process that does it, so a child does (index.builder). The owner's
 background thread reads the inputs page by page, holding the store's lock for a page at a time, and
-pipes the points to the child, which builds a shard without a write-ahead log. Points that leave the
-inputs meanwhile are noted, and leave the output too before it takes the inputs' place in the
+pipes the points to the child, which builds shards without a write-ahead log. Points that leave the
+inputs meanwhile are noted, and leave the outputs too before those take the inputs' place in the
 manifest.
 """
 
@@ -16,15 +21,14 @@ import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from index.builder import Builder, BuildError
+from index.builder import Builder, BuildError, Target
 from index.disk import bytes_on_disk
 from index.errors import LongtakeError, StoreError
 from index.faults import fault_point
-from index.shard import CHUNK_POINTS, Shard
-from index.store import Point, VectorSpace
+from index.shard import CHUNK_POINTS, Shard, named
+from index.store import Point
 
 if TYPE_CHECKING:
     from index.edge import EdgeStore
@@ -44,12 +48,14 @@ _FEW = 200
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A sealed shard. points: now; written: when it was sealed or compacted."""
+    """A sealed shard. points: now; written: when it was sealed or compacted. sort: the dense spaces
+    that its points have, all of them; None where they differ or nobody knows."""
 
     name: str
     points: int
     written: int
     optimised: bool
+    sort: frozenset[str] | None = frozenset()
 
     @property
     def needy(self) -> bool:
@@ -57,17 +63,34 @@ class Candidate:
 
 
 def plan(sealed: Sequence[Candidate], shard_points: int, *, full: bool) -> list[Candidate]:
-    """The next neighbouring shards (oldest first) to write as one; empty when there is nothing to
-    do. `sealed` are oldest first. full: merge all that fit together."""
+    """The next shards (oldest first) to write anew; empty when there is nothing to do. `sealed` are
+    oldest first. full: merge all that fit together."""
+    unsorted = [candidate for candidate in sealed if candidate.sort is None]
+    if unsorted:
+        group = unsorted[:1]
+        for candidate in unsorted[1:]:
+            if sum(c.points for c in group) + candidate.points > shard_points:
+                break
+            group.append(candidate)
+        return group
+    for sort in dict.fromkeys(candidate.sort for candidate in sealed):
+        same = [candidate for candidate in sealed if candidate.sort == sort]
+        if group := _merger(same, shard_points, full=full):
+            return group
+    return []
+
+
+def _merger(same: Sequence[Candidate], shard_points: int, *, full: bool) -> list[Candidate]:
+    """Those of one sort that are to be written as one."""
     group: list[Candidate] = []
 
     def worth() -> bool:
-        return any(c.needy for c in group) or (full and len(group) > 1)
+        return any(c.needy for c in group) or len(group) > 1
 
-    for candidate in reversed(sealed):
+    for candidate in reversed(same):
         total = sum(c.points for c in group)
         joins = total + candidate.points <= shard_points and (
-            full or candidate.needy or candidate.points <= _GROWTH * total
+            full or candidate.needy or 0 < candidate.points <= _GROWTH * total
         )
         if group and not joins:
             if worth():
@@ -133,7 +156,7 @@ class Compactor:
                 now = {shard.name for shard in self._store.shards.sealed()}
             done: set[str] = set()
             while group := self._plan(full=True, only=now | done, done=done):
-                done |= {name for name in [self._compact(group)] if name}
+                done.update(self._compact(group))
         self.last_error = None
 
     # --- the thread --------------------------------------------------------------------------
@@ -167,12 +190,14 @@ class Compactor:
         to do it again, unless to merge."""
         with self._lock_while_open():
             sealed = []
+            sizes = {name: space.size for name, space in self._store.spaces.items()}
             for entry in self._store.manifest.shards[:-1]:
                 shard = self._store.shards.get(entry.name)
                 if shard is not None and (only is None or entry.name in only):
                     points = shard.count()
                     written = points if entry.name in done else entry.points
-                    sealed.append(Candidate(entry.name, points, written, entry.optimised))
+                    sort = frozenset(n for n in entry.spaces if sizes[n]) if entry.sorted else None
+                    sealed.append(Candidate(entry.name, points, written, entry.optimised, sort))
         return plan(sealed, self._store.settings.shard_points, full=full)
 
     @contextmanager
@@ -182,71 +207,90 @@ class Compactor:
                 raise StoreError(f"The library {self._store.path} is closed.")
             yield
 
-    def _compact(self, group: list[Candidate]) -> str | None:
-        """Returns the name of the new shard; None where there is none, because no point was left
-        or because an input went meanwhile."""
+    def _compact(self, group: list[Candidate]) -> list[str]:
+        """Returns the names of the new shards; none where no point was left, or where an input went
+        meanwhile."""
         store = self._store
         names = [candidate.name for candidate in group]
         with self._lock_while_open():
             inputs = [shard for shard in store.shards.sealed() if shard.name in names]
             if len(inputs) < len(names):
-                return None  # one was dropped since it was planned
+                return []  # one was dropped since it was planned
             store.disk.check(sum(bytes_on_disk(shard.path) for shard in inputs))
-            spaces = [s for n, s in store.spaces.items() if any(n in i.spaces for i in inputs)]
-            target = store.shards.reserve()
             self._removed = []
             self._inputs = frozenset(names)
+        targets: dict[frozenset[str], Target] = {}
+        outputs: list[Shard] = []
         try:
-            self._build(inputs, spaces, target)
-            output = Shard.load(target.name, target, [space.name for space in spaces])
-            try:
-                gone = self._publish(names, output)
-            except BaseException:
+            self._build(inputs, targets)
+            for target in targets.values():
+                outputs.append(Shard.load(target.path.name, target.path, target.spaces))
+            gone = self._publish(names, outputs)
+        except BaseException:
+            for output in outputs:
                 if store.shards.get(output.name) is None:
                     output.close()
-                raise
-        except BaseException:
-            if store.shards.get(target.name) is None:
-                shutil.rmtree(target, ignore_errors=True)
+            for target in targets.values():
+                if store.shards.get(target.path.name) is None:
+                    shutil.rmtree(target.path, ignore_errors=True)
             raise
         finally:
             self._inputs = frozenset()
-        if store.shards.get(target.name) is None:  # no point was left
-            gone = [*gone, output]
-        store.shards.discard(gone)
+        left = [output for output in outputs if store.shards.get(output.name) is not output]
+        store.shards.discard([*gone, *left])
         fault_point("compaction-inputs-removed")
-        return target.name if store.shards.get(target.name) else None
+        return [output.name for output in outputs if output not in left]
 
-    def _publish(self, names: list[str], output: Shard) -> list[Shard]:
-        """Takes what left the inputs out of the output, then swaps. Returns the inputs."""
+    def _publish(self, names: list[str], outputs: list[Shard]) -> list[Shard]:
+        """Takes what left the inputs out of the outputs, then swaps. Returns the inputs."""
         while True:
             while self._removed:
                 with self._store.lock:
                     ids = self._removed[:CHUNK_POINTS]
                     self._removed = self._removed[CHUNK_POINTS:]
-                output.remove(ids)
-            if output.dirty:
-                output.sync()  # some of it is on disk already in the inputs, which go
+                _remove(ids, outputs)
+            for output in outputs:
+                if output.dirty:
+                    output.sync()  # some of it is on disk already in the inputs, which go
             with self._lock_while_open():
                 if len(self._removed) > _FEW:
                     continue
                 if self._removed:
-                    output.remove(self._removed)
-                    output.sync()
-                gone = self._store.shards.replace(names, output if output.count() else None)
+                    for output in _remove(self._removed, outputs):
+                        output.sync()
+                gone = self._store.shards.replace(names, [o for o in outputs if o.count()])
                 self._inputs = frozenset()
                 return gone
 
-    def _build(self, inputs: list[Shard], spaces: list[VectorSpace], target: Path) -> None:
-        """Has a child make the output. Raises StoreError."""
+    def _build(self, inputs: list[Shard], targets: dict[frozenset[str], Target]) -> None:
+        """Has a child make the outputs, and notes them in `targets`. Raises StoreError."""
         try:
-            self._builder.build(target, spaces, self._pages(inputs))
+            self._builder.build(self._sorted(inputs, targets))
         except BuildError as error:
             raise StoreError(
                 f"Optimising the shards {', '.join(s.name for s in inputs)} of the library "
                 f"{self._store.path} failed ({error}). Nothing is lost; searching is slower until "
                 "it succeeds."
             ) from error
+
+    def _sorted(
+        self, inputs: list[Shard], targets: dict[frozenset[str], Target]
+    ) -> Iterator[tuple[Target, list[Point]]]:
+        """The pages of the inputs, each cut into what goes to the same output."""
+        for page in self._pages(inputs):
+            spaces = self._store.spaces
+            parts: dict[frozenset[str], list[Point]] = {}
+            for point in page:
+                sort = frozenset(name for name in point.vectors if spaces[name].size is not None)
+                parts.setdefault(sort, []).append(point)
+            for sort, points in parts.items():
+                if sort not in targets:
+                    with self._lock_while_open():
+                        targets[sort] = Target(self._store.shards.reserve())
+                target = targets[sort]
+                has = {name for point in points for name in point.vectors}
+                target.spaces.update((name, spaces[name]) for name in sorted(has))
+                yield target, points
 
     def _pages(self, inputs: list[Shard]) -> Iterator[list[Point]]:
         """All points of the inputs. Rests as long as it held the lock, so that whoever waits for
@@ -265,3 +309,14 @@ class Compactor:
                     break
                 after = str(ids[-1])
         fault_point("compaction-sent")
+
+
+def _remove(ids: Sequence[Any], outputs: Iterable[Shard]) -> list[Shard]:
+    """Deletes them wherever they are, and returns where that was."""
+    there = named(ids)
+    changed = []
+    for output in outputs:
+        if held := output.ids(there, None, len(ids)):
+            output.remove(held)
+            changed.append(output)
+    return changed

@@ -195,7 +195,7 @@ class EdgeStore:
                     continue
                 if shard.count(passing) < shard.count():
                     continue
-                gone = self.shards.replace([name], None)
+                gone = self.shards.replace([name], [])
             self.shards.discard(gone)
 
     def _remove(self, shard: Shard, ids: list[Any]) -> None:

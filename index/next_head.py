@@ -9,7 +9,7 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from index.builder import Builder, BuildError
+from index.builder import Builder, BuildError, Target
 from index.errors import LongtakeError
 from index.shard import Shard
 from index.store import VectorSpace
@@ -39,7 +39,8 @@ class NextHead:
 
     def _make(self, path: Path, spaces: Sequence[VectorSpace]) -> None:
         try:
-            self._builder.build(path, spaces, head=True)
+            target = Target(path, {space.name: space for space in spaces})
+            self._builder.build([(target, ())], head=True)
             self._shard = Shard.load(path.name, path, [space.name for space in spaces])
         except (BuildError, LongtakeError, OSError) as error:
             shutil.rmtree(path, ignore_errors=True)

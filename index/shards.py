@@ -147,33 +147,38 @@ class Shards:
             self.manifest.replace(spaces=(*self.manifest.spaces, stored), shards=(*sealed, head))
         )
 
-    def replace(self, names: Sequence[str], output: Shard | None) -> list[Shard]:
-        """Puts a durable shard, or nothing, into the place of neighbouring sealed ones, and returns
-        those, to be `discard`ed without the lock."""
+    def replace(self, names: Sequence[str], outputs: Sequence[Shard]) -> list[Shard]:
+        """Puts durable shards, or nothing, into the place of the newest of some sealed ones, and
+        returns those, to be `discard`ed without the lock.
+
+        Since an id lives in one shard, what lies between the others may stay where it is. But what
+        one of them replaced in an older shard must be known to be gone from there: `settled`."""
         entries = self.manifest.shards
         inputs = [entry for entry in entries if entry.name in names]
-        at = entries.index(inputs[0])
-        older = [self._open[entry.name] for entry in entries[:at]]
-        new = ()
-        if output is not None:
-            new = (
-                ShardEntry(
-                    name=output.name,
-                    state="sealed",
-                    optimised=True,
-                    settled=all(e.settled for e in inputs) or not any(s.dirty for s in older),
-                    created_seconds=max(entry.created_seconds for entry in inputs),
-                    points=output.count(),
-                    spaces=tuple(sorted(output.spaces)),
-                ),
+        at = entries.index(inputs[-1])
+        before = [entry for entry in entries[:at] if entry not in inputs]
+        settled = all(entry.settled for entry in inputs) or not any(
+            self._open[entry.name].dirty for entry in before
+        )
+        new = [
+            ShardEntry(
+                name=output.name,
+                state="sealed",
+                optimised=True,
+                sorted=True,
+                settled=settled,
+                created_seconds=max(entry.created_seconds for entry in inputs),
+                points=output.count(),
+                spaces=tuple(sorted(output.spaces)),
             )
-        kept = (*entries[:at], *new, *(e for e in entries[at:] if e not in inputs))
+            for output in outputs
+        ]
+        kept = (*before, *new, *entries[at + 1 :])
         fault_point("compaction-before-swap")
         self._write(self.manifest.replace(shards=kept))
         fault_point("compaction-swap")
         gone = [self._open.pop(name) for name in names]
-        if output is not None:
-            self._open[output.name] = output
+        self._open.update((output.name, output) for output in outputs)
         self._open = {entry.name: self._open[entry.name] for entry in kept}
         fault_point("compaction-swapped")
         return gone

@@ -57,7 +57,7 @@ def point(number, version=0, **payload):
         pid(number),
         {"n": number, "version": version, "start_us": number, "kind": "evidence", **payload},
         {"frame": np.array([1, number % 17, number % 5], np.float32)}
-        if number % 2
+        if (number + version) % 2  # a new version may lie in another shard
         else {"words": SparseVector((number % 7, 100 + number), (1.0, 2.0))},
     )
 
@@ -219,18 +219,19 @@ def test_flush_syncs_the_logs_of_what_has_changed(tmp_path, monkeypatch):
         store.compact_now()
         store.upsert([point(n) for n in range(200, 210)])
         store.flush()
-        compacted, head = (shard.path for shard in store.shards.all())
+        words, pictures, head = (shard.path for shard in store.shards.all())
         monkeypatch.setattr(os, "fsync", recorded)
         store.flush()
         assert not synced
         store.upsert([point(300)])
         store.flush()
-        assert files(head / "wal") <= synced and not files(compacted) & synced
+        assert files(head / "wal") <= synced
+        assert not (files(pictures) | files(words)) & synced
         synced.clear()
-        store.delete(Filter((Range("start_us", lt=10),)))
+        store.delete(Filter((Range("start_us", lt=1),)))
         store.flush()
-        removed = (compacted / "removed").stat()
-        assert files(compacted) & synced == {(removed.st_dev, removed.st_ino)}
+        removed = (words / "removed").stat()
+        assert synced == {(removed.st_dev, removed.st_ino)}
         monkeypatch.undo()
 
 
@@ -344,14 +345,69 @@ def test_compaction_changes_nothing_but_the_number_of_shards(tmp_path):
         before, hits = everything(), found()
         assert all(hits)
         store.compact_now()
-        assert len(shard_names(store)) == 2
+        assert len(shard_names(store)) == 3
         assert everything() == before
         assert found() == hits
         store.compact_now()
-        assert len(shard_names(store)) == 2
+        assert len(shard_names(store)) == 3
     with open_small(tmp_path / "lib") as store:
         assert len(contents(store)) == len(before)
-    assert len(list((tmp_path / "lib/shards").iterdir())) == 2
+    assert len(list((tmp_path / "lib/shards").iterdir())) == 3
+
+
+def sorts(store):
+    """The vector spaces of each sealed shard."""
+    return sorted(sorted(shard.spaces) for shard in store.shards.sealed())
+
+
+def test_points_are_kept_with_those_that_have_vectors_in_the_same_dense_spaces(tmp_path):
+    def vectors(*names):
+        made = {"frame": np.ones(3), "text": np.ones(2), "words": SparseVector((1,), (1.0,))}
+        return {name: made[name] for name in names}
+
+    kinds = [vectors("frame"), vectors("text"), vectors("frame", "text"), vectors("words"), {}]
+    with open_small(tmp_path / "lib") as store:
+        store.ensure_spaces([VectorSpace("text", 2)])
+        for round in range(3):
+            numbers = range(100 * round, 100 * round + 100)
+            store.upsert(
+                [Point(pid(n), {"n": n, "version": 0}, kinds[n % len(kinds)]) for n in numbers]
+            )
+            store.compact_now()
+            assert sorts(store) == [["frame"], ["frame", "text"], ["text"], ["words"]]
+        assert contents(store) == dict.fromkeys(range(300), 0)
+        near = store.query("frame", np.ones(3), where=EVERYTHING, limit=300)
+        head = [n for n in range(300) if n % 5 in (0, 2)]
+        assert sorted(hit.payload["n"] for hit in near) == head
+        # One that changes its sort moves, and is there once.
+        store.upsert([Point(pid(n), {"n": n, "version": 1}, vectors("text")) for n in range(150)])
+        assert contents(store) == {n: int(n < 150) for n in range(300)}
+        store.compact_now()
+        assert contents(store) == {n: int(n < 150) for n in range(300)}
+        assert len(store.query("text", np.ones(2), where=EVERYTHING, limit=300)) == 150 + 60
+    with open_small(tmp_path / "lib") as store:
+        assert contents(store) == {n: int(n < 150) for n in range(300)}
+
+
+def test_shards_of_an_older_library_are_sorted(tmp_path):
+    """Their compaction knew no sorts."""
+    with open_small(tmp_path / "lib") as store:
+        store.upsert([point(n) for n in range(200)])
+        store.compact_now()
+    manifest = tmp_path / "lib/manifest.json"
+    old = json.loads(manifest.read_text())
+    for entry in old["shards"]:
+        del entry["sorted"]
+    manifest.write_text(json.dumps(old))
+    with open_small(tmp_path / "lib", compact=True, compact_delay_seconds=0) as store:
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            with store.lock:
+                if all(entry.sorted for entry in store.manifest.shards[:-1]):
+                    break
+            time.sleep(0.02)
+        assert sorts(store) == [["frame"], ["words"]]
+        assert contents(store) == dict.fromkeys(range(200), 0)
 
 
 def test_what_changes_while_a_compaction_runs_is_in_its_result(tmp_path, monkeypatch):
@@ -398,7 +454,7 @@ def test_a_compaction_that_fails_is_reported_and_loses_nothing(tmp_path, monkeyp
                 store.compact_now()
         assert len(contents(store)) == 200
         store.compact_now()
-        assert len(shard_names(store)) == 2
+        assert len(shard_names(store)) == 3
         assert len(contents(store)) == 200
 
 
@@ -460,9 +516,27 @@ def test_plan_of_compaction():
     assert planned(80, 30, full=True) == []
     # An older shard in need is found behind newer ones that are well.
     assert planned(100, 30, 100, needy=[1]) == [1]
+    assert planned(20, 20) == [0, 1]
     # A quarter lost is reason enough.
     half_empty = [Candidate("0", 60, 90, True), Candidate("1", 90, 90, True)]
     assert [c.name for c in plan(half_empty, 100, full=False)] == ["0"]
+
+
+def test_plan_of_compaction_sorts_first_and_merges_what_is_of_one_sort():
+    words, pictures = frozenset(), frozenset({"frame"})
+    shards = [
+        Candidate(str(n), size, size, sort is not None, sort)
+        for n, (size, sort) in enumerate(
+            [(40, words), (30, pictures), (30, None), (30, words), (50, None), (25, None)]
+        )
+    ]
+
+    def planned_of(*left, full=False):
+        return [c.name for c in plan([shards[n] for n in left], 100, full=full)]
+
+    assert planned_of(0, 1, 2, 3, 4, 5) == ["2", "4"]
+    assert planned_of(0, 1, 3) == ["0", "3"]
+    assert planned_of(0, 1) == planned_of(0, 1, full=True) == []
 
 
 # --- kills -------------------------------------------------------------------------------------
