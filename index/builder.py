@@ -33,11 +33,12 @@ class BuildError(Exception):
 
 @dataclass(slots=True)
 class Target:
-    """A shard to be made in the folder `path`. spaces: the vector spaces that it has so far; they
-    may grow from page to page."""
+    """A shard to be made in the folder `path`. spaces, kinds: the vector spaces and the kinds of
+    the points that it has so far."""
 
     path: Path
     spaces: dict[str, VectorSpace] = field(default_factory=dict)
+    kinds: set[str] = field(default_factory=set)
 
 
 class Builder:

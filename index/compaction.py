@@ -1,9 +1,9 @@
 """Sealed shards become few, optimised ones, while everything else goes on.
 
 The engine gives every point of a shard a slot in each of its dense spaces (2 kB in one of 512). So
-what a head took as it came is sorted by the dense spaces that the points have vectors in, into a
-shard for each set of them; from then on only shards of one sort are merged. A search in a space
-asks the shards of that sort alone.
+what a head took as it came is sorted (`sort_of`) into shards of points that have vectors in the
+same dense spaces, and one for the catalogue; from then on only shards of one sort are merged. A
+search in a space asks the shards that have it alone, and one for a kind those that hold it.
 
 Optimising stops the whole process that does it, so a child does (index.builder). The owner's
 background thread reads the inputs page by page, holding the store's lock for a page at a time, and
@@ -18,7 +18,7 @@ import logging
 import shutil
 import threading
 import time
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -28,7 +28,7 @@ from index.disk import bytes_on_disk
 from index.errors import LongtakeError, StoreError
 from index.faults import fault_point
 from index.shard import CHUNK_POINTS, Shard, named
-from index.store import Point
+from index.store import Point, VectorSpace
 
 if TYPE_CHECKING:
     from index.edge import EdgeStore
@@ -42,24 +42,34 @@ _GROWTH = 1.5
 """In the background a shard is merged again only with newer ones that together are not much
 smaller, so that a point is rewritten a logarithmic number of times."""
 
+_MATERIAL = ("evidence", "passage", "outline", "embedding")
+"""The kinds of most points. All others are what the library knows of itself, which every search
+reads."""
+
 _FEW = 200
 """So many removed points can be applied to the output in the moment of the swap."""
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A sealed shard. points: now; written: when it was sealed or compacted. sort: the dense spaces
-    that its points have, all of them; None where they differ or nobody knows."""
+    """A sealed shard. points: now; written: when it was sealed or compacted. sort: as `sort_of` has
+    it for all its points; None where they differ or nobody knows."""
 
     name: str
     points: int
     written: int
     optimised: bool
-    sort: frozenset[str] | None = frozenset()
+    sort: str | None = ""
 
     @property
     def needy(self) -> bool:
         return not self.optimised or self.points < (1 - _DELETED_SHARE) * self.written
+
+
+def sort_of(point: Point, spaces: Mapping[str, VectorSpace]) -> str:
+    """Which points it is to lie with."""
+    dense = sorted(name for name in point.vectors if spaces[name].size is not None)
+    return "+".join(dense) or ("" if point.payload.get("kind") in _MATERIAL else "catalogue")
 
 
 def plan(sealed: Sequence[Candidate], shard_points: int, *, full: bool) -> list[Candidate]:
@@ -190,14 +200,14 @@ class Compactor:
         to do it again, unless to merge."""
         with self._lock_while_open():
             sealed = []
-            sizes = {name: space.size for name, space in self._store.spaces.items()}
             for entry in self._store.manifest.shards[:-1]:
                 shard = self._store.shards.get(entry.name)
                 if shard is not None and (only is None or entry.name in only):
                     points = shard.count()
                     written = points if entry.name in done else entry.points
-                    sort = frozenset(n for n in entry.spaces if sizes[n]) if entry.sorted else None
-                    sealed.append(Candidate(entry.name, points, written, entry.optimised, sort))
+                    sealed.append(
+                        Candidate(entry.name, points, written, entry.optimised, entry.sort)
+                    )
         return plan(sealed, self._store.settings.shard_points, full=full)
 
     @contextmanager
@@ -219,13 +229,15 @@ class Compactor:
             store.disk.check(sum(bytes_on_disk(shard.path) for shard in inputs))
             self._removed = []
             self._inputs = frozenset(names)
-        targets: dict[frozenset[str], Target] = {}
+        targets: dict[str, Target] = {}
         outputs: list[Shard] = []
         try:
             self._build(inputs, targets)
             for target in targets.values():
-                outputs.append(Shard.load(target.path.name, target.path, target.spaces))
-            gone = self._publish(names, outputs)
+                path = target.path
+                outputs.append(Shard.load(path.name, path, target.spaces, target.kinds))
+            sorts = {target.path.name: sort for sort, target in targets.items()}
+            gone = self._publish(names, outputs, sorts)
         except BaseException:
             for output in outputs:
                 if store.shards.get(output.name) is None:
@@ -241,7 +253,9 @@ class Compactor:
         fault_point("compaction-inputs-removed")
         return [output.name for output in outputs if output not in left]
 
-    def _publish(self, names: list[str], outputs: list[Shard]) -> list[Shard]:
+    def _publish(
+        self, names: list[str], outputs: list[Shard], sorts: Mapping[str, str]
+    ) -> list[Shard]:
         """Takes what left the inputs out of the outputs, then swaps. Returns the inputs."""
         while True:
             while self._removed:
@@ -258,11 +272,12 @@ class Compactor:
                 if self._removed:
                     for output in _remove(self._removed, outputs):
                         output.sync()
-                gone = self._store.shards.replace(names, [o for o in outputs if o.count()])
+                left = [output for output in outputs if output.count()]
+                gone = self._store.shards.replace(names, left, sorts)
                 self._inputs = frozenset()
                 return gone
 
-    def _build(self, inputs: list[Shard], targets: dict[frozenset[str], Target]) -> None:
+    def _build(self, inputs: list[Shard], targets: dict[str, Target]) -> None:
         """Has a child make the outputs, and notes them in `targets`. Raises StoreError."""
         try:
             self._builder.build(self._sorted(inputs, targets))
@@ -274,15 +289,14 @@ class Compactor:
             ) from error
 
     def _sorted(
-        self, inputs: list[Shard], targets: dict[frozenset[str], Target]
+        self, inputs: list[Shard], targets: dict[str, Target]
     ) -> Iterator[tuple[Target, list[Point]]]:
         """The pages of the inputs, each cut into what goes to the same output."""
         for page in self._pages(inputs):
             spaces = self._store.spaces
-            parts: dict[frozenset[str], list[Point]] = {}
+            parts: dict[str, list[Point]] = {}
             for point in page:
-                sort = frozenset(name for name in point.vectors if spaces[name].size is not None)
-                parts.setdefault(sort, []).append(point)
+                parts.setdefault(sort_of(point, spaces), []).append(point)
             for sort, points in parts.items():
                 if sort not in targets:
                     with self._lock_while_open():
@@ -290,6 +304,7 @@ class Compactor:
                 target = targets[sort]
                 has = {name for point in points for name in point.vectors}
                 target.spaces.update((name, spaces[name]) for name in sorted(has))
+                target.kinds.update(str(point.payload.get("kind")) for point in points)
                 yield target, points
 
     def _pages(self, inputs: list[Shard]) -> Iterator[list[Point]]:

@@ -175,7 +175,7 @@ class EdgeStore:
         after = None
         while True:
             with self._opened():
-                page = fanout.first_ids(self.shards.all(), passing, after, CHUNK_POINTS)
+                page = fanout.first_ids(self.shards.holding(where), passing, after, CHUNK_POINTS)
                 for shard, ids in fanout.by_shard(page).items():
                     self._remove(shard, ids)
             if len(page) < CHUNK_POINTS:
@@ -195,7 +195,7 @@ class EdgeStore:
                     continue
                 if shard.count(passing) < shard.count():
                     continue
-                gone = self.shards.replace([name], [])
+                gone = self.shards.replace([name], [], {})
             self.shards.discard(gone)
 
     def _remove(self, shard: Shard, ids: list[Any]) -> None:
@@ -243,7 +243,8 @@ class EdgeStore:
             if space not in self.spaces or limit < 1:
                 return []
             wanted = plain_vector(check_vector(self.spaces[space], vector))
-            best, scores = fanout.nearest(self.shards.all(), space, wanted, passing, limit, exact)
+            shards = self.shards.holding(where)
+            best, scores = fanout.nearest(shards, space, wanted, passing, limit, exact)
             points = fanout.read_points(best, with_vectors=False)
         return [Hit(point.id, scores[point.id], point.payload) for point in points]
 
@@ -269,7 +270,7 @@ class EdgeStore:
         while len(found) < limit:
             asked = min(limit - len(found), PAGE_POINTS)
             with self._opened():
-                page = fanout.first_ids(self.shards.all(), passing, after, asked)
+                page = fanout.first_ids(self.shards.holding(where), passing, after, asked)
                 found += fanout.read_points(page, with_vectors=with_vectors)
             if len(page) < asked:
                 break
@@ -279,7 +280,7 @@ class EdgeStore:
     def count(self, where: Filter) -> int:
         passing = engine_filter(where)
         with self._opened():
-            return sum(shard.count(passing) for shard in self.shards.all())
+            return sum(shard.count(passing) for shard in self.shards.holding(where))
 
     def info(self) -> StoreInfo:
         with self._opened():

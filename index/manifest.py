@@ -24,7 +24,8 @@ class ShardEntry(msgspec.Struct, frozen=True, kw_only=True):
 
     state: "head" takes the writes (exactly one, the last); "sealed" only loses points.
     optimised: written by a compaction: merged, indexed, and without a write-ahead log.
-    sorted: its points have dense vectors in the same spaces, all of them (see index.compaction).
+    sort: what its points have in common (see index.compaction); None where nobody sorted them.
+    kinds: the kinds of its points; None where they are not known.
     settled: no older shard's copy of one of its points can come back after a kill (see
         index.edge). Never true of the head.
     created_seconds: Unix time.
@@ -35,7 +36,8 @@ class ShardEntry(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     state: Literal["head", "sealed"]
     optimised: bool = False
-    sorted: bool = False
+    sort: str | None = None
+    kinds: tuple[str, ...] | None = None
     settled: bool = False
     created_seconds: float = 0.0
     points: int = 0

@@ -144,14 +144,23 @@ class Shard:
     """An open shard. Its methods but `sync` and `write_back` want the store's lock: it is not safe
     for several threads at once.
 
-    name: its folder's. spaces: names of the vector spaces it has. logged: how many points were
-    written or removed since the last `flush`.
+    name: its folder's. spaces: names of the vector spaces it has. kinds: those of its points, None
+    where they are not known. logged: how many points were written or removed since the last
+    `flush`.
     """
 
-    def __init__(self, name: str, path: Path, edge: engine.EdgeShard, spaces: Iterable[str]):
+    def __init__(
+        self,
+        name: str,
+        path: Path,
+        edge: engine.EdgeShard,
+        spaces: Iterable[str],
+        kinds: Iterable[str] | None = None,
+    ):
         self.name = name
         self.path = path
         self.spaces = set(spaces)
+        self.kinds = None if kinds is None else frozenset(kinds)
         self.logged = 0
         self._changes = self._synced = 0
         self._edge = edge
@@ -217,7 +226,9 @@ class Shard:
         return shard
 
     @classmethod
-    def load(cls, name: str, path: Path, spaces: Iterable[str]) -> Shard:
+    def load(
+        cls, name: str, path: Path, spaces: Iterable[str], kinds: Iterable[str] | None = None
+    ) -> Shard:
         """Opens a shard. Raises LibraryDamagedError. A file that was cut short can kill the
         process instead: see index.health."""
         try:
@@ -226,7 +237,7 @@ class Shard:
                 if not (path / part).exists():
                     raise StoreError(f"{part} is missing")
             with _translated("open it"):
-                shard = cls(name, path, engine.EdgeShard.load(str(path)), spaces)
+                shard = cls(name, path, engine.EdgeShard.load(str(path)), spaces, kinds)
             shard._apply_removed()
         except StoreError as error:
             raise LibraryDamagedError(damage(path, str(error))) from error
@@ -318,6 +329,13 @@ class Shard:
                     params=engine.SearchParams(exact=True) if exact else None,
                 )
             )
+
+    def may_hold(self, where: Filter) -> bool:
+        """False where, by their kinds, none of its points passes."""
+        return self.kinds is None or all(
+            not isinstance(one, Match) or one.key != "kind" or not self.kinds.isdisjoint(one.any_of)
+            for one in where.must
+        )
 
     def count(self, where: engine.Filter | None = None) -> int:
         with _translated(f"count in {self.path}"):

@@ -18,7 +18,7 @@ from __future__ import annotations
 import shutil
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ from index.health import probe
 from index.manifest import Manifest, ShardEntry, Space
 from index.next_head import NextHead
 from index.shard import Shard
-from index.store import VectorSpace
+from index.store import Filter, VectorSpace
 
 
 class Shards:
@@ -55,7 +55,7 @@ class Shards:
                 path = folder.shards / entry.name
                 if before == "opening":
                     probe(path)  # it may be what killed that process: let a child try it first
-                self._open[entry.name] = Shard.load(entry.name, path, entry.spaces)
+                self._open[entry.name] = Shard.load(entry.name, path, entry.spaces, entry.kinds)
         except Exception:
             folder.mark(before)  # nothing was changed: the next one finds what we found
             self._close_all()
@@ -77,6 +77,10 @@ class Shards:
     def all(self) -> list[Shard]:
         """Oldest first, the head last."""
         return list(self._open.values())
+
+    def holding(self, where: Filter) -> list[Shard]:
+        """Those that may hold points that pass, oldest first."""
+        return [shard for shard in self._open.values() if shard.may_hold(where)]
 
     def sealed(self) -> list[Shard]:
         return self.all()[:-1]
@@ -147,9 +151,11 @@ class Shards:
             self.manifest.replace(spaces=(*self.manifest.spaces, stored), shards=(*sealed, head))
         )
 
-    def replace(self, names: Sequence[str], outputs: Sequence[Shard]) -> list[Shard]:
+    def replace(
+        self, names: Sequence[str], outputs: Sequence[Shard], sorts: Mapping[str, str]
+    ) -> list[Shard]:
         """Puts durable shards, or nothing, into the place of the newest of some sealed ones, and
-        returns those, to be `discard`ed without the lock.
+        returns those, to be `discard`ed without the lock. sorts: output's name -> its sort.
 
         Since an id lives in one shard, what lies between the others may stay where it is. But what
         one of them replaced in an older shard must be known to be gone from there: `settled`."""
@@ -165,7 +171,8 @@ class Shards:
                 name=output.name,
                 state="sealed",
                 optimised=True,
-                sorted=True,
+                sort=sorts[output.name],
+                kinds=None if output.kinds is None else tuple(sorted(output.kinds)),
                 settled=settled,
                 created_seconds=max(entry.created_seconds for entry in inputs),
                 points=output.count(),

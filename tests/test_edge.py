@@ -366,26 +366,35 @@ def test_points_are_kept_with_those_that_have_vectors_in_the_same_dense_spaces(t
         made = {"frame": np.ones(3), "text": np.ones(2), "words": SparseVector((1,), (1.0,))}
         return {name: made[name] for name in names}
 
-    kinds = [vectors("frame"), vectors("text"), vectors("frame", "text"), vectors("words"), {}]
+    each = [vectors("frame"), vectors("text"), vectors("frame", "text"), vectors("words"), {}]
+    named = ["evidence", "embedding", "evidence", "passage", "video"]
+
+    def made(n, version=0):
+        payload = {"n": n, "version": version, "kind": named[n % 5]}
+        return Point(pid(n), payload, each[n % 5])
+
     with open_small(tmp_path / "lib") as store:
         store.ensure_spaces([VectorSpace("text", 2)])
         for round in range(3):
             numbers = range(100 * round, 100 * round + 100)
-            store.upsert(
-                [Point(pid(n), {"n": n, "version": 0}, kinds[n % len(kinds)]) for n in numbers]
-            )
+            store.upsert([made(n) for n in numbers])
             store.compact_now()
-            assert sorts(store) == [["frame"], ["frame", "text"], ["text"], ["words"]]
+            assert sorts(store) == [[], ["frame"], ["frame", "text"], ["text"], ["words"]]
         assert contents(store) == dict.fromkeys(range(300), 0)
         near = store.query("frame", np.ones(3), where=EVERYTHING, limit=300)
         head = [n for n in range(300) if n % 5 in (0, 2)]
         assert sorted(hit.payload["n"] for hit in near) == head
+        assert [store.count(where(kind=kind)) for kind in named] == [120, 60, 120, 60, 60]
+        assert len(store.shards.holding(where(kind="video"))) == 2  # and the head
         # One that changes its sort moves, and is there once.
-        store.upsert([Point(pid(n), {"n": n, "version": 1}, vectors("text")) for n in range(150)])
+        store.upsert(
+            [Point(pid(n), made(n, 1).payload, vectors("text", "words")) for n in range(150)]
+        )
         assert contents(store) == {n: int(n < 150) for n in range(300)}
         store.compact_now()
         assert contents(store) == {n: int(n < 150) for n in range(300)}
         assert len(store.query("text", np.ones(2), where=EVERYTHING, limit=300)) == 150 + 60
+        assert [store.count(where(kind=kind)) for kind in named] == [120, 60, 120, 60, 60]
     with open_small(tmp_path / "lib") as store:
         assert contents(store) == {n: int(n < 150) for n in range(300)}
 
@@ -398,13 +407,13 @@ def test_shards_of_an_older_library_are_sorted(tmp_path):
     manifest = tmp_path / "lib/manifest.json"
     old = json.loads(manifest.read_text())
     for entry in old["shards"]:
-        del entry["sorted"]
+        del entry["sort"], entry["kinds"]
     manifest.write_text(json.dumps(old))
     with open_small(tmp_path / "lib", compact=True, compact_delay_seconds=0) as store:
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             with store.lock:
-                if all(entry.sorted for entry in store.manifest.shards[:-1]):
+                if all(entry.sort is not None for entry in store.manifest.shards[:-1]):
                     break
             time.sleep(0.02)
         assert sorts(store) == [["frame"], ["words"]]
@@ -524,7 +533,7 @@ def test_plan_of_compaction():
 
 
 def test_plan_of_compaction_sorts_first_and_merges_what_is_of_one_sort():
-    words, pictures = frozenset(), frozenset({"frame"})
+    words, pictures = "", "frame"
     shards = [
         Candidate(str(n), size, size, sort is not None, sort)
         for n, (size, sort) in enumerate(
