@@ -20,6 +20,7 @@ INDEXED_FIELDS: Mapping[str, str] = {
     "video_id": "keyword",
     "channel": "keyword",
     "generation": "keyword",
+    "state": "keyword",
     "start_us": "integer",
 }
 """Payload fields that every store indexes; filters on others work but are slower."""

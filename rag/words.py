@@ -166,6 +166,7 @@ def find_words(
         hits = library.store.query(WORDS.name, query.vector, where=wanted, limit=limit)
     if meanings.queries:
         hits = _and_nearest(hits, query, library, wanted, meanings, vectors, limit)
+        hits = sorted(hits, key=lambda hit: -_promise(hit, query, meanings))[: limit // 2 + 1]
     ids = dict.fromkeys(id for hit in hits for id in hit.payload["evidence"])
     evidence = {point.id: evidence_from(point) for point in library.store.retrieve(list(ids))}
     finds: list[Find] = []
@@ -230,6 +231,14 @@ def _and_nearest(
         )
         found.append(Hit(point.id, score, point.payload))
     return found
+
+
+def _promise(hit: Hit, query: WordQuery, meanings: Meanings) -> float:
+    """The most that a find in the passage can score, 0..1. Most candidates are near to nothing, and
+    to read the evidence of all of them takes half of the search."""
+    meaning = meanings.known.get(hit.id)
+    spoken = bm25_share(hit.score, hit.payload["analyzer"], query)
+    return 1.0 - (1.0 - spoken) * (1.0 - (meaning.score if meaning else 0.0))
 
 
 def bm25_share(score: float, name: str, query: WordQuery) -> float:
