@@ -61,7 +61,7 @@ def print_json(record: Any) -> None:
 def data_line(*parts: Part, indent: int = 0) -> None:
     """One line of data on stdout. A pipe gets it in one piece and plain; on a terminal it is
     styled and wrapped at words, with what is wrapped indented."""
-    if not sys.stdout.isatty():
+    if not sys.stdout.isatty() or not parts:
         print(" " * indent + "".join(_plain(part) for part in parts))
         return
     from rich.padding import Padding
