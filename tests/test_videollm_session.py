@@ -265,8 +265,8 @@ def test_every_bound_is_held_and_the_oldest_go_first(loaded, tmp_path):
             assert session._stream.length <= session._stream.capacity
             assert session.host_bytes <= 5 * one * 1.2 and session.host_bytes <= given["host_bytes"]
             assert session.disk_bytes <= given["disk_bytes"]
-            lying = sum(path.stat().st_size for path in tmp_path.rglob("*.safetensors"))
-            assert lying <= given["disk_bytes"] * 1.1  # each file has a header
+            lying = sum(path.stat().st_size for path in tmp_path.rglob("*.bin"))
+            assert lying <= given["disk_bytes"]
             told(session.ask(QUESTION, max_tokens=2)) if at % 20 == 19 else None
         assert session.forgotten > 30
         assert session.forgotten + len(session.times) == 60
@@ -397,7 +397,7 @@ def test_nearness_is_the_cosine_of_queries_and_keys_before_they_are_turned(loade
             queries = heard[at][first:last].mean(dim=0)
             shared = queries.reshape(len(keys), -1, queries.shape[-1]).mean(dim=1)
             cosines.append(torch.cosine_similarity(keys, shared, dim=-1).mean())
-        assert near[number] == pytest.approx(float(torch.stack(cosines).mean()), abs=1e-5)
+        assert float(near[number]) == pytest.approx(float(torch.stack(cosines).mean()), abs=1e-5)
 
 
 def test_the_nearest_are_brought_back(loaded):
@@ -407,9 +407,8 @@ def test_the_nearest_are_brought_back(loaded):
     with model.session(bounded(model, window=100)) as session, torch.inference_mode():
         session.append_frames(SHOWN * 4, [float(at) for at in range(40)])
         wanted = {3: 0.9, 20: 0.8}
-        session._summaries.nearness = lambda _queries: {
-            number: wanted.get(number, 0.0) for number in range(40)
-        }
+        near = torch.tensor([wanted.get(number, 0.0) for number in range(40)])
+        session._summaries.nearness = lambda _queries: near
         chosen = {block.number for block in session._choose(QUESTION, (), True, 8)}
         assert {3, 20, 39} <= chosen
         assert {3, 20} & {b.number for b in session._choose(QUESTION, (), False, 8)} == set()

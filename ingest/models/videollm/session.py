@@ -4,6 +4,7 @@ it is kept between questions (ReKV: Di et al. 2025). Importing it loads torch.""
 from __future__ import annotations
 
 import math
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -19,6 +20,7 @@ from ingest.models.videollm import (
     VideoLLMError,
     until_stop,
 )
+from ingest.models.videollm.session_lying import Lying
 from ingest.models.videollm.session_masks import causal, windowed
 from ingest.models.videollm.session_model import Step, StreamModel
 from ingest.models.videollm.session_recall import (
@@ -80,6 +82,8 @@ class VideoSession:
         self._next = head.width
         self._moved = False
         self._forgotten = 0
+        self._tokens = 0
+        self._least = sys.maxsize
         self._asking = threading.Lock()
         with self._step():
             self._model.read([head], 0, self._stream, causal(0, head.tokens, model.device))
@@ -205,6 +209,8 @@ class VideoSession:
                 at += block.tokens
             self._blocks += new
             self._recent = blocks
+            self._tokens += at - before
+            self._least = min(self._least, *(block.tokens for block in new))
             self._next = place
             self._leave()
 
@@ -221,6 +227,7 @@ class VideoSession:
         self._recent = stay
         if forgotten:
             self._forgotten += len(forgotten)
+            self._tokens -= sum(block.tokens for block in self._blocks[: len(forgotten)])
             self._blocks = self._blocks[len(forgotten) :]
             self._summaries.forget(self._forgotten)
 
@@ -312,23 +319,23 @@ class VideoSession:
         max_tokens: int,
     ) -> list[Block]:
         """In the order of time."""
-        blocks, room = self._blocks, self.context_tokens
-        if sum(block.tokens for block in blocks) <= room:
+        blocks, room, least = self._blocks, self.context_tokens, self._least
+        if self._tokens <= room:
             return blocks[:]
         chosen = {block.number: block for block in latest(blocks, int(room * RECENT_SHARE))}
         room -= sum(block.tokens for block in chosen.values())
         if spans:
             found = [b for b in in_spans(blocks, spans) if b.number not in chosen]
             room = fill(chosen, spread(found, room), room)
-        if similar and room >= min(block.tokens for block in blocks):
+        if similar and room >= least:
             recent = latest(blocks, int(self.context_tokens * RECENT_SHARE))
             with self._model.listening() as heard:
                 self._read_question(question, recent, max_tokens)
             first, last = self._words
             near = self._summaries.nearness([each[first:last] for each in heard])
-            ranked = sorted(blocks, key=lambda b: (-near[b.number], b.number))
-            room = fill(chosen, ranked, room)
-        fill(chosen, blocks[::-1], room)
+            best = near.topk(min(len(blocks), len(chosen) + room // least)).indices
+            room = fill(chosen, (blocks[at] for at in best.tolist()), room, least)
+        fill(chosen, reversed(blocks), room, least)
         return [chosen[number] for number in sorted(chosen)]
 
     def _read_question(
@@ -350,24 +357,19 @@ class VideoSession:
     def _gather(self, chosen: Sequence[Block]) -> int:
         """Copies the beginning and the chosen blocks to where the question reads; returns the place
         of what comes next."""
-        slab = self._question
-        slab.cut(0)
-        slab.write(self._stream.read(0, self._head_tokens))
-        here: dict[int, tuple[int, int]] = {}
-        at = self._head_tokens
-        for block in self._recent:
-            here[block.number] = (at, at + block.tokens)
-            at += block.tokens
+        lying = Lying(self._stream, self._head_tokens, self._recent, self._store)
+        self._question.cut(0)
+        self._question.write([self._stream.read(0, self._head_tokens)])
+        if not self._moved:
+            self._question.write(lying.in_pieces(chosen))
+            return self._next
         place = self._head_width
-        for block in chosen:
-            inside = here.get(block.number)
-            kept = self._stream.read(*inside) if inside else self._store.get(block.number)
-            if self._moved:
-                keys = kept.keys.to(self._model.device)
-                kept = KeyValues(self._model.turned(keys, place - block.start), kept.values)
-                place += block.width
-            slab.write(kept)
-        return place if self._moved else self._next
+        for block, kept in zip(chosen, lying.one_by_one(chosen), strict=True):
+            keys = kept.keys.to(self._model.device)
+            turned = self._model.turned(keys, place - block.start)
+            self._question.write([KeyValues(turned, kept.values)])
+            place += block.width
+        return place
 
     def _append(self, step: Step, place: int) -> torch.Tensor:
         mask = causal(self._question.length, step.tokens, self._model.device)

@@ -7,7 +7,7 @@ before, with the latest frames in view.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -35,6 +35,7 @@ class Summaries:
     def __init__(self):
         self._rows = torch.zeros(0, 0)
         self._first = 0
+        self._kept = 0
         self._end = 0
 
     def add(self, means: torch.Tensor) -> None:
@@ -50,22 +51,24 @@ class Summaries:
         self._end += 1
 
     def forget(self, first_kept: int) -> None:
+        self._kept = first_kept
         gone, used = first_kept - self._first, self._end - self._first
-        if gone <= 0 or gone < used // 4:  # not for every one
+        if gone < used // 4:  # not for every one
             return
         self._rows = self._rows[gone:used].clone()
         self._first = first_kept
 
-    def nearness(self, queries: Sequence[torch.Tensor]) -> dict[int, float]:
-        """The mean cosine, over layers and heads, of each block to a question. queries: a layer
-        each, of shape (tokens, query heads, head_size); those that share a head are averaged."""
+    def nearness(self, queries: Sequence[torch.Tensor]) -> torch.Tensor:
+        """The mean cosine, over layers and heads, of each block that is kept to a question: float32
+        of shape (blocks,), the oldest first. queries: a layer each, of shape (tokens, query heads,
+        head_size); those that share a head are averaged."""
         layers = len(queries)
         size = queries[0].shape[-1]
         heads = self._rows.shape[1] // (layers * size)
         asked = torch.stack([each.mean(dim=0).reshape(heads, -1, size).mean(1) for each in queries])
         asked = torch.nn.functional.normalize(asked, dim=-1).flatten().cpu()
-        scores = self._rows[: self._end - self._first] @ asked / (layers * heads)
-        return {self._first + at: score for at, score in enumerate(scores.tolist())}
+        kept = self._rows[self._kept - self._first : self._end - self._first]
+        return kept @ asked / (layers * heads)
 
     @property
     def nbytes(self) -> int:
@@ -106,9 +109,12 @@ def spread(blocks: Sequence[Block], room: int) -> list[Block]:
     return []
 
 
-def fill(chosen: dict[int, Block], ranked: Sequence[Block], room: int) -> int:
-    """Adds those that are not there yet, in their order, while they fit; returns the room left."""
+def fill(chosen: dict[int, Block], ranked: Iterable[Block], room: int, least: int = 1) -> int:
+    """Adds those that are not there yet, in their order, where they fit; returns the room left.
+    least: tokens that none is below."""
     for block in ranked:
+        if room < least:
+            break
         if block.number not in chosen and block.tokens <= room:
             chosen[block.number] = block
             room -= block.tokens

@@ -4,6 +4,7 @@ loads torch."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -101,13 +102,15 @@ class Slab(Cache):
         """A view, not a copy."""
         return KeyValues(self._keys[:, 0, :, start:end], self._values[:, 0, :, start:end])
 
-    def write(self, kept: KeyValues) -> None:
-        """Puts it behind what is there."""
-        start, end = self.length, self.length + kept.tokens
-        if end > self.capacity:
-            raise RuntimeError(f"a slab of {self.capacity} tokens has no room for {end}")
-        self._keys[:, 0, :, start:end] = kept.keys.to(self._keys.device)
-        self._values[:, 0, :, start:end] = kept.values.to(self._values.device)
+    def write(self, pieces: Iterable[KeyValues]) -> None:
+        """Puts them behind what is there."""
+        end = self.length
+        for piece in pieces:
+            start, end = end, end + piece.tokens
+            if end > self.capacity:
+                raise RuntimeError(f"a slab of {self.capacity} tokens has no room for {end}")
+            self._keys[:, 0, :, start:end] = piece.keys
+            self._values[:, 0, :, start:end] = piece.values
         self.cut(end)
 
     def drop(self, start: int, end: int) -> None:

@@ -4,13 +4,14 @@ from there nowhere. The oldest go first. Importing it loads torch."""
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 import tempfile
 from collections import OrderedDict
 from pathlib import Path
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+import numpy as np
+import torch
 
 from ingest.models.videollm.session_slab import KeyValues
 
@@ -30,6 +31,7 @@ class BlockStore:
         self._folder: Path | None = None
         self._host: OrderedDict[int, KeyValues] = OrderedDict()
         self._disk: OrderedDict[int, int] = OrderedDict()
+        self._shapes: dict[int, tuple[torch.Size, torch.dtype]] = {}
         self.host_bytes = 0
         self.disk_bytes = 0
         self._warned = False
@@ -60,19 +62,26 @@ class BlockStore:
         if block.nbytes > self._disk_limit:
             return False
         try:
-            save_file({"keys": block.keys, "values": block.values}, self._path(number))
-        except (OSError, SafetensorError) as error:
+            with self._path(number).open("wb", buffering=0) as file:
+                for tensor in (block.keys, block.values):
+                    rest = memoryview(_bytes(tensor))
+                    while rest:  # a disk that is nearly full takes a part
+                        rest = rest[file.write(rest) :]
+        except OSError as error:
+            self._path(number).unlink(missing_ok=True)
             if not self._warned:
                 _LOG.warning("Of a stream less is kept than it could be: %s", error)
             self._warned = True
             return False
         self._disk[number] = block.nbytes
+        self._shapes[number] = block.keys.shape, block.keys.dtype
         self.disk_bytes += block.nbytes
         return True
 
     def _forget(self) -> int:
         number, size = self._disk.popitem(last=False)
         self._path(number).unlink(missing_ok=True)
+        del self._shapes[number]
         self.disk_bytes -= size
         return number
 
@@ -82,15 +91,24 @@ class BlockStore:
             return self._host[number]
         if number not in self._disk:
             raise KeyError(number)
+        shape, dtype = self._shapes[number]
+        both = torch.empty((2, *shape), dtype=dtype)
+        file = os.open(self._path(number), os.O_RDONLY | os.O_CLOEXEC)
         try:
-            read = load_file(self._path(number))
-        except SafetensorError as error:
-            raise OSError(f"{self._path(number)} is damaged: {error}") from error
-        return KeyValues(read["keys"], read["values"])
+            room = memoryview(_bytes(both))
+            while room:
+                count = os.readv(file, [room])
+                if not count:
+                    raise OSError(f"{self._path(number)} is shorter than what was written.")
+                room = room[count:]
+        finally:
+            os.close(file)
+        return KeyValues(*both)
 
     def close(self) -> None:
         self._host.clear()
         self._disk.clear()
+        self._shapes.clear()
         self.host_bytes = self.disk_bytes = 0
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
@@ -99,9 +117,14 @@ class BlockStore:
     def _path(self, number: int) -> Path:
         if self._folder is None:
             self._folder = Path(tempfile.mkdtemp(prefix="longtake-stream-", dir=self._parent))
-        return self._folder / f"{number:09}.safetensors"
+        return self._folder / f"{number:09}.bin"
 
 
-def _on_host(tensor):
+def _on_host(tensor: torch.Tensor) -> torch.Tensor:
     """A copy of its own in the host's memory, also where the device is the host."""
     return tensor.to("cpu", copy=True).contiguous()
+
+
+def _bytes(tensor: torch.Tensor) -> np.ndarray:
+    """Its memory, uint8 of shape (bytes,)."""
+    return tensor.detach().view(-1).view(torch.uint8).numpy()
