@@ -414,6 +414,13 @@ def test_the_nearest_are_brought_back(loaded):
         assert {3, 20} & {b.number for b in session._choose(QUESTION, (), False, 8)} == set()
 
 
+def test_llava_is_told_no_more_times_than_it_can_read(loaded):
+    from ingest.models.videollm.session_layout import layout_of
+
+    told_ = layout_of("llava_onevision", "x").behind([float(at) for at in range(200)])
+    assert "200 frames" in told_ and "One in 4" in told_ and told_.count(".00s,") == 49
+
+
 # What is refused
 
 
@@ -447,6 +454,31 @@ def test_bad_input_is_refused_and_changes_nothing(loaded):
     with pytest.raises(ContextOverflowError, match="Raise question_tokens"):
         next(session.ask(QUESTION, max_tokens=5000))
     assert session._stream.length == before and session.times == TIMES[:2]
+
+
+def test_a_step_that_fails_leaves_the_memory_as_it_was(loaded):
+    import torch
+
+    with loaded("qwen3_vl").session(SessionSettings(device_bytes=4 << 20)) as session:
+        session.append_frames(SHOWN[:3], TIMES[:3])
+        before = kept(session)
+
+        def full(*_args):
+            raise torch.OutOfMemoryError("no")
+
+        last = session._model._layers[-1].mlp
+        forward, last.forward = last.forward, full
+        try:
+            with pytest.raises(ContextOverflowError, match="Lower device_bytes"):
+                session.append_frames(SHOWN[3:5], TIMES[3:5])
+        finally:
+            last.forward = forward
+        assert session.times == TIMES[:3]
+        session.append_frames(SHOWN[3:5], TIMES[3:5])
+        assert set(before) < set(kept(session))
+        for time, (keys, values) in before.items():
+            assert np.array_equal(kept(session)[time][0], keys)
+            assert np.array_equal(kept(session)[time][1], values)
 
 
 def test_bounds_without_room_are_refused_with_the_way_out(loaded):

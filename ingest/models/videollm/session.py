@@ -20,6 +20,7 @@ from ingest.models.videollm import (
     VideoLLMError,
     until_stop,
 )
+from ingest.models.videollm.session_frames import checked
 from ingest.models.videollm.session_lying import Lying
 from ingest.models.videollm.session_masks import causal, windowed
 from ingest.models.videollm.session_model import Step, StreamModel
@@ -84,7 +85,7 @@ class VideoSession:
         self._forgotten = 0
         self._tokens = 0
         self._least = sys.maxsize
-        self._asking = threading.Lock()
+        self._asking, self._appending = threading.Lock(), threading.Lock()
         with self._step():
             self._model.read([head], 0, self._stream, causal(0, head.tokens, model.device))
 
@@ -152,7 +153,11 @@ class VideoSession:
         for frames and times that are not so (nothing is read then), and ContextOverflowError for
         a frame that takes more tokens than fit.
         """
-        shown = self._checked(frames, times)
+        with self._appending:
+            last = self._blocks[-1].time_seconds if self._blocks else -math.inf
+            self._watch(checked(frames, times, last))
+
+    def _watch(self, shown: Sequence[Frame]) -> None:
         for at in range(0, len(shown), self._settings.together):
             with self._step():
                 steps = self._model.blocks(shown[at : at + self._settings.together])
@@ -170,22 +175,6 @@ class VideoSession:
                 waiting.append(pair)
             self._read(waiting)
 
-    def _checked(self, frames: Sequence[np.ndarray], times: Sequence[float]) -> list[Frame]:
-        if len(frames) != len(times):
-            raise UsageError(f"{len(frames)} frames were given with {len(times)} times.")
-        last = self._blocks[-1].time_seconds if self._blocks else -math.inf
-        for frame, time in zip(frames, times, strict=True):
-            if not isinstance(frame, np.ndarray) or frame.dtype != np.uint8 or frame.ndim != 3:
-                raise UsageError("A frame is an array of uint8 of shape (height, width, 3).")
-            if frame.shape[2] != 3 or 0 in frame.shape:
-                raise UsageError(f"A frame has the shape (height, width, 3), not {frame.shape}.")
-            if not math.isfinite(time) or time <= last:
-                raise UsageError(
-                    f"A frame at {time} s came after one at {last} s. Times have to rise."
-                )
-            last = time
-        return [Frame(float(t), f) for f, t in zip(frames, times, strict=True)]
-
     def _read(self, waiting: Sequence[tuple[Frame, Step]]) -> None:
         if not waiting:
             return
@@ -201,7 +190,11 @@ class VideoSession:
             new = blocks[len(self._recent) :]
             mask = windowed(blocks, len(new), self._head_tokens, self.window_tokens)
             steps = [step for _, step in waiting]
-            self._model.read(steps, self._next, self._stream, mask.to(self._model.device))
+            try:
+                self._model.read(steps, self._next, self._stream, mask.to(self._model.device))
+            except BaseException:
+                self._stream.cut(before)
+                raise
             at = before
             for block, step in zip(new, steps, strict=True):
                 keys = self._stream.read(at, at + block.tokens).keys
@@ -389,9 +382,14 @@ class _Locked:
         self._lock.acquire()
         self._mode.__enter__()
 
-    def __exit__(self, *error: Any) -> None:
-        self._mode.__exit__(*error)
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+        self._mode.__exit__(kind, error, trace)
         self._lock.release()
+        if isinstance(error, torch.OutOfMemoryError):
+            raise ContextOverflowError(
+                "The device has no memory for this beside what the session keeps there. Lower "
+                "device_bytes, or give smaller frames."
+            ) from error
 
 
 def _pick(logits: torch.Tensor, temperature: float) -> int:

@@ -24,6 +24,10 @@ SUPPORTED = {
 """`model_type` of config.json, and what people call it."""
 
 
+_LOCATED = 64
+"""Times that LLaVA-OneVision is told behind a stream; of more frames, one in two, three, ..."""
+
+
 @dataclass(frozen=True, slots=True)
 class Layout:
     """mark: the placeholder in the chat template's text. kind: "video" or "image", as which frames
@@ -63,7 +67,14 @@ class _Llava(Layout):
         return "", ""
 
     def behind(self, times: Sequence[float]) -> str:
-        return "\n" + (llava_times(times) if times else "")
+        every = -(-len(times) // _LOCATED)
+        if every < 2:
+            return "\n" + (llava_times(times) if times else "")
+        located = ",".join(f"{time:.2f}s" for time in times[::every])
+        return (
+            f"\nThe video lasts for {times[-1] - times[0]:.2f} seconds, and {len(times)} frames "
+            f"are sampled from it. One in {every} of these frames is located at {located}."
+        )
 
 
 class _SmolVLM(Layout):
