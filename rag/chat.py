@@ -26,6 +26,9 @@ _PLACE = re.compile("|".join(map(re.escape, PLACES)))
 _ANSWER_CHARACTERS = 600
 """Of each earlier answer that a model is told of."""
 
+_TOKENS = 1000
+"""That a model may take for a question; some think first."""
+
 _LONGEST = 400
 """Characters of a question that a model may make of one; more is no question."""
 
@@ -63,11 +66,9 @@ class Rewriter:
             said.append(block("TURN", [f"asked: {one_line(turn.asked)}", f"answered: {cut}"]))
         given = {PLACES[0]: "\n".join(said), PLACES[1]: one_line(question)}
         text = _PLACE.sub(lambda place: given[place[0]], self._instructions)
-        pieces = self._model.generate(Prompt((text,)), max_tokens=200)
-        lines = [
-            line for line in answer_text(without_thoughts(pieces)).splitlines() if line.strip()
-        ]
-        if len(lines) != 1:
+        pieces = list(without_thoughts(self._model.generate(Prompt((text,)), max_tokens=_TOKENS)))
+        lines = [line for line in answer_text(pieces).splitlines() if line.strip()]
+        if len(lines) != 1 or pieces[-1].finish == "length":
             return None
         written = lines[0].strip().strip("\"“”'` ")
         if not any(map(str.isalnum, written)) or len(written) > max(_LONGEST, 3 * len(question)):

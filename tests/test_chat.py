@@ -243,12 +243,12 @@ def test_an_answer_that_is_cut_short_is_remembered_as_far_as_it_came(talk):
 # With a model
 
 
-def answering(rewritten: str):
+def answering(rewritten: str, finish: str = "stop"):
     """Rewrites follow-ups so, and quotes source 1 to all else."""
 
     def answer(handler, body, number):
         if "comes next" in user_text(body):
-            stream(handler, event(rewritten), event(finish="stop"))
+            stream(handler, event(rewritten), event(finish=finish))
         else:
             stream(handler, event("It is the first one [1]."), event(finish="stop"))
 
@@ -277,6 +277,14 @@ def test_a_model_writes_a_follow_up_anew_in_one_call(talk, served):
 )
 def test_what_a_model_makes_of_it_is_not_taken_on_trust(talk, served, made):
     _, ask = served(answering(made))
+    chat = talk(**ask)
+    list(chat.ask("What reveals and what conceals?"))
+    list(chat.ask("Why does it?"))
+    assert chat.turns[-1].asked == "Why does it? (reveals conceals)"
+
+
+def test_a_question_that_is_not_whole_is_not_taken(talk, served):
+    _, ask = served(answering("Why does the black part of", finish="length"))
     chat = talk(**ask)
     list(chat.ask("What reveals and what conceals?"))
     list(chat.ask("Why does it?"))
