@@ -147,32 +147,42 @@ def test_smolvlm_answers_as_the_library_does_from_the_same_tokens(loaded):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_frame_by_frame_gives_what_one_pass_over_all_gives(loaded, family):
-    """With a window that most frames fall out of."""
+    """With a window that most frames fall out of, some of them in the middle of a step."""
     model = loaded(family)
-    calls = {"all at once": [10], "one by one": [1] * 10, "as it comes": [3, 1, 4, 2]}
-    found = {}
-    settings = bounded(model, window=4 * 32)
+    shown, times = pictures(24, seed=3), tuple(float(at) for at in range(24))
+    with model.session(SessionSettings(device_bytes=4 << 20)) as probe:
+        largest = max(step.tokens for step in all_steps(probe, shown, times)[1:])
+    settings = bounded(model, window=9 * largest)
+    calls = {"all at once": [24], "one by one": [1] * 24, "as they come": [3, 1, 9, 4, 7]}
+    found, read_at_once = {}, {}
     for name, sizes in calls.items():
         with model.session(settings) as session:
+            read, read_at_once[name] = session._model.read, []
+
+            def counted(steps, *rest, read=read, counts=read_at_once[name]):
+                counts.append(len(steps))
+                return read(steps, *rest)
+
+            session._model.read = counted
             at = 0
             for size in sizes:
-                session.append_frames(SHOWN[at : at + size], TIMES[at : at + size])
+                session.append_frames(shown[at : at + size], times[at : at + size])
                 at += size
             found[name] = kept(session)
             window = session.window_tokens
-    steps = all_steps(session, SHOWN, TIMES)
+    assert max(read_at_once["one by one"]) == 1 < max(read_at_once["all at once"])
+    steps = all_steps(probe, shown, times)
     visible = [[0]]
     for at in range(1, len(steps)):
         seen = [at]
         while seen[0] > 1 and sum(steps[n].tokens for n in [seen[0] - 1, *seen[:-1]]) <= window:
             seen.insert(0, seen[0] - 1)
         visible.append([0, *seen])
-    if family != "llava_onevision":  # whose frames are 4 tokens here
-        assert len(visible[-1]) < len(steps)
-    _, cache = whole_pass(session, steps, visible)
+    assert len(visible[-1]) < 15 < len(steps)
+    _, cache = whole_pass(probe, steps, visible)
     ends = np.cumsum([step.tokens for step in steps])
     for name in calls:
-        assert list(found[name]) == list(TIMES)
+        assert list(found[name]) == list(times)
         for (keys, values), start, end in zip(
             found[name].values(), ends[:-1], ends[1:], strict=True
         ):
@@ -314,6 +324,45 @@ def test_a_stream_longer_than_the_model_knows_places_goes_on(loaded):
         session._model.read = watched
         assert told(session.ask("Q?", spans=[(3.0, 9.0)], max_tokens=8))[0]
         assert max(places) <= 640
+
+
+@pytest.mark.parametrize("family", ["qwen3_vl", "llava_onevision"])
+def test_what_moved_stands_where_it_says_and_in_order(loaded, family):
+    """The mean keys of before anything moved are found again at the places of now."""
+    import torch
+
+    model = loaded(family, 1024)
+    times = tuple(float(at) for at in range(70))
+    with model.session(bounded(model, window=100)) as session:
+        if family == "llava_onevision":
+            session._model.context_tokens = 520  # whose frames are 4 tokens here
+        shown = pictures(70, seed=5)
+        session.append_frames(shown, times)
+        assert session._moved and len(session.times) == 70
+        steps = all_steps(session, shown, times)[1:]
+        rows = session._summaries._rows
+
+        def far_off(keys, block, place: int) -> float:
+            mean = session._model.unturned_mean(keys, steps[block.number].places + place)
+            own = torch.nn.functional.normalize(mean, dim=-1).flatten()
+            return float((own - rows[block.number]).abs().max())
+
+        with torch.inference_mode():
+            at = session._head_tokens
+            for block in session._recent:
+                keys = session._stream.read(at, at + block.tokens).keys
+                assert far_off(keys, block, block.start) < TOLERANCE
+                at += block.tokens
+            chosen = [session._blocks[number] for number in (2, 3, 30, 55, 69)]
+            end = session._gather(chosen)
+            at, place = session._head_tokens, session._head_width
+            for block in chosen:
+                both = session._question.read(at, at + block.tokens)
+                assert far_off(both.keys, block, place) < TOLERANCE
+                assert far_off(both.keys, block, place + 7) > 0.01
+                assert np.array_equal(both.values.numpy(), kept(session)[block.time_seconds][1])
+                at, place = at + block.tokens, place + block.width
+            assert end == place
 
 
 @pytest.mark.parametrize("family", FAMILIES)
