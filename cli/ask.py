@@ -43,11 +43,16 @@ def run_ask(
 
 def _json_lines(events: Iterator[AnswerEvent]) -> int:
     status = 0
-    for event in events:
-        print_json(_tagged(event))
-        sys.stdout.flush()
-        if isinstance(event, Done):
-            status = _status(event)
+    try:
+        for event in events:
+            print_json(_tagged(event))
+            sys.stdout.flush()
+            if isinstance(event, Done):
+                status = _status(event)
+    except KeyboardInterrupt:  # while it was printed
+        events.close()
+        print_json(_tagged(Done(True, {"interrupted": True})))
+        return INTERRUPTED
     return status
 
 
