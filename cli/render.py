@@ -55,7 +55,7 @@ def print_json(record: Any) -> None:
         line = msgspec.json.encode(record).decode()
     except UnicodeEncodeError:  # a file's name that is valid in no encoding
         line = json.dumps(msgspec.to_builtins(record))
-    print(line)
+    sys.stdout.write(f"{line}\n")  # in one piece, so that Ctrl-C leaves no half of it
 
 
 def data_line(*parts: Part, indent: int = 0) -> None:
