@@ -38,16 +38,21 @@ def run_ask(
     settings = settings.model_copy(update={"ask": settings.ask.model_copy(update=given)})
     with open_library(settings) as library:
         events = build_answerer(settings, library).ask(typed(words), videos=videos)
-        return _json_lines(events) if as_json else _stream(events)
+        return _json_lines(events) if as_json else stream_answer(events)
 
 
 def _json_lines(events: Iterator[AnswerEvent]) -> int:
     status = 0
-    for event in events:
-        print_json(_tagged(event))
-        sys.stdout.flush()
-        if isinstance(event, Done):
-            status = _status(event)
+    try:
+        for event in events:
+            print_json(_tagged(event))
+            sys.stdout.flush()
+            if isinstance(event, Done):
+                status = _status(event)
+    except KeyboardInterrupt:  # while it was printed
+        events.close()
+        print_json(_tagged(Done(True, {"interrupted": True})))
+        return INTERRUPTED
     return status
 
 
@@ -58,7 +63,8 @@ def _tagged(event: AnswerEvent) -> dict:
     return {"event": type(event).__name__.lower(), **msgspec.to_builtins(event)}
 
 
-def _stream(events: Iterator[AnswerEvent]) -> int:
+def stream_answer(events: Iterator[AnswerEvent]) -> int:
+    """Writes an answer as it comes, then what it leans on; returns the exit status."""
     cited: dict[int, Source] = {}
     said = False
     try:
@@ -89,7 +95,9 @@ def _stream(events: Iterator[AnswerEvent]) -> int:
 
 def _end(done: Done, cited: dict[int, Source]) -> int:
     _write("\n")
-    _show_sources(list(cited.values()))
+    if cited:
+        data_line()
+    show_sources(list(cited.values()))
     detail = done.detail
     for note in (detail.get("coverage_note"), *_notes(detail)):
         if note:
@@ -129,9 +137,8 @@ def _write(text: str) -> None:
     sys.stdout.flush()
 
 
-def _show_sources(sources: list[Source]) -> None:
-    if sources:
-        data_line()
+def show_sources(sources: Sequence[Source]) -> None:
+    """A line for each, with its number and place."""
     for source in sources:
         moment = source.moment
         place = moment.path or moment.video_id

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ingest.models.videollm import VideoLLM
     from ingest.thumbnails import Thumbnails
     from rag.answer import Answerer
+    from rag.chat import Chat
     from rag.planner import Planner
     from rag.rerank import Reranker
     from rag.retrieve import Retriever
@@ -216,11 +217,26 @@ class _Queries:
         return files if space.name in names else None
 
 
-def build_answerer(settings: Settings, library: Library) -> Answerer:
-    """Without a language model: quotes of the best evidence. Loads no model. Raises ConfigError."""
+def build_chat(settings: Settings, library: Library) -> Chat:
+    """One model answers and writes follow-ups anew. Loads none. Raises ConfigError."""
+    from rag.chat import Chat, Rewriter
+
+    if settings.ask.model is None:
+        return Chat(build_answerer(settings, library), library)
+    from cli.senses import prompt_text
+
+    model = build_video_llm(settings)
+    rewriter = Rewriter(model, prompt_text("prompts/rewrite.txt", settings.ask.rewrite_prompt))
+    return Chat(build_answerer(settings, library, model), library, rewriter)
+
+
+def build_answerer(settings: Settings, library: Library, model: VideoLLM | None = None) -> Answerer:
+    """Without a language model: quotes of the best evidence. Loads no model. Raises ConfigError.
+    model: the one that the settings name, where there is one already."""
     retriever = build_retriever(settings, library)
     if settings.ask.model is not None:
-        return _model_answerer(settings, library, retriever)
+        model = model or build_video_llm(settings)
+        return _model_answerer(settings, library, retriever, model)
     if settings.ask.context != "retrieved":
         raise ConfigError(
             f"The context “{settings.ask.context}” is for a language model, and none is named. Set "
@@ -231,7 +247,9 @@ def build_answerer(settings: Settings, library: Library) -> Answerer:
     return ExtractiveAnswerer(retriever, settings.answer)
 
 
-def _model_answerer(settings: Settings, library: Library, retriever: Retriever) -> Answerer:
+def _model_answerer(
+    settings: Settings, library: Library, retriever: Retriever, model: VideoLLM
+) -> Answerer:
     from cli.senses import prompt_text
     from rag.generate import ModelAnswerer
     from rag.library_support import scorer_of
@@ -239,7 +257,6 @@ def _model_answerer(settings: Settings, library: Library, retriever: Retriever) 
     from rag.tokens import ModelTokens, ServerTokens
 
     ask = settings.ask
-    model = build_video_llm(settings)
     tokens = ServerTokens(ask.model, ask.picture_tokens) if model.remote else ModelTokens(model)
     path_of = _path_of(library)
     instructions = prompt_text("prompts/answer.txt", ask.prompt)

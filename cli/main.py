@@ -16,6 +16,7 @@ from typing import Annotated
 import typer
 
 from cli.ask_app import ask
+from cli.chat_app import chat
 from cli.evaluate_app import evaluate
 from cli.export_app import export
 from cli.models_app import models
@@ -237,6 +238,7 @@ def search(
 
 
 app.command()(ask)
+app.command()(chat)
 app.command()(export)
 
 

@@ -55,13 +55,13 @@ def print_json(record: Any) -> None:
         line = msgspec.json.encode(record).decode()
     except UnicodeEncodeError:  # a file's name that is valid in no encoding
         line = json.dumps(msgspec.to_builtins(record))
-    print(line)
+    sys.stdout.write(f"{line}\n")  # in one piece, so that Ctrl-C leaves no half of it
 
 
 def data_line(*parts: Part, indent: int = 0) -> None:
     """One line of data on stdout. A pipe gets it in one piece and plain; on a terminal it is
     styled and wrapped at words, with what is wrapped indented."""
-    if not sys.stdout.isatty():
+    if not sys.stdout.isatty() or not parts:
         print(" " * indent + "".join(_plain(part) for part in parts))
         return
     from rich.padding import Padding

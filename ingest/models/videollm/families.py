@@ -144,14 +144,18 @@ def _as_smolvlm(chat: Chat, content: list[dict[str, Any]], run: Sequence[Frame])
 
 
 def _as_llava(chat: Chat, content: list[dict[str, Any]], run: Sequence[Frame]) -> None:
-    length = run[-1].time_seconds - run[0].time_seconds
-    times = ",".join(f"{frame.time_seconds:.2f}s" for frame in run)
-    text = (
-        f"The video lasts for {length:.2f} seconds, and {len(run)} frames are sampled from it. "
-        f"These frames are located at {times}."
-    )
+    text = llava_times([frame.time_seconds for frame in run])
     content += [{"type": "video"}, {"type": "text", "text": text}]
     chat.videos.append(_timed(run))
+
+
+def llava_times(times: Sequence[float]) -> str:
+    """The line that tells LLaVA-OneVision when its frames are shown."""
+    located = ",".join(f"{time:.2f}s" for time in times)
+    return (
+        f"The video lasts for {times[-1] - times[0]:.2f} seconds, and {len(times)} frames are "
+        f"sampled from it. These frames are located at {located}."
+    )
 
 
 def _as_pictures(chat: Chat, content: list[dict[str, Any]], run: Sequence[Frame]) -> None:

@@ -1,16 +1,16 @@
 """Runs a Video-LLM here, through the transformers library: Qwen3-VL, Qwen2.5-VL, LLaVA-OneVision,
 SmolVLM2, and whatever else AutoModelForImageTextToText loads.
 
-With `ingest.models.videollm.streamer` the only file for Video-LLMs that touches torch and
-transformers. It never reaches into the network, runs no code that comes with a model, and loads
-safetensors only.
+With `ingest.models.videollm.streamer` and the files of a session the only one for Video-LLMs that
+touches torch and transformers. It never reaches into the network, runs no code that comes with a
+model, and loads safetensors only.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from index.errors import ModelMissingError
 from ingest.models.files import ModelFiles
@@ -22,6 +22,10 @@ from ingest.models.videollm import (
     until_stop,
 )
 from ingest.models.videollm.families import Chat, arrange, tidy_placeholders
+
+if TYPE_CHECKING:
+    from ingest.models.videollm.session import VideoSession
+    from ingest.models.videollm.session_settings import SessionSettings
 
 _CODE_VERSION = 1
 """Raised when a change in this file, or in how frames are arranged, changes the answers."""
@@ -125,6 +129,18 @@ class TransformersVideoLLM:
         """Of prompt and answer together; None where the model does not say."""
         self.load()
         return getattr(self._model.config.get_text_config(), "max_position_embeddings", None)
+
+    def session(
+        self, settings: SessionSettings | None = None, *, system: str | None = None
+    ) -> VideoSession:
+        """A memory of a stream, for this model. Raises ModelMissingError for a family that cannot
+        keep one, ContextOverflowError where the bounds leave no room."""
+        from ingest.models.videollm.session import VideoSession
+        from ingest.models.videollm.session_model import StreamModel
+
+        self.load()
+        model = StreamModel(self._model, self._processor, self._files.name, self._plain)
+        return VideoSession(model, self._ends, self._lock, settings, system=system)
 
     def _load(self) -> None:
         files = self._files

@@ -1,0 +1,34 @@
+"""`longtake chat`: what it takes.
+
+Like cli/main.py, this imports only typer and the standard library.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from cli.options import Common, with_common_options
+
+
+@with_common_options
+def chat(
+    common: Common,
+    video: Annotated[
+        str | None,
+        typer.Option(
+            "--video", metavar="V", help="Begin with this video: id, path, file name or title."
+        ),
+    ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Leave out sentences that no source supports.")
+    ] = False,
+) -> int:
+    """Ask one question after another; each may lean on those before it."""
+    from cli.chat import run_chat
+    from index.errors import UsageError
+
+    if common.as_json:
+        raise UsageError("chat is for reading and knows no --json; ask has it.")
+    return run_chat(common.settings(), video=video, strict=strict)
