@@ -18,6 +18,7 @@ import typer
 from cli.ask_app import ask
 from cli.evaluate_app import evaluate
 from cli.export_app import export
+from cli.highlights_app import highlights
 from cli.models_app import models
 from cli.options import Common, with_common_options
 
@@ -236,6 +237,7 @@ def search(
     )
 
 
+app.command()(highlights)
 app.command()(ask)
 app.command()(export)
 
