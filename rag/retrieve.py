@@ -126,6 +126,26 @@ class Retriever:
             raise UsageError(f"A limit of {limit} is too large: at most {MOST_MOMENTS}.")
         scope = Scope.of(query, self.library, videos, channels)
         pictured = Pictured(self.library, image, clip)
+        found = self._moments(query, scope, pictured, videos, limit, explain, words, seen)
+        if explain and words and found.moments:
+            from rag.explain import with_curves
+
+            found = with_curves(found, self, query, videos, channels)
+        return found
+
+    def _moments(
+        self,
+        query: ParsedQuery,
+        scope: Scope,
+        pictured: Pictured,
+        videos: Sequence[str],
+        limit: int,
+        explain: bool,
+        words: bool,
+        seen: bool,
+    ) -> SearchResult:
+        """In the order in time that is asked for, where one is and something fits. words, seen:
+        whether words, and a picture or a clip, are searched for."""
         notes: Sequence[str] = ()
         query = query if words else replace(query, text="", phrases=())
         asks: Sequence[Ask] = ()
