@@ -21,6 +21,7 @@ from cli.export_app import export
 from cli.highlights_app import highlights
 from cli.models_app import models
 from cli.options import Common, with_common_options
+from cli.summarize_app import summarize
 
 app = typer.Typer(
     name="longtake",
@@ -238,6 +239,7 @@ def search(
 
 
 app.command()(highlights)
+app.command()(summarize)
 app.command()(ask)
 app.command()(export)
 

@@ -6,6 +6,7 @@ import unicodedata
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +15,7 @@ from index.errors import UsageError
 from index.library import Library
 from index.schema import Moment, Space
 from index.store import Filter, where
-from rag.fuse import Dropped, Find, Fused, fuse, rank
+from rag.fuse import Dropped, Find, Fused, fuse, rank, telling
 from rag.images import SIMILAR
 from rag.pictured import Pictured
 from rag.query import Ask, ParsedQuery, parse
@@ -339,8 +340,9 @@ class Retriever:
 
         if held is not None:
             finds = held.join(finds)
-        finds, left_out = scope.keep(finds)
-        dropped.extend(left_out)
+        for keep in (scope.keep, partial(telling, floor=self.settings.about_floor)):
+            finds, left_out = keep(finds)
+            dropped.extend(left_out)
         ranked = rank(finds)
         groups, swallowed = fuse(ranked, self.settings)
         dropped.extend(swallowed)

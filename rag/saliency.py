@@ -30,6 +30,9 @@ from rag.words import WordQuery, bm25_share
 CLIP_SECONDS = 2.0
 """Saliency has one value for each clip of this length (QVHighlights: Lei et al. 2021)."""
 
+WRITTEN = tuple(name for name in OTHERWISE_CUT if name != "summary")
+"""Channels whose passages are windows over lines. Summaries say what, not when."""
+
 AROUND_SECONDS = 30.0
 """Read on either side of a stretch, for what reaches into it."""
 
@@ -132,9 +135,7 @@ class CurveReader:
     def _written(self, place: Filter, start: float, end: float) -> Iterator[ChannelCurve]:
         """The channels whose passages are windows over lines."""
         store, words = self.library.store, self.words
-        wanted = self.passages.also(place).and_(
-            Match("channel", OTHERWISE_CUT), _beginning(start, end)
-        )
+        wanted = self.passages.also(place).and_(Match("channel", WRITTEN), _beginning(start, end))
         passages = {point.id: point.payload for point in scroll(store, wanted)}
         if not passages:
             return
