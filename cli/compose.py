@@ -252,8 +252,8 @@ def _model_answerer(settings: Settings, library: Library, retriever: Retriever) 
 def build_prompt_builder(
     settings: Settings, library: Library, name: str, model: VideoLLM | None = None
 ) -> PromptBuilder:
-    """What makes prompts for the model that answers. name: of the instructions: "answer", "part"
-    or "chapter". Raises ConfigError."""
+    """What makes prompts for the model that answers. name: of the instructions: "answer", "part",
+    "chapter" or "choice". Raises ConfigError."""
     from cli.senses import prompt_text
     from rag.prompt import PromptBuilder
     from rag.tokens import ModelTokens, ServerTokens
