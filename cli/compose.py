@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from rag.answer import Answerer
     from rag.chat import Chat
     from rag.planner import Planner
+    from rag.prompt import PromptBuilder
     from rag.rerank import Reranker
     from rag.retrieve import Retriever
 
@@ -250,26 +251,36 @@ def build_answerer(settings: Settings, library: Library, model: VideoLLM | None 
 def _model_answerer(
     settings: Settings, library: Library, retriever: Retriever, model: VideoLLM
 ) -> Answerer:
-    from cli.senses import prompt_text
     from rag.generate import ModelAnswerer
     from rag.library_support import scorer_of
+
+    ask = settings.ask
+    return ModelAnswerer(
+        retriever,
+        model,
+        build_prompt_builder(settings, library, "answer", model),
+        ask,
+        settings.answer,
+        lambda: scorer_of(library, retriever.encoders, settings.retrieve, ask.check),
+        build_prompt_builder(settings, library, "part", model),
+    )
+
+
+def build_prompt_builder(
+    settings: Settings, library: Library, name: str, model: VideoLLM | None = None
+) -> PromptBuilder:
+    """What makes prompts for the model that answers. name: of the instructions: "answer", "part",
+    "chapter" or "choice". Raises ConfigError."""
+    from cli.senses import prompt_text
     from rag.prompt import PromptBuilder
     from rag.tokens import ModelTokens, ServerTokens
 
     ask = settings.ask
+    model = model or build_video_llm(settings)
     tokens = ServerTokens(ask.model, ask.picture_tokens) if model.remote else ModelTokens(model)
-    path_of = _path_of(library)
-    instructions = prompt_text("prompts/answer.txt", ask.prompt)
-    noting = prompt_text("prompts/part.txt", ask.part_prompt)
-    return ModelAnswerer(
-        retriever,
-        model,
-        PromptBuilder(instructions, tokens, ask, path_of),
-        ask,
-        settings.answer,
-        lambda: scorer_of(library, retriever.encoders, settings.retrieve, ask.check),
-        PromptBuilder(noting, tokens, ask, path_of),
-    )
+    given = ask.prompt if name == "answer" else getattr(ask, f"{name}_prompt")
+    instructions = prompt_text(f"prompts/{name}.txt", given)
+    return PromptBuilder(instructions, tokens, ask, _path_of(library))
 
 
 def build_video_llm(settings: Settings) -> VideoLLM:

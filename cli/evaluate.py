@@ -132,7 +132,7 @@ def run_library(settings: Settings, queries: Path, options: Options) -> int:
                 "--unanswerable span hides words alone, and this library also finds pictures and "
                 "sounds: `longtake eval transcripts` has it."
             )
-        task = replace(task, questions=_about_what_is_here(library, task.questions))
+        task = replace(task, questions=about_what_is_here(library, task.questions))
         videos = {one.video: one.video for one in task.questions}
         return _measure(build_retriever(settings, library), task, videos, options)
 
@@ -156,7 +156,7 @@ def _index(
     sentences = sum(len(one.cues) for one in transcripts)
     what = f"{len(transcripts)} transcripts ({hours}, {sentences} sentences)"
     started = time.monotonic()
-    with _progress("indexing", len(transcripts)) as step:
+    with progress("indexing", len(transcripts)) as step:
         index_transcripts(
             library,
             path,
@@ -169,7 +169,7 @@ def _index(
     say(f"Indexed {what} in {time.monotonic() - started:.1f} s.")
 
 
-def _about_what_is_here(library: Library, questions: Sequence[Question]) -> tuple[Question, ...]:
+def about_what_is_here(library: Library, questions: Sequence[Question]) -> tuple[Question, ...]:
     """Those about videos in the library, which are then called by their ids. A video is found by
     its id, path, file name or title; one that a benchmark calls by a path also by the last part of
     it, without its extension. Raises UsageError where none is there."""
@@ -199,7 +199,7 @@ def _measure(retriever: Retriever, task: _Task, videos: Mapping[str, str], optio
     """videos: what questions call them -> the library's ids."""
     questions = task.questions
     names = {id: name for name, id in videos.items()}
-    with _progress("searching", 2 * len(questions)) as step:
+    with progress("searching", 2 * len(questions)) as step:
         judged = ask(retriever, questions, names, misses=True, done=step)
         shown = ask(retriever, questions, names, done=step)
     figures = report(judged)
@@ -219,13 +219,13 @@ def _measure(retriever: Retriever, task: _Task, videos: Mapping[str, str], optio
         figures["translations"] = _translated(retriever, questions, names)
     if task.other or task.removals:
         steps = len(questions) * (1 + len(task.removals)) + len(task.other)
-        with _progress("asking what has no answer", steps) as step:
+        with progress("asking what has no answer", steps) as step:
             figures["unanswerable"] = calibration(
                 retriever, questions, videos, other=task.other, removals=task.removals, done=step
             )
     if options.per_query is not None:
         texts = (question.text for question in questions)
-        _write_lines(options.per_query, map(as_record, judged, texts))
+        write_lines(options.per_query, map(as_record, judged, texts))
     if options.as_json:
         print_json(figures)
     else:
@@ -245,12 +245,12 @@ def _translated(
             for one in questions
             if language in one.translations
         ]
-        with _progress(f"searching in {language}", len(asked)) as step:
+        with progress(f"searching in {language}", len(asked)) as step:
             found[language] = report(ask(retriever, asked, names, misses=True, done=step))
     return found
 
 
-def _write_lines(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
+def write_lines(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
     try:
         with path.open("wb") as file:
             for record in records:
@@ -260,7 +260,7 @@ def _write_lines(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
 
 
 @contextmanager
-def _progress(what: str, steps: int) -> Iterator[Callable[[], None]]:
+def progress(what: str, steps: int) -> Iterator[Callable[[], None]]:
     """A bar on a terminal's stderr; nothing in a pipe."""
     from rich.progress import (
         BarColumn,

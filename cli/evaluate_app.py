@@ -88,6 +88,44 @@ def evaluate_library(
     )
 
 
+@evaluate.command("qa")
+@with_common_options
+def evaluate_qa(
+    common: Common,
+    questions: Annotated[
+        Path, typer.Option(metavar="FILE", help="Questions with options, as they were published.")
+    ],
+    contexts: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--context",
+            metavar="C",
+            help="What the model is shown: retrieved, uniform, subtitles or none; repeatable "
+            "(default: retrieved and subtitles).",
+        ),
+    ] = None,
+    limit: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="At most this many questions, spread evenly."),
+    ] = None,
+    per_question: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write what each got there, as JSON lines."),
+    ] = None,
+) -> int:
+    """Have the language model of the settings choose answers about your own videos."""
+    from cli.evaluate_qa import run_qa
+
+    return run_qa(
+        common.settings(),
+        questions,
+        contexts or (),
+        limit=limit,
+        per_question=per_question,
+        as_json=common.as_json,
+    )
+
+
 @evaluate.command("moments")
 @with_common_options
 def evaluate_moments(

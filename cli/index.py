@@ -134,6 +134,10 @@ def _run(
         with output.live(len(plan.tasks)):
             batch.run(plan, jobs or settings.jobs)
         library.forget_spaces()
+        if any(generation.channel == "summary" for generation in library.generations()):
+            from cli.summarize import refresh_overviews
+
+            refresh_overviews(settings, library)
     output.kept(plan)
     output.summary(plan, time.monotonic() - started)
     failed = output.counts["failed"] + output.counts["damaged"] + output.counts["busy"]

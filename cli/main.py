@@ -19,8 +19,10 @@ from cli.ask_app import ask
 from cli.chat_app import chat
 from cli.evaluate_app import evaluate
 from cli.export_app import export
+from cli.highlights_app import highlights
 from cli.models_app import models
 from cli.options import Common, with_common_options
+from cli.summarize_app import summarize
 
 app = typer.Typer(
     name="longtake",
@@ -237,6 +239,8 @@ def search(
     )
 
 
+app.command()(highlights)
+app.command()(summarize)
 app.command()(ask)
 app.command()(chat)
 app.command()(export)

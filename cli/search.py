@@ -15,9 +15,9 @@ from index.errors import UsageError
 from index.schema import Moment
 from rag.fuse import Dropped, Find, Term
 from rag.query import typed
-from rag.retrieve import Explanation, SearchResult
+from rag.result import Explanation, RelevanceCurve, SearchResult
 from rag.settings import MOST_MOMENTS, GroupSettings
-from rag.timestamp import time_span
+from rag.timestamp import time_span, timestamp
 
 
 def run_search(
@@ -105,7 +105,8 @@ def _print_videos(
     else:
         _print_terms(result, explain)
         print_videos(
-            videos[:limit], lambda moment: _print_explanation(reasons.get(id(moment)), indent=6)
+            videos[:limit],
+            lambda moment: _print_explanation(reasons.get(id(moment)), moment, indent=6),
         )
         _print_dropped(result)
     if not videos:
@@ -147,7 +148,7 @@ def _print(result: SearchResult, explain: bool) -> None:
     titles = telling_titles((m.video_id, m.title, m.path) for m in result.moments)
     for at, moment in enumerate(result.moments):
         write_moment(moment, titles[moment.video_id])
-        _print_explanation(result.explanations[at] if explain else None)
+        _print_explanation(result.explanations[at] if explain else None, moment)
     _print_dropped(result)
 
 
@@ -174,23 +175,47 @@ def _describe(term: Term) -> str:
     )
 
 
-def _print_explanation(explanation: Explanation | None, indent: int = 4) -> None:
+def _print_explanation(explanation: Explanation | None, moment: Moment, indent: int = 4) -> None:
     if explanation is None:
         return
     for line in filter(None, (explanation.order, explanation.judged)):
         data_line((safe(line), "dim"), indent=indent)
     for find in explanation.finds:
         data_line((_describe_find(find), "dim"), indent=indent)
+    if explanation.curve is not None:
+        data_line((_describe_curve(explanation.curve, moment), "dim"), indent=indent)
     for merged in explanation.merged:
         data_line((f"merged: {_describe_dropped(merged)}", "dim"), indent=indent)
 
 
 def _describe_find(find: Find) -> str:
+    """`speech #1  0:30–0:34  score 0.73  BM25 8.52: lens (4.46)`: the score calibrated, then the
+    channel's own."""
     span = time_span(find.start_seconds, find.end_seconds)
-    return f"{find.channel} #{find.rank}  {span}  {safe(find.reason())}"
+    rank = f" #{find.rank}" if find.rank else ""
+    return f"{find.channel}{rank}  {span}  score {find.score:.2f}  {safe(find.reason())}".rstrip()
+
+
+def _describe_curve(curve: RelevanceCurve, moment: Moment) -> str:
+    """`0:12 ▁▁▂[▅▇▅]▂▁▁ 0:58  relevance up to 0.61`, the moment in brackets."""
+    import numpy as np
+
+    from cli.curve_line import LEAST_TOP, bars, bracketed
+
+    values = np.array(curve.values)
+    peak = float(values.max())
+    at = curve.start_seconds
+    row = bracketed(
+        bars(values, len(values), max(peak, LEAST_TOP)),
+        [(moment.start_seconds - at, moment.end_seconds - at)],
+        curve.end_seconds - at,
+    )
+    ends = timestamp(round(at)), timestamp(round(curve.end_seconds))
+    return f"{ends[0]} {row} {ends[1]}  relevance up to {peak:.2f}"
 
 
 def _describe_dropped(dropped: Dropped) -> str:
     find = dropped.find
     span = time_span(find.start_seconds, find.end_seconds)
-    return f"{find.channel} {span} in {find.video_id[:8]}: {dropped.reason}"
+    where = f"{find.channel} {span} in {find.video_id[:8]}"
+    return f"{where}, score {find.score:.2f}: {dropped.reason}"

@@ -279,6 +279,12 @@ class Library:
         for old in retired:
             self._delete_generation(old)
 
+    def drop(self, generation: Generation) -> None:
+        """Takes a generation away with all that it made, so that searchers see no half of it."""
+        self.store.upsert([generation_point(dataclasses.replace(generation, state="retired"))])
+        self.store.flush()
+        self._delete_generation(generation)
+
     def _delete_generation(self, generation: Generation) -> None:
         for kind in DERIVED_KINDS:
             self.store.delete(where(kind=kind, generation=generation.id))
@@ -319,6 +325,14 @@ class Library:
         active = {g.channel: g for g in self.generations(video_id) if g.state == "active"}
         stitched = active.get("segment")
         generation = stitched if stitched and stitched.complete else active.get("shot")
+        return self._segments_of(generation)
+
+    def chapters(self, video_id: str) -> list[Segment]:
+        """The chapters that `longtake summarize` has given a video, with titles, in time order."""
+        active = {g.channel: g for g in self.generations(video_id) if g.state == "active"}
+        return self._segments_of(active.get("summary"))
+
+    def _segments_of(self, generation: Generation | None) -> list[Segment]:
         if generation is None:
             return []
         wanted = where(kind="segment", generation=generation.id)

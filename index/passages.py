@@ -82,12 +82,14 @@ OBJECT = PassageScale(
     8, 4, max_gap_seconds=30.0, max_seconds=60.0, average_length=10.0, separator=", "
 )
 CAPTION = PassageScale(4, 2, max_gap_seconds=60.0, max_seconds=120.0, average_length=40.0)
+SUMMARY = PassageScale(1, 1, max_gap_seconds=0.0, max_seconds=0.0, average_length=30.0)
 
 DEFAULT_SCALES: Mapping[str, tuple[PassageScale, ...]] = {
     "speech": (SENTENCE, SPEECH),
     "screen_text": (SCREEN_TEXT,),
     "caption": (CAPTION,),
     "object": (OBJECT,),
+    "summary": (SUMMARY,),
 }
 """By channel; one that is not here is cut as speech is."""
 

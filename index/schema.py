@@ -18,8 +18,19 @@ SCHEMA_VERSION = 2
 """The version of everything in this file as stored. Raise it with a migration in
 index/migrations.py."""
 
-CHANNELS = ("shot", "frame", "speech", "screen_text", "caption", "sound", "object", "fingerprint")
-"""`shot` is what the pictures' cuts look like; the others are what searches find."""
+CHANNELS = (
+    "shot",
+    "frame",
+    "speech",
+    "screen_text",
+    "caption",
+    "sound",
+    "object",
+    "fingerprint",
+    "summary",
+)
+"""`shot` is what the pictures' cuts look like; the others are what searches find. `summary` is what
+`longtake summarize` made of them."""
 
 NEED_PICTURES = frozenset(("frame", "screen_text", "caption", "object", "fingerprint"))
 """Channels that a file without a video stream never has."""

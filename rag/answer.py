@@ -10,6 +10,7 @@ from typing import Protocol
 from index.errors import UsageError
 from index.schema import AnswerEvent, Citation, Done, Moment, Source, Sources, Token
 from rag.corpus import answer_corpus, corpus_question
+from rag.fuse import only_about
 from rag.retrieve import Retriever
 from rag.sentences import sentences_around
 from rag.settings import AnswerSettings
@@ -80,7 +81,7 @@ class ExtractiveAnswerer:
         for moment, share in zip(moments, shares, strict=True):
             if len(chosen) == settings.quotes:
                 break
-            if share < settings.floor or not moment.text:
+            if share < settings.floor or not moment.text or only_about(moment):
                 continue
             if chosen and moment.score < settings.near_best * chosen[0].moment.score:
                 break

@@ -38,8 +38,9 @@ class AskSettings(BaseModel):
         environment variable with its key. retries: of a request that failed before its answer
         began. timeout_seconds: how long the server may be silent.
     device, dtype: of a local model; None chooses.
-    prompt, part_prompt, rewrite_prompt: files with the instructions, for answers, for notes on
-        parts, and for writing a follow-up so that it stands by itself; None for the packaged ones.
+    prompt, part_prompt, rewrite_prompt, chapter_prompt, choice_prompt: files with the instructions,
+        for answers, for notes on parts, for writing a follow-up so that it stands by itself, for
+        the titles of chapters and for multiple choice; None for the packaged ones.
 
     budget_tokens: of prompt and answer together. answer_tokens: of the answer. picture_tokens: what
         a picture counts, for a server; None goes by the model's name. picture_share: of what is
@@ -68,6 +69,8 @@ class AskSettings(BaseModel):
     prompt: Path | None = None
     part_prompt: Path | None = None
     rewrite_prompt: Path | None = None
+    chapter_prompt: Path | None = None
+    choice_prompt: Path | None = None
 
     budget_tokens: int = Field(16_000, ge=256)
     answer_tokens: int = Field(800, ge=16)

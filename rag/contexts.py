@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from index.errors import UsageError
 from index.schema import Moment, Video
 from rag.answer_settings import CONTEXTS, AskSettings
+from rag.fuse import only_about
 from rag.material import WORDS
 from rag.question_kind import Kind, question_kind
 from rag.retrieve import Retriever
@@ -51,7 +52,7 @@ def evidence_for(
         return _covering(retriever, looked_in, settings, kind)
     count = settings.stretches if kind == "count" else settings.moments
     result = retriever.search(question, videos=videos, limit=count * settings.attempts)
-    moments = result.moments
+    moments = tuple(one for one in result.moments if not only_about(one))
     if not moments and len(looked_in) == 1:
         # What is asked may be seen there though nothing says so.
         note = (

@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
-from index.schema import ChannelHit
+from index.schema import ChannelHit, Moment
 from index.text import analyzer
 from rag.settings import RetrieveSettings
 from rag.wording import ranges
+
+ABOUT = ("summary",)
+"""Channels that say what a chapter or a whole video is about, not when: in a result with others
+they add their agreement, neither their span nor their words."""
 
 MOST_OVERLAP = 0.3
 """Of the shorter of two results of one video."""
@@ -144,9 +148,10 @@ class Fused:
     def worded(self) -> Find:
         """The one whose text is shown. A picture has no words of its own: what was said or read
         over it tells more."""
+        finds = [find for find in self.finds if find.channel not in ABOUT] or self.finds
         return next(
-            (find for find in self.finds if find.phrases or find.terms),
-            next((find for find in self.finds if find.text), self.best),
+            (find for find in finds if find.phrases or find.terms),
+            next((find for find in finds if find.text), finds[0]),
         )
 
     @property
@@ -167,6 +172,25 @@ class Fused:
             self.merged.append(Dropped(find, f"joined a better one in {find.channel}"))
         else:
             self.finds.append(find)
+
+
+def only_about(moment: Moment) -> bool:
+    """Whether nothing but a title or a summary speaks for it: no evidence, but told of some."""
+    return bool(moment.hits) and all(hit.channel in ABOUT for hit in moment.hits)
+
+
+def telling(finds: Iterable[Find], floor: float) -> tuple[list[Find], list[Dropped]]:
+    """The finds, and apart from them titles and summaries that hold less of the query than
+    `floor`."""
+    kept: list[Find] = []
+    dropped: list[Dropped] = []
+    for find in finds:
+        if find.channel in ABOUT and find.share < floor:
+            reason = f"a summary that holds {find.share:.0%} of the query (floor {floor:.0%})"
+            dropped.append(Dropped(find, reason))
+        else:
+            kept.append(find)
+    return kept, dropped
 
 
 def rank(finds: Iterable[Find]) -> list[Find]:
@@ -217,6 +241,14 @@ def _joins(group: Fused, find: Find, settings: RetrieveSettings) -> bool:
         return False
     if find.whole and any(other.whole for other in group.finds):
         return False
+    about = all(other.channel in ABOUT for other in group.finds)
+    if about != (find.channel in ABOUT):
+        if gap >= 0:
+            return False
+        if about:
+            group.start_seconds, group.end_seconds = find.start_seconds, find.end_seconds
+        group.add(find)
+        return True
     start = min(find.start_seconds, group.start_seconds)
     end = max(find.end_seconds, group.end_seconds)
     longest = settings.longest_moment_seconds

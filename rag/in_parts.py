@@ -58,7 +58,7 @@ def read_parts(
             notes.frames += made.frames
             yield made.prompt
 
-    for at, answer in enumerate(_asked(prompts(), model, settings)):
+    for at, answer in enumerate(ask_each(prompts(), model, settings)):
         heading, made = built[at]
         if isinstance(answer, VideoLLMError):
             notes.failed.append(answer)
@@ -71,9 +71,12 @@ def read_parts(
     return notes
 
 
-def _asked(
+def ask_each(
     prompts: Iterator[Prompt], model: VideoLLM, settings: AskSettings
 ) -> Iterator[str | VideoLLMError]:
+    """What the model answers to each, in their order, or why it does not. Several are on their way
+    to a server at once."""
+
     def ask(prompt: Prompt) -> str | VideoLLMError:
         try:
             pieces = model.generate(

@@ -105,6 +105,10 @@ class PromptBuilder:
         left = sum(len(s.lines) for s in scenes) - sum(map(len, draft.lines))
         return replace(built, left_out=left, notes=tuple(notes))
 
+    def tokens_of(self, prompt: Prompt) -> int:
+        """As the model counts them, or as well as that is known."""
+        return self._tokens.prompt(prompt)
+
     def parts_needed(self, question: str, scenes: Sequence[Scene]) -> int:
         """Into how many parts the scenes have to be divided for all of their words to be read."""
         limit, _, fixed = self._limit(question, None)

@@ -12,14 +12,27 @@ from rag.fuse import Dropped, Find, Fused, Term
 
 
 @dataclass(frozen=True, slots=True)
+class RelevanceCurve:
+    """How relevant the equal parts of [start_seconds, end_seconds) are, 0..1 each, by all of the
+    channels together."""
+
+    start_seconds: float
+    end_seconds: float
+    values: tuple[float, ...]
+    channels: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Explanation:
     """Why a moment is a result: what each channel found, best first, and what was merged; in which
-    order it stands to what else was asked for; and what rerankers made of it."""
+    order it stands to what else was asked for; what rerankers made of it; and, where words were
+    asked for, the curve around it."""
 
     finds: tuple[Find, ...]
     merged: tuple[Dropped, ...]
     order: str = ""
     judged: str = ""
+    curve: RelevanceCurve | None = None
 
     @classmethod
     def of(cls, group: Fused) -> Explanation:

@@ -6,6 +6,7 @@ import unicodedata
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +15,7 @@ from index.errors import UsageError
 from index.library import Library
 from index.schema import Moment, Space
 from index.store import Filter, where
-from rag.fuse import Dropped, Find, Fused, fuse, rank
+from rag.fuse import Dropped, Find, Fused, fuse, rank, telling
 from rag.images import SIMILAR
 from rag.pictured import Pictured
 from rag.query import Ask, ParsedQuery, parse
@@ -24,7 +25,7 @@ from rag.settings import MOST_MOMENTS, RetrieveSettings
 from rag.together import ask_again, together
 from rag.vectors import Meanings, QueryEncoders, SpaceQuery, find_vectors, words_in
 from rag.views import View
-from rag.words import MOST_WORDS, UNSTOPPED, WordQuery, find_words
+from rag.words import WordQuery, find_words, notes_on
 
 if TYPE_CHECKING:  # what few searches need is imported where they do
     from rag.order import Order
@@ -126,6 +127,25 @@ class Retriever:
             raise UsageError(f"A limit of {limit} is too large: at most {MOST_MOMENTS}.")
         scope = Scope.of(query, self.library, videos, channels)
         pictured = Pictured(self.library, image, clip)
+        found = self._moments(query, scope, pictured, videos, limit, explain, words, seen)
+        if not (explain and words and found.moments):
+            return found
+        from rag.explain import with_curves
+
+        return with_curves(found, self, query, videos, channels)
+
+    def _moments(
+        self,
+        query: ParsedQuery,
+        scope: Scope,
+        pictured: Pictured,
+        videos: Sequence[str],
+        limit: int,
+        explain: bool,
+        words: bool,
+        seen: bool,
+    ) -> SearchResult:
+        """In the order in time that is asked for, if one is. words, seen: are searched for."""
         notes: Sequence[str] = ()
         query = query if words else replace(query, text="", phrases=())
         asks: Sequence[Ask] = ()
@@ -263,7 +283,7 @@ class Retriever:
             held = find_phrases(query, words[query.text], self.library, looked_in, candidates)
         for one in asked:
             other_ways = bool(one.meanings or seen or held)
-            notes.extend(_notes_on(words[one.ask.text], one.ask.text, by_meaning=other_ways))
+            notes.extend(notes_on(words[one.ask.text], one.ask.text, by_meaning=other_ways))
 
         def by_words(place: Filter = _NOTHING) -> tuple[list[Find], list[Dropped]]:
             found: tuple[list[Find], list[Dropped]] = ([], [])
@@ -319,8 +339,9 @@ class Retriever:
 
         if held is not None:
             finds = held.join(finds)
-        finds, left_out = scope.keep(finds)
-        dropped.extend(left_out)
+        for keep in (scope.keep, partial(telling, floor=self.settings.about_floor)):
+            finds, left_out = keep(finds)
+            dropped.extend(left_out)
         ranked = rank(finds)
         groups, swallowed = fuse(ranked, self.settings)
         dropped.extend(swallowed)
@@ -377,13 +398,3 @@ def _order_in(text: str) -> Order | None:
     from rag.order import split_order
 
     return split_order(text)
-
-
-def _notes_on(query: WordQuery, text: str, *, by_meaning: bool) -> list[str]:
-    if query.stopped and not query.vector.indices and not by_meaning:
-        languages = [name.capitalize() for name in query.stopped if name not in UNSTOPPED]
-        places = f" in {', '.join(languages)}" if languages else ""
-        return [f"“{text}” holds only words too common to search for{places}."]
-    if query.cut:
-        return [f"The query is long: its first {MOST_WORDS} different words were searched for."]
-    return []

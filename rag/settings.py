@@ -221,6 +221,7 @@ class RetrieveSettings(BaseModel):
         of one video become one moment, so it takes more of them than moments.
     floor: share of the query's weight (sum of idf) that a moment's words must hold; below it,
         only words that occur everywhere matched.
+    about_floor: the same for titles and summaries, which hold some word of most questions.
     join_gap_seconds: matching evidence of one channel this close together is one stretch.
     merge_gap_seconds: results of one video this close together are one moment.
     longest_moment_seconds: merging never makes a moment longer than this.
@@ -240,6 +241,7 @@ class RetrieveSettings(BaseModel):
     limit: int = Field(10, ge=1, le=MOST_MOMENTS)
     candidates: int = Field(8, ge=1, le=100)
     floor: float = Field(0.15, ge=0, le=1)
+    about_floor: float = Field(0.5, ge=0, le=1)
     join_gap_seconds: float = Field(4.0, ge=0)
     merge_gap_seconds: float = Field(2.0, ge=0)
     longest_moment_seconds: float = Field(60.0, gt=0)
@@ -268,6 +270,7 @@ class RetrieveSettings(BaseModel):
         return self.model_copy(
             update={
                 "floor": 0.0,
+                "about_floor": 0.0,
                 "text": self.text.model_copy(update={"floor": 0.0}),
                 "presence": PresenceSettings(floor=0.0, rise=0.0),
             }

@@ -37,12 +37,13 @@ def stretches(library: Library, videos: Sequence[Video], count: int) -> list[Mom
 
 def _cut(library: Library, video: Video, count: int) -> list[tuple[float, float]]:
     length = video.duration_seconds / count
-    begins = [chapter.start_seconds for chapter in video.chapters]
-    begins += [segment.start_seconds for segment in library.segments(video.id)]
+    chapters = [chapter.start_seconds for chapter in video.chapters]
+    chapters = chapters or [chapter.start_seconds for chapter in library.chapters(video.id)]
+    begins = chapters + [segment.start_seconds for segment in library.segments(video.id)]
     borders = [0.0]
     for at in range(1, count):
         even = at * length
-        chapter = _nearest(begins[: len(video.chapters)], even, NEAR * length)
+        chapter = _nearest(chapters, even, NEAR * length)
         segment = _nearest(begins, even, NEAR * length)
         border = next((each for each in (chapter, segment) if each is not None), even)
         borders.append(max(border, borders[-1]))

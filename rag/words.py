@@ -103,6 +103,18 @@ class WordQuery:
         return cls(terms, mass, vector, tuple(stopped), cut)
 
 
+def notes_on(query: WordQuery, text: str, *, by_meaning: bool) -> list[str]:
+    """What the user should know of the words, in sentences. by_meaning: they are asked for in
+    another way, too."""
+    if query.stopped and not query.vector.indices and not by_meaning:
+        languages = [name.capitalize() for name in query.stopped if name not in UNSTOPPED]
+        places = f" in {', '.join(languages)}" if languages else ""
+        return [f"“{text}” holds only words too common to search for{places}."]
+    if query.cut:
+        return [f"The query is long: its first {MOST_WORDS} different words were searched for."]
+    return []
+
+
 def _without_stop_words(
     text: str, name: str, ids: tuple[int, ...], present: Sequence[str]
 ) -> tuple[int, ...]:

@@ -70,6 +70,8 @@ class _Bare:
     def segments(self, _video_id):
         return []
 
+    chapters = segments
+
 
 def test_stretches_begin_with_chapters_and_segments_near_by(library):
     chapters = (Chapter(0, 27, "One"), Chapter(27, 100, "Two"))

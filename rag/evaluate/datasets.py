@@ -6,8 +6,9 @@ in:
 * Charades-STA (Gao et al. 2017), as text: `VIDEO START END##SENTENCE`.
 * ActivityNet Captions (Krishna et al. 2017), as JSON: `{VIDEO: {duration, timestamps, sentences}}`.
 * TVR (Lei et al. 2020), as JSON Lines: `{vid_name, ts, desc, type, desc_id}`.
-* OVO-Bench (Li et al. 2025), StreamingBench (Lin et al. 2024), LongVideoBench (Wu et al. 2024), as
-  JSON. Most of their questions have options to choose from and no span.
+* OVO-Bench (Li et al. 2025), StreamingBench (Lin et al. 2024), LongVideoBench (Wu et al. 2024),
+  Video-MME (Fu et al. 2024) and MLVU (Zhou et al. 2024), as JSON or JSON Lines. Most of their
+  questions have options to choose from and no span.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ ANSWER_SECONDS = 2.0
 """Where a benchmark names the instant at which the answer can be seen, the true span is this long:
 so far off may an answer be that StreamingBench's proactive task counts."""
 
+_OPTION = re.compile(r"^\s*\(?[A-Z][.):]\s+")
 _CHARADES = re.compile(r"(\S+) ([\d.]+) ([\d.]+)##(.*)")
 
 
@@ -37,7 +39,8 @@ class Question:
     known. generic: so general ("Introduction") that any video answers it. translations: language
     -> the same question in it. category: as the dataset calls its kind of questions. options: to
     choose from, of which `answer` is the index of the right one. asked_seconds: of the video, when
-    the question is asked of a stream.
+    the question is asked of a stream. duration: of the video, as the dataset groups it, or in
+    seconds; None where it does not say.
     """
 
     id: str
@@ -50,6 +53,7 @@ class Question:
     options: tuple[str, ...] = ()
     answer: int | None = None
     asked_seconds: float | None = None
+    duration: str | float | None = None
 
 
 def read_questions(path: Path) -> list[Question]:
@@ -67,7 +71,9 @@ def read_questions(path: Path) -> list[Question]:
         ("relevant_windows", _spans),
         ("desc_id", _tvr),
         ("task", _ovo_bench),
+        ("sub_category", _video_mme),
         ("questions", _streamingbench),
+        ("question_type", _mlvu),
         ("candidates", _longvideobench),
     ):
         if isinstance(first, dict) and key in first:
@@ -161,7 +167,26 @@ def _spans(record: Mapping[str, Any], number: int) -> Iterator[Question]:
         tuple(_span(start, end) for start, end in record["relevant_windows"]),
         bool(record.get("generic", False)),
         record.get("translations") or {},
+        category=str(record.get("category", "")),
+        options=tuple(map(str, record.get("options", ()))),
+        answer=_right(record["answer"], record["options"]) if record.get("options") else None,
     )
+
+
+def _right(answer: str | int, options: Sequence[str]) -> int:
+    """The index of the right option, which is told as one, as a letter, or in its own words. Raises
+    ValueError."""
+    if isinstance(answer, str):
+        told = answer.strip()
+        if told in options:
+            return list(options).index(told)
+        letter = told.rstrip(".)").upper()
+        if len(letter) != 1 or not letter.isalpha():
+            raise ValueError(f"the answer “{answer}” is none of the options")
+        answer = ord(letter) - ord("A")
+    if not 0 <= answer < len(options):
+        raise ValueError(f"there is no option {answer}")
+    return int(answer)
 
 
 def _charades(line: str, number: int) -> Iterator[Question]:
@@ -260,4 +285,37 @@ def _longvideobench(record: Mapping[str, Any], number: int) -> Iterator[Question
         category=str(record.get("question_category", "")),
         options=tuple(record["candidates"]),
         answer=None if right is None else int(right),
+        duration=record.get("duration_group") or record.get("duration"),
+    )
+
+
+def _video_mme(record: Mapping[str, Any], number: int) -> Iterator[Question]:
+    """A row a question, as it is published, or a video with its questions, as its own evaluation
+    takes it. Videos are called by their YouTube id where that is there, as the files are."""
+    for asked in record.get("questions", [record]):
+        options = tuple(_OPTION.sub("", one) for one in asked["options"])
+        yield Question(
+            str(asked["question_id"]),
+            asked["question"],
+            str(record.get("videoID") or record["video_id"]),
+            category=str(asked["task_type"]),
+            options=options,
+            answer=_right(asked["answer"], options) if asked.get("answer") else None,
+            duration=record.get("duration"),
+        )
+
+
+def _mlvu(record: Mapping[str, Any], number: int) -> Iterator[Question]:
+    """Of its tasks those with candidates; the others are told freely."""
+    if "candidates" not in record:
+        return
+    options = tuple(map(str, record["candidates"]))
+    yield Question(
+        str(record.get("question_id") or number),
+        record["question"],
+        str(record["video"]),
+        category=str(record["question_type"]),
+        options=options,
+        answer=_right(record["answer"], options) if record.get("answer") else None,
+        duration=record.get("duration"),
     )
