@@ -96,7 +96,7 @@ def bare(points: list[Point], folder: Path) -> dict[str, float]:
     def searches() -> list[Callable[[], object]]:
         def search(vector):
             found = shard.nearest("frame", plain_vector(vector), None, 10, False)
-            return shard.get([i for _, i in found], with_vectors=False)
+            return shard.get([one.id for one in found], with_vectors=False)
 
         return [lambda v=v: search(v) for v in vectors]
 
