@@ -46,8 +46,8 @@ LOG_POINTS = 40_000
 """A write-ahead log that holds more writes than this is long: applying it takes a second."""
 
 _APPROXIMATE = engine.SearchParams(hnsw_ef=400)
-"""Among 57,000 frames the engine's own choice (100) finds .85 of the ten nearest to a query in words,
-which lies far from all of them; this .97, for 3 ms more (benchmarks/million.py)."""
+"""Among 57,000 frames the engine's own choice (100) finds .85 of the ten nearest to a query in
+words, which lies far from all of them; this .97, for 3 ms more (benchmarks/million.py)."""
 
 ENGINE = f"qdrant-edge {version('qdrant-edge-py')}"
 
