@@ -46,8 +46,7 @@ LOG_POINTS = 40_000
 """A write-ahead log that holds more writes than this is long: applying it takes a second."""
 
 _APPROXIMATE = engine.SearchParams(hnsw_ef=400)
-"""Among 57,000 frames the engine's own choice (100) finds .85 of the ten nearest to a query in
-words, which lies far from all of them; this .97, for 3 ms more (benchmarks/million.py)."""
+"""The engine's 100 finds .85 of the ten frames nearest to words; this .97 (benchmarks/million.py)."""
 
 ENGINE = f"qdrant-edge {version('qdrant-edge-py')}"
 
@@ -305,16 +304,10 @@ class Shard:
                 return []
             offset = uuid.UUID(int=following)
         with _translated(f"scroll {self.path}"):
-            records, _ = self._edge.scroll(
-                engine.ScrollRequest(
-                    offset=offset,
-                    limit=limit,
-                    filter=where,
-                    with_payload=False,
-                    with_vector=False,
-                )
+            request = engine.ScrollRequest(
+                offset=offset, limit=limit, filter=where, with_payload=False, with_vector=False
             )
-            return [record.id for record in records]
+            return [record.id for record in self._edge.scroll(request)[0]]
 
     def nearest(
         self, space: str, vector: Any, where: engine.Filter | None, limit: int, exact: bool
