@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from rag.prompt import PromptBuilder
     from rag.rerank import Reranker
     from rag.retrieve import Retriever
+    from rag.vectors import QueryEncoders
 
 SPACES = (*TEXT_SPACES, VectorSpace("fingerprint", 256))
 
@@ -84,18 +85,23 @@ def build_thumbnails(settings: Settings) -> Thumbnails:
 
 def build_retriever(settings: Settings, library: Library) -> Retriever:
     from rag.retrieve import Retriever
-    from rag.vectors import QueryEncoders
 
-    queries = _Queries(settings)
-    encoders = QueryEncoders(queries.text, queries.images)
     return Retriever(
         library,
         settings.retrieve,
-        encoders,
+        build_query_encoders(settings),
         build_planner(settings),
         build_rerankers(settings, library),
         wanted=settings.channels.wanted(),
     )
+
+
+def build_query_encoders(settings: Settings) -> QueryEncoders:
+    """Loads none."""
+    from rag.vectors import QueryEncoders
+
+    queries = _Queries(settings)
+    return QueryEncoders(queries.text, queries.images)
 
 
 def build_planner(settings: Settings) -> Planner | None:

@@ -15,6 +15,7 @@ from typing import Annotated
 
 import typer
 
+from cli.alert_app import alert
 from cli.ask_app import ask
 from cli.chat_app import chat
 from cli.evaluate_app import evaluate
@@ -277,6 +278,7 @@ def remove(
     return run_rm(common.settings(), video, yes=yes, as_json=common.as_json)
 
 
+app.add_typer(alert, name="alert")
 app.add_typer(models, name="models")
 app.add_typer(evaluate, name="eval")
 

@@ -38,6 +38,7 @@ from ingest.channels.settings import (
 )
 from ingest.models.settings import ModelsSettings
 from ingest.settings import IngestSettings
+from rag.alerts.settings import AlertSettings
 from rag.answer_settings import AskSettings
 from rag.settings import AnswerSettings, RetrieveSettings
 
@@ -103,6 +104,7 @@ class Settings(BaseSettings):
     retrieve: RetrieveSettings = Field(default_factory=RetrieveSettings)
     answer: AnswerSettings = Field(default_factory=AnswerSettings)
     ask: AskSettings = Field(default_factory=AskSettings)
+    alert: AlertSettings = Field(default_factory=AlertSettings)
 
     @field_validator("library", mode="before")
     @classmethod

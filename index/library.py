@@ -15,6 +15,7 @@ import os
 import uuid
 from collections.abc import Iterable, Sequence
 
+from index.alerts import ALERT_KINDS
 from index.errors import UsageError, VideoNotFoundError
 from index.faults import fault_point
 from index.records import (
@@ -123,7 +124,7 @@ class Library:
     def remove_video(self, video_id: str) -> None:
         """Everything of a video goes, the catalogue entry last, so that an interrupted removal
         can be asked for again."""
-        for kind in DERIVED_KINDS:
+        for kind in (*DERIVED_KINDS, *ALERT_KINDS):
             self.store.delete(where(kind=kind, video_id=video_id))
         self.store.delete(where(kind="generation", video_id=video_id))
         self.store.flush()

@@ -46,7 +46,7 @@ LOG_POINTS = 40_000
 """A write-ahead log that holds more writes than this is long: applying it takes a second."""
 
 _APPROXIMATE = engine.SearchParams(hnsw_ef=400)
-"""The engine's 100 finds .85 of the ten frames nearest to words, this .97 (benchmarks/million.py)."""
+"""The engine's 100 finds .85 of the ten frames nearest to words, this .97 (see the figures)."""
 
 ENGINE = f"qdrant-edge {version('qdrant-edge-py')}"
 

@@ -1,0 +1,224 @@
+"""Standing questions over live sources: each commit's evidence goes through `see`."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from index.alerts import Alert, AlertBook, AlertEvent
+from index.errors import LongtakeError
+from index.library import Library
+from index.schema import Evidence, Video
+from rag.alerts.delivery import Outbox, deliveries_of
+from rag.alerts.events import EventTracker
+from rag.alerts.gate import Gate
+from rag.alerts.settings import AlertSettings
+from rag.settings import RetrieveSettings
+from rag.vectors import QueryEncoders
+
+log = logging.getLogger(__name__)
+
+REFRESH_SECONDS = 2.0
+"""How often the library is asked for standing questions that came or went."""
+
+SEEN_STEP_SECONDS = 10.0
+"""Of a source's time, between two notes of how far it has been seen."""
+
+LATE_SECONDS = 300.0
+"""Evidence comes at most this much later than what was seen before it. So much is seen again after
+a kill, and events are kept in mind for so long."""
+
+
+@dataclass
+class _Standing:
+    alert: Alert
+    gate: Gate
+    trackers: dict[tuple[str, int], EventTracker] = field(default_factory=dict)
+
+
+class AlertWatcher:
+    """Holds what comes against the standing questions of a library, writes down what they report,
+    and has it sent. Safe to share between the threads of several sources.
+
+    tell: is called with each new event, after it was written. clock: seconds since 1970.
+    """
+
+    def __init__(
+        self,
+        library: Library,
+        settings: AlertSettings,
+        *,
+        retrieve: RetrieveSettings | None = None,
+        encoders: QueryEncoders | None = None,
+        tell: Callable[[Alert, AlertEvent, Video], None] = lambda alert, event, video: None,
+        clock: Callable[[], float] = time.time,
+    ):
+        self._library = library
+        self._book = AlertBook(library.store)
+        self._settings = settings
+        self._retrieve = retrieve
+        self._encoders = encoders
+        self._tell = tell
+        self._clock = clock
+        self._outbox = Outbox(self._book, settings)
+        self._standing: dict[str, _Standing] = {}
+        self._seen: dict[str, dict[int, float]] = {}
+        self._written: dict[str, float] = {}
+        self._refreshed = -REFRESH_SECONDS
+        self._lock = threading.RLock()
+        self.notes: list[str] = []
+        """What the user should know of the questions, in sentences."""
+
+    def start(self) -> None:
+        """Looks at what an earlier process committed and did not look at any more, and sends what
+        it left in the outbox."""
+        with self._lock:
+            self._refresh(force=True)
+            for video in self._library.videos():
+                if video.duration_seconds is None:
+                    self._catch_up(video)
+            self._outbox.resume(self._library.video)
+
+    def see(
+        self,
+        video: Video,
+        epoch: int,
+        wall_clock_start: float | None,
+        evidence: Sequence[Evidence],
+    ) -> list[AlertEvent]:
+        """Evidence that was just committed, provisional or sealed, of one epoch; returns the events
+        that it began. wall_clock_start: of the epoch, in seconds since 1970. Errors: the store's.
+        """
+        with self._lock:
+            self._refresh()
+            begun = self._see(video, epoch, wall_clock_start, evidence)
+            self._note_seen(video, epoch, evidence)
+        return begun
+
+    def close(self) -> None:
+        """What has not arrived is sent by the next process."""
+        self._outbox.close()
+
+    def _see(
+        self,
+        video: Video,
+        epoch: int,
+        wall_clock_start: float | None,
+        evidence: Sequence[Evidence],
+    ) -> list[AlertEvent]:
+        written: list[AlertEvent] = []
+        deliveries = []
+        begun: list[tuple[Alert, AlertEvent]] = []
+        for standing in self._standing.values():
+            if not is_for(standing.alert, video):
+                continue
+            tracker = self._tracker(standing, video, epoch, wall_clock_start)
+            sightings = [sighting for one in evidence for sighting in standing.gate.look(one)]
+            change = tracker.see(sightings, self._clock())
+            written += (*change.begun, *filter(self._is_longer, change.grown))
+            for event in change.begun:
+                deliveries += deliveries_of(standing.alert, event)
+                begun.append((standing.alert, event))
+        self._book.put_events(written, deliveries)
+        self._written |= {event.id: event.end_seconds for event in written}
+        for alert, event in begun:
+            self._outbox.put(alert, event, video)
+            self._tell(alert, event, video)
+        return [event for _, event in begun]
+
+    def _is_longer(self, event: AlertEvent) -> bool:
+        """So much that it is worth a write. What a kill forgets of its length is seen again."""
+        known = self._written.get(event.id, event.start_seconds)
+        return event.end_seconds - known >= self._settings.refractory_seconds
+
+    def _tracker(
+        self, standing: _Standing, video: Video, epoch: int, wall_clock_start: float | None
+    ) -> EventTracker:
+        place = (video.id, epoch)
+        if place not in standing.trackers:
+            known = [
+                event
+                for event in self._book.events(alert_id=standing.alert.id, video_id=video.id)
+                if event.epoch == epoch
+            ]
+            standing.trackers[place] = EventTracker(
+                standing.alert,
+                video,
+                epoch,
+                self._settings,
+                standing.gate.threshold,
+                known=known,
+                wall_clock_start=wall_clock_start,
+            )
+        return standing.trackers[place]
+
+    def _refresh(self, *, force: bool = False) -> None:
+        now = time.monotonic()
+        if not force and now - self._refreshed < REFRESH_SECONDS:
+            return
+        self._refreshed = now
+        alerts = {alert.id: alert for alert in self._book.alerts()}
+        for id in [id for id in self._standing if id not in alerts]:
+            del self._standing[id]
+            self._book.forget(id)  # what was reported while it was taken away
+        for id, alert in alerts.items():
+            known = self._standing.get(id)
+            if known is not None and known.alert == alert:
+                continue
+            try:
+                gate = Gate(
+                    alert,
+                    self._settings,
+                    retrieve=self._retrieve,
+                    encoders=self._encoders,
+                    spaces=self._library.spaces(),
+                )
+            except LongtakeError as error:  # written by a newer Longtake, say
+                log.warning("the alert %s is passed over: %s", alert.id, error)
+                self.notes.append(f"The alert “{alert.name}” is passed over: {error}")
+                continue
+            self.notes += [note for note in gate.notes if note not in self.notes]
+            self._standing[id] = _Standing(alert, gate)
+
+    def _note_seen(self, video: Video, epoch: int, evidence: Sequence[Evidence]) -> None:
+        if not evidence:
+            return
+        epochs = self._seen.setdefault(video.id, {})
+        reached = max(one.start_seconds for one in evidence)
+        if reached >= epochs.get(epoch, -SEEN_STEP_SECONDS) + SEEN_STEP_SECONDS:
+            epochs[epoch] = reached
+            self._book.put_seen(video.id, {epoch: reached})
+            for standing in self._standing.values():
+                if (tracker := standing.trackers.get((video.id, epoch))) is not None:
+                    for id in tracker.forget_before(reached - LATE_SECONDS):
+                        self._written.pop(id, None)
+
+    def _catch_up(self, video: Video) -> None:
+        """What was committed and may not have been looked at. To look twice changes nothing."""
+        seen = self._book.seen(video.id)
+        if not self._standing:
+            return
+        last = max(seen, default=0)
+        since = max(seen.get(last, 0.0) - LATE_SECONDS, 0.0)
+        by_epoch: dict[int, list[Evidence]] = {}
+        for one in self._library.evidence(video.id, start_seconds=since, with_vectors=True):
+            if one.epoch >= last:
+                by_epoch.setdefault(one.epoch, []).append(one)
+        for epoch, evidence in sorted(by_epoch.items()):
+            self._see(video, epoch, wall_clock_of(video, epoch), evidence)
+
+
+def is_for(alert: Alert, video: Video) -> bool:
+    """Is the question asked of that source?"""
+    if alert.source is None:
+        return True
+    name = alert.source.casefold()
+    return name == video.id.casefold() or name == video.title.casefold()
+
+
+def wall_clock_of(video: Video, epoch: int) -> float | None:
+    """When an epoch of it began, in seconds since 1970."""
+    return video.wall_clock_start
