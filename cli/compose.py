@@ -22,9 +22,11 @@ if TYPE_CHECKING:
     from ingest.models.videollm import VideoLLM
     from ingest.thumbnails import Thumbnails
     from rag.answer import Answerer
+    from rag.answer_settings import AskSettings
     from rag.chat import Chat
     from rag.planner import Planner
     from rag.prompt import PromptBuilder
+    from rag.question_kind import Opinion
     from rag.rerank import Reranker
     from rag.retrieve import Retriever
     from rag.vectors import QueryEncoders
@@ -269,7 +271,17 @@ def _model_answerer(
         settings.answer,
         lambda: scorer_of(library, retriever.encoders, settings.retrieve, ask.check),
         build_prompt_builder(settings, library, "part", model),
+        _opinion(ask, model),
     )
+
+
+def _opinion(ask: AskSettings, model: VideoLLM) -> Opinion | None:
+    if ask.kind == "rules":
+        return None
+    from cli.senses import prompt_text
+    from rag.question_kind import opinion_of
+
+    return opinion_of(model, prompt_text("prompts/kind.txt", ask.kind_prompt))
 
 
 def build_prompt_builder(

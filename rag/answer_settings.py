@@ -38,9 +38,12 @@ class AskSettings(BaseModel):
         environment variable with its key. retries: of a request that failed before its answer
         began. timeout_seconds: how long the server may be silent.
     device, dtype: of a local model; None chooses.
-    prompt, part_prompt, rewrite_prompt, chapter_prompt, choice_prompt: files with the instructions,
-        for answers, for notes on parts, for writing a follow-up so that it stands by itself, for
-        the titles of chapters and for multiple choice; None for the packaged ones.
+    prompt, part_prompt, rewrite_prompt, chapter_prompt, choice_prompt, kind_prompt: files with the
+        instructions, for answers, for notes on parts, for writing a follow-up so that it stands by
+        itself, for the titles of chapters, for multiple choice and for telling questions apart;
+        None for the packaged ones.
+    kind: who tells whether a question is about a moment, a count or the whole: "rules", or the
+        "model" where no rule knows it, which costs a call a question.
 
     budget_tokens: of prompt and answer together. answer_tokens: of the answer. picture_tokens: what
         a picture counts, for a server; None goes by the model's name. picture_share: of what is
@@ -71,6 +74,8 @@ class AskSettings(BaseModel):
     rewrite_prompt: Path | None = None
     chapter_prompt: Path | None = None
     choice_prompt: Path | None = None
+    kind_prompt: Path | None = None
+    kind: Literal["rules", "model"] = "rules"
 
     budget_tokens: int = Field(16_000, ge=256)
     answer_tokens: int = Field(800, ge=16)

@@ -10,7 +10,7 @@ from index.schema import Moment, Video
 from rag.answer_settings import CONTEXTS, AskSettings
 from rag.fuse import only_about
 from rag.material import WORDS
-from rag.question_kind import Kind, question_kind
+from rag.question_kind import Kind, Opinion, question_kind
 from rag.retrieve import Retriever
 
 
@@ -30,10 +30,15 @@ class Evidence:
 
 
 def evidence_for(
-    question: str, retriever: Retriever, settings: AskSettings, videos: Sequence[str]
+    question: str,
+    retriever: Retriever,
+    settings: AskSettings,
+    videos: Sequence[str],
+    opinion: Opinion | None = None,
 ) -> Evidence:
     """By `settings.context`: "retrieved" goes by the kind of the question, "uniform" gives pictures
-    of the whole, "subtitles" what is said in the whole, "none" nothing.
+    of the whole, "subtitles" what is said in the whole, "none" nothing. opinion: is asked where no
+    rule knows the question's kind and it matters.
 
     Raises UsageError, VideoNotFoundError, and what a search raises.
     """
@@ -48,6 +53,8 @@ def evidence_for(
         return _covering(retriever, looked_in, settings, kind, words=())
     if context == "subtitles":
         return _covering(retriever, looked_in, settings, kind, words=("speech",), pictures=False)
+    if kind == "local" and opinion is not None:
+        kind = opinion(question) or kind
     if kind == "global":
         return _covering(retriever, looked_in, settings, kind)
     count = settings.stretches if kind == "count" else settings.moments

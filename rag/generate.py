@@ -24,6 +24,7 @@ from rag.corpus import answer_corpus, corpus_question
 from rag.in_parts import Notes, read_parts
 from rag.material import Gatherer, Line, Scene
 from rag.prompt import Built, PromptBuilder
+from rag.question_kind import Opinion
 from rag.retrieve import Retriever
 from rag.settings import AnswerSettings
 from rag.support import SupportScorer
@@ -78,8 +79,9 @@ class ModelAnswerer:
 
     builder: makes the prompts. scorer: makes what sentences are held against their sources with;
     None: they are not. noting: makes the prompts by which a long video is read in parts; None: what
-    does not fit is left out. `Done.detail` says what was done: `model`, `context`, `kind` of the
-    question, `attempts`, `tokens` and `pictures` of the last prompt, `left_out` lines that did not
+    does not fit is left out. opinion: on the kind of a question that no rule knows.
+
+    `Done.detail` says what was done: `model`, `context`, `kind` of the question, `attempts`, `tokens` and `pictures` of the last prompt, `left_out` lines that did not
     fit, `sentences` by verdict, `dropped` ones, `invented` citations, `confidence` (the lowest
     probability of a token) where the model tells it, `notes`, `error` where it broke off in the
     middle, `interrupted`, `cut_off` where it ran out of tokens.
@@ -94,6 +96,7 @@ class ModelAnswerer:
         answer_settings: AnswerSettings | None = None,
         scorer: Callable[[], SupportScorer] | None = None,
         noting: PromptBuilder | None = None,
+        opinion: Opinion | None = None,
     ):
         self._retriever = retriever
         self._model = model
@@ -102,6 +105,7 @@ class ModelAnswerer:
         self._answer_settings = answer_settings or AnswerSettings()
         self._make_scorer = scorer
         self._noting = noting
+        self._opinion = opinion
         self._scorer: SupportScorer | None = None
 
     def ask(self, question: str, *, videos: Sequence[str] = ()) -> Iterator[AnswerEvent]:
@@ -116,7 +120,7 @@ class ModelAnswerer:
             settings = self._answer_settings
             yield from answer_corpus(about_all, self._retriever, settings, videos, note)
             return
-        evidence = evidence_for(question, self._retriever, self._settings, videos)
+        evidence = evidence_for(question, self._retriever, self._settings, videos, self._opinion)
         detail = {
             "answerer": "model",
             "model": self._settings.model,

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Literal
+
+from index.errors import ConfigError, LongtakeError
+from ingest.models.videollm import Prompt, VideoLLM
 
 Kind = Literal["local", "count", "global"]
 
@@ -58,3 +62,32 @@ def question_kind(question: str) -> Kind:
     if _GLOBAL.search(text) and not _ABOUT_ONE_THING.search(text):
         return "global"
     return "local"
+
+
+QUESTION = "{question}"
+"""Stands in the instructions where the question goes."""
+
+_SAID = re.compile(r"[\s\"'*]*(moment|count|whole)\b", re.IGNORECASE)
+_KINDS: dict[str, Kind] = {"moment": "local", "count": "count", "whole": "global"}
+_MAX_TOKENS = 8
+
+Opinion = Callable[[str], Kind | None]
+"""What else judges a question that no rule knows; None where it cannot tell."""
+
+
+def opinion_of(model: VideoLLM, instructions: str) -> Opinion:
+    """A language model's, in one word. An answer that is none of the words, or an error, is no
+    opinion. Raises ConfigError where QUESTION is not in the instructions."""
+    if QUESTION not in instructions:
+        raise ConfigError(f"The instructions for telling questions apart lack {QUESTION}.")
+
+    def opinion(question: str) -> Kind | None:
+        prompt = Prompt((instructions.replace(QUESTION, question),))
+        try:
+            pieces = model.generate(prompt, max_tokens=_MAX_TOKENS)
+            said = _SAID.match("".join(piece.text for piece in pieces))
+        except LongtakeError:
+            return None
+        return _KINDS[said[1].casefold()] if said else None
+
+    return opinion

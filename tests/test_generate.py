@@ -624,3 +624,34 @@ def test_how_sure_the_first_words_were_is_kept():
 
 def iter_of(pieces):
     yield from pieces
+
+
+@pytest.mark.parametrize(
+    ("said", "kind"),
+    [("Whole.", "global"), ("count", "count"), ("**moment**", "local"), ("no idea", "local")],
+)
+def test_the_model_may_tell_what_no_rule_knows(film, served, said, kind):
+    """And is not asked where a rule knows it."""
+    asked = []
+
+    def answer(handler, body, number):
+        asked.append(user_text(body))
+        if "moment, count or whole" in asked[-1]:
+            stream(handler, event(said), event(finish="stop"))
+        else:
+            saying("Fresnel [{n}].")(handler, body, number)
+
+    _, settings = served(answer, kind="model", frames=0)
+    events = ask(film, settings, "How did the lens come to be?")
+    assert events[-1].detail["kind"] == kind and len(asked) == 2
+    assert "How did the lens come to be?" in asked[0]
+    assert ask(film, settings, "Summarise this video")[-1].detail["kind"] == "global"
+    assert len(asked) == 3
+
+
+def test_without_the_question_in_them_instructions_are_refused(film, served, tmp_path):
+    prompt = tmp_path / "kind.txt"
+    prompt.write_text("Which kind is it?")
+    _, settings = served(saying("x"), kind="model", kind_prompt=str(prompt))
+    with pytest.raises(ConfigError, match="question"):
+        ask(film, settings)
