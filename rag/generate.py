@@ -81,10 +81,11 @@ class ModelAnswerer:
     None: they are not. noting: makes the prompts by which a long video is read in parts; None: what
     does not fit is left out. opinion: on the kind of a question that no rule knows.
 
-    `Done.detail` says what was done: `model`, `context`, `kind` of the question, `attempts`, `tokens` and `pictures` of the last prompt, `left_out` lines that did not
-    fit, `sentences` by verdict, `dropped` ones, `invented` citations, `confidence` (the lowest
-    probability of a token) where the model tells it, `notes`, `error` where it broke off in the
-    middle, `interrupted`, `cut_off` where it ran out of tokens.
+    `Done.detail` says what was done: `model`, `context`, `kind` of the question, `attempts`,
+    `tokens` and `pictures` of the last prompt, `left_out` lines that did not fit, `sentences` by
+    verdict, `dropped` ones, `invented` citations, `confidence` (the lowest probability of a token)
+    where the model tells it, `notes`, `error` where it broke off in the middle, `interrupted`,
+    `cut_off` where it ran out of tokens.
     """
 
     def __init__(
