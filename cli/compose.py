@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ingest.models.encoders import ImageEncoder, TextEncoder, TextReranker
     from ingest.models.files import ModelFiles
     from ingest.models.videollm import VideoLLM
+    from ingest.segment_frames import Media
     from ingest.thumbnails import Thumbnails
     from rag.answer import Answerer
     from rag.answer_settings import AskSettings
@@ -146,7 +147,7 @@ def build_rerankers(settings: Settings, library: Library) -> list[Reranker]:
             timeout_seconds=look.timeout_seconds,
         )
         prompt = prompt_text("prompts/look.txt", look.prompt)
-        rerankers.append(Onlooker(look.model, model, prompt, _path_of(library), look))
+        rerankers.append(Onlooker(look.model, model, prompt, _media_of(settings, library), look))
     return rerankers
 
 
@@ -298,7 +299,7 @@ def build_prompt_builder(
     tokens = ServerTokens(ask.model, ask.picture_tokens) if model.remote else ModelTokens(model)
     given = ask.prompt if name == "answer" else getattr(ask, f"{name}_prompt")
     instructions = prompt_text(f"prompts/{name}.txt", given)
-    return PromptBuilder(instructions, tokens, ask, _path_of(library))
+    return PromptBuilder(instructions, tokens, ask, _media_of(settings, library))
 
 
 def build_video_llm(settings: Settings) -> VideoLLM:
@@ -324,11 +325,23 @@ def build_video_llm(settings: Settings) -> VideoLLM:
     return TransformersVideoLLM(files, device=device, dtype=ask.dtype, threads=models.threads)
 
 
-def _path_of(library: Library) -> Callable[[str], Path | None]:
-    """Where a video's file lies; None where it is not known."""
+def _media_of(settings: Settings, library: Library) -> Callable[[str], Media | None]:
+    """Where a video's pictures lie: in its file, or in the pieces that were recorded of it; None
+    where there are none."""
+    from index.pieces import PieceBook, recordings_folder
+    from ingest.segment_frames import Recording
 
-    def path_of(video_id: str) -> Path | None:
+    book = PieceBook(library.store)
+
+    def media_of(video_id: str) -> Media | None:
         video = library.video(video_id)
-        return Path(video.files[0].path) if video and video.files else None
+        if video is None or video.files:
+            return Path(video.files[0].path) if video else None
+        folder = recordings_folder(settings.library, video_id)
+        parts = [
+            (folder / piece.name, piece.start_seconds, piece.end_seconds)
+            for piece in book.pieces(video_id)
+        ]
+        return Recording(tuple(parts)) if parts else None
 
-    return path_of
+    return media_of

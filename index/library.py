@@ -18,6 +18,7 @@ from collections.abc import Iterable, Sequence
 from index.alerts import ALERT_KINDS
 from index.errors import UsageError, VideoNotFoundError
 from index.faults import fault_point
+from index.pieces import PIECE_KINDS
 from index.records import (
     evidence_from,
     evidence_point,
@@ -124,7 +125,7 @@ class Library:
     def remove_video(self, video_id: str) -> None:
         """Everything of a video goes, the catalogue entry last, so that an interrupted removal
         can be asked for again."""
-        for kind in (*DERIVED_KINDS, *ALERT_KINDS):
+        for kind in (*DERIVED_KINDS, *ALERT_KINDS, *PIECE_KINDS):
             self.store.delete(where(kind=kind, video_id=video_id))
         self.store.delete(where(kind="generation", video_id=video_id))
         self.store.flush()

@@ -10,6 +10,7 @@ Which picture is taken depends on the file and the span alone, not on the spans 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
@@ -38,8 +39,28 @@ def spread(start_seconds: float, end_seconds: float, count: int) -> list[float]:
     return [start_seconds + (at + 0.5) * step for at in range(count)]
 
 
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """A video whose media lie in several files, one after the other, with gaps or without. parts:
+    (file, start_seconds, end_seconds on the video's clock; None: nobody knows yet), in time order.
+    """
+
+    parts: tuple[tuple[Path, float, float | None], ...]
+
+
+Media = Path | Recording
+"""Where the pictures of a video lie."""
+
+
+def frame_reader(media: Media, max_side: int | None = None) -> FrameReader | RecordingReader:
+    """What reads single pictures of it. Errors: as in `frames_of`."""
+    if isinstance(media, Recording):
+        return RecordingReader(media, max_side)
+    return FrameReader(media, max_side)
+
+
 def frames_of(
-    path: Path,
+    path: Media,
     spans: Sequence[tuple[float, float]],
     per_span: int,
     max_side: int | None = None,
@@ -56,11 +77,57 @@ def frames_of(
     Raises MediaError where the file cannot be opened, NotMediaError where it has no pictures.
     """
     order = sorted(range(len(spans)), key=lambda at: spans[at])
-    with FrameReader(path, max_side) as reader:
+    with frame_reader(path, max_side) as reader:
         for index in order:
             start, end = spans[index]
             wanted = spread(start, end, per_span)
             yield index, reader.read(wanted, start, end, snap=snap)
+
+
+class RecordingReader:
+    """As `FrameReader`, over the files of a recording. What lies in none of them, or in one that
+    cannot be read, has no pictures."""
+
+    def __init__(self, recording: Recording, max_side: int | None = None):
+        self._parts = recording.parts
+        self._max_side = max_side
+        self._open: tuple[Path, FrameReader] | None = None
+
+    def __enter__(self) -> RecordingReader:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        if self._open is not None:
+            self._open[1].close()
+        self._open = None
+
+    def read(
+        self, wanted: Sequence[float], start_seconds: float, end_seconds: float, *, snap: bool
+    ) -> SpanFrames:
+        """As `FrameReader.read`, with times on the video's clock."""
+        found: SpanFrames = []
+        for path, start, end in self._parts:
+            here = [at - start for at in wanted if start <= at and (end is None or at < end)]
+            if not here:
+                continue
+            low = max(start_seconds - start, 0.0)
+            high = (end_seconds if end is None else min(end, end_seconds)) - start
+            try:
+                frames = self._reader(path).read(here, low, high, snap=snap)
+            except MediaError:
+                self.close()
+                continue
+            found += [(start + time, image) for time, image in frames]
+        return found
+
+    def _reader(self, path: Path) -> FrameReader:
+        if self._open is None or self._open[0] != path:
+            self.close()
+            self._open = path, FrameReader(path, self._max_side)
+        return self._open[1]
 
 
 class FrameReader:

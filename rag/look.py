@@ -8,12 +8,15 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Sequence
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from index.errors import ConfigError, MediaError
 from ingest.models.videollm import Frame, Piece, Prompt, VideoLLM, VideoLLMError
 from rag.rerank import Candidate
 from rag.settings import LookSettings
+
+if TYPE_CHECKING:
+    from ingest.segment_frames import Media
 
 PLACES = ("{frames}", "{text}", "{question}")
 """Stand in the instructions where these go."""
@@ -37,7 +40,7 @@ class Onlooker:
         name: str,
         model: VideoLLM,
         instructions: str,
-        path_of: Callable[[str], Path | None],
+        path_of: Callable[[str], Media | None],
         settings: LookSettings,
     ):
         lacking = [place for place in PLACES if place not in instructions]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from index.errors import ConfigError, UsageError
 from index.schema import Moment, Source
@@ -21,6 +21,9 @@ from rag.material import Line, Scene
 from rag.show_frames import Shown, show
 from rag.timestamp import time_span, timestamp
 from rag.tokens import TokenCount
+
+if TYPE_CHECKING:
+    from ingest.segment_frames import Media
 
 PLACES = ("{sources}", "{question}")
 """Stand in the instructions where these go. What comes before the sources is the system's part."""
@@ -66,7 +69,7 @@ class PromptBuilder:
         instructions: str,
         tokens: TokenCount,
         settings: AskSettings,
-        path_of: Callable[[str], Path | None],
+        path_of: Callable[[str], Media | None],
     ):
         for place in PLACES:
             if place not in instructions:

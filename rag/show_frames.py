@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from index.errors import MediaError
 from ingest.models.videollm import Frame
 from rag.choose_frames import choose
 from rag.material import Scene
+
+if TYPE_CHECKING:
+    from ingest.segment_frames import Media
 
 NEAR_SECONDS = 5.0
 """A key frame this near may stand for the wanted picture, up to half-way to the next wanted one: it
@@ -33,7 +36,7 @@ class Shown:
 def show(
     scenes: Sequence[Scene],
     count: int,
-    path_of: Callable[[str], Path | None],
+    path_of: Callable[[str], Media | None],
     side: int,
 ) -> tuple[list[Shown], list[str]]:
     """At most `count` pictures, those chosen first first, and sentences about files that could not
@@ -59,11 +62,11 @@ def show(
 def _decode(
     scenes: Sequence[Scene],
     chosen: Sequence[_Pick],
-    path_of: Callable[[str], Path | None],
+    path_of: Callable[[str], Media | None],
     side: int,
     unread: dict[str, str],
 ) -> dict[_Pick, Frame]:
-    from ingest.segment_frames import FrameReader
+    from ingest.segment_frames import frame_reader
 
     def time_of(pick: _Pick) -> float:
         return scenes[pick[0]].looks[pick[1]].time_seconds
@@ -76,10 +79,14 @@ def _decode(
     for video_id, group in groupby(ordered, key=video_of):
         picks = list(group)
         path = path_of(video_id)
-        if path is None or video_id in unread:
+        if video_id in unread:
+            continue
+        if path is None:
+            title = scenes[picks[0][0]].moment.title
+            unread[video_id] = f"No pictures of “{title}”: it was not recorded."
             continue
         try:
-            with FrameReader(path, side) as reader:
+            with frame_reader(path, side) as reader:
                 for at, pick in enumerate(picks):
                     wanted = time_of(pick)
                     moment = scenes[pick[0]].moment
