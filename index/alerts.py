@@ -168,14 +168,13 @@ class AlertBook:
         if self._store.retrieve([delivery.alert_id]):
             self._store.upsert([_delivery_point(delivery)])
 
-    def seen(self, video_id: str) -> dict[int, float]:
-        """epoch -> seconds up to which all evidence of that source has been looked at."""
+    def seen(self, video_id: str) -> float:
+        """Seconds of that source up to which all evidence has been looked at."""
         points = self._store.retrieve([make_id("alert seen", video_id)])
-        return {int(k): v for p in points for k, v in p.payload["epochs"].items()}
+        return max((point.payload["seconds"] for point in points), default=0.0)
 
-    def put_seen(self, video_id: str, epochs: Mapping[int, float]) -> None:
-        payload = {"kind": "alert_seen", "video_id": video_id}
-        payload["epochs"] = {str(epoch): seconds for epoch, seconds in epochs.items()}
+    def put_seen(self, video_id: str, seconds: float) -> None:
+        payload = {"kind": "alert_seen", "video_id": video_id, "seconds": seconds}
         self._store.upsert([Point(make_id("alert seen", video_id), payload)])
 
 

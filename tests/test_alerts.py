@@ -152,10 +152,8 @@ def test_a_picture_is_found_by_its_fingerprint():
 # Events
 
 
-def tracker(alert=Alert("exit", 0.0), known=(), wall=None, settings=SETTINGS) -> EventTracker:
-    return EventTracker(
-        alert, LIVE, 0, settings, settings.threshold, known=known, wall_clock_start=wall
-    )
+def tracker(alert=Alert("exit", 0.0), known=(), settings=SETTINGS) -> EventTracker:
+    return EventTracker(alert, LIVE, settings, settings.threshold, known=known)
 
 
 def sight(start, end, score=1.0, kind="words", evidence="") -> Sighting:
@@ -209,9 +207,10 @@ def test_a_picture_that_stays_is_looked_at_again():
 
 
 def test_nothing_is_told_of_what_was_before_it_was_asked():
-    events = tracker(Alert("exit", 1010.0), wall=1000.0)
-    assert events.see([sight(3, 10)], 0.0).begun == ()
-    (begun,) = events.see([sight(4, 12)], 0.0).begun  # it was there when it was asked
+    events = tracker(Alert("exit", 1010.0))
+    assert events.see([sight(3, 10)], 0.0, wall_clock_zero=1000.0).begun == ()
+    # it was there when it was asked
+    (begun,) = events.see([sight(4, 12)], 0.0, wall_clock_zero=1000.0).begun
     assert (begun.start_seconds, begun.wall_clock_start) == (10.0, 1010.0)
 
 
@@ -252,9 +251,17 @@ def test_two_events_never_share_an_id(spans):
     assert len({event.id for event in told}) == len(told)
 
 
+def test_what_a_reconnection_interrupts_for_a_moment_is_one_event():
+    events = tracker()
+    (begun,) = events.see([sight(10, 12)], 0.0).begun
+    assert events.see([sight(15, 16)], 0.0, epoch=1).begun == ()
+    (another,) = events.see([sight(30, 31)], 0.0, epoch=1).begun
+    assert (begun.epoch, another.epoch) == (0, 1)
+
+
 def test_how_a_question_stands():
     event = dataclasses.replace(
-        tracker(wall=1000.0).see([sight(10, 12)], 0.0).begun[0], noticed_at=1011.0
+        tracker().see([sight(10, 12)], 0.0, wall_clock_zero=1000.0).begun[0], noticed_at=1011.0
     )
 
     def state(now, watched=True):
@@ -337,7 +344,7 @@ def test_a_removed_video_takes_its_events_along(live):
     told(watcher, seen("EXIT"))
     watcher.close()
     live.remove_video(LIVE.id)
-    assert book.events() == [] and book.deliveries() == [] and book.seen(LIVE.id) == {}
+    assert book.events() == [] and book.deliveries() == [] and book.seen(LIVE.id) == 0.0
     assert len(book.alerts()) == 1
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 
 from index.alerts import Alert, AlertEvent
 from index.library import Library
@@ -68,15 +69,16 @@ def backtest(
     hidden = library.hidden_generations()
     for video in videos:
         wanted = library.visible(where(kind="evidence", video_id=video.id), hidden)
-        end = 0.0
-        for epoch, sightings in _by_epoch(_sightings(gate, library, wanted)):
-            end = max([end, *(one.end_seconds for one in sightings)])
-            tracker = EventTracker(asked, video, epoch, settings, gate.threshold)
-            events += ((video, event) for event in _run(tracker, sightings))
-            for kind in {one.kind for one in sightings}:
-                of_kind = [one for one in sightings if one.kind == kind]
-                lowest = EventTracker(asked, video, epoch, settings, lambda kind: LEAST)
-                peaks.setdefault(kind, []).extend(e.score for e in _run(lowest, of_kind))
+        sightings = sorted(
+            _sightings(gate, library, wanted), key=lambda one: (one.start_seconds, one.end_seconds)
+        )
+        end = max((one.end_seconds for one in sightings), default=0.0)
+        tracker = EventTracker(asked, video, settings, gate.threshold)
+        events += ((video, event) for event in _run(tracker, sightings))
+        for kind in {one.kind for one in sightings}:
+            of_kind = [one for one in sightings if one.kind == kind]
+            lowest = EventTracker(asked, video, settings, lambda kind: LEAST)
+            peaks.setdefault(kind, []).extend(event.score for event in _run(lowest, of_kind))
         seconds += video.duration_seconds or end
         looked_at(video)
     reports = tuple(
@@ -85,25 +87,13 @@ def backtest(
     return Backtest(tuple(events), seconds, len(videos), reports)
 
 
-def _sightings(gate: Gate, library: Library, wanted: Filter) -> Iterator[tuple[int, Sighting]]:
-    """With the epoch. Vectors are read of those channels alone that have some."""
+def _sightings(gate: Gate, library: Library, wanted: Filter) -> Iterator[Sighting]:
+    """Vectors are read of those channels alone that have some."""
     seen = ("frame", "sound", "fingerprint")
-    for point in scroll(library.store, wanted.but_not(Match("channel", seen))):
-        evidence = evidence_from(point)
-        yield from ((evidence.epoch, one) for one in gate.look(evidence))
-    pictures = wanted.and_(Match("channel", seen))
-    for point in scroll(library.store, pictures, with_vectors=True):
-        evidence = evidence_from(point)
-        yield from ((evidence.epoch, one) for one in gate.look(evidence))
-
-
-def _by_epoch(
-    sightings: Iterable[tuple[int, Sighting]],
-) -> list[tuple[int, list[Sighting]]]:
-    found: dict[int, list[Sighting]] = {}
-    for epoch, one in sightings:
-        found.setdefault(epoch, []).append(one)
-    return sorted(found.items())
+    worded = scroll(library.store, wanted.but_not(Match("channel", seen)))
+    pictured = scroll(library.store, wanted.and_(Match("channel", seen)), with_vectors=True)
+    for point in chain(worded, pictured):
+        yield from gate.look(evidence_from(point))
 
 
 def _run(tracker: EventTracker, sightings: Iterable[Sighting]) -> list[AlertEvent]:

@@ -3,7 +3,8 @@
 An event's id is given when it begins, from the bucket in which it does, and kept: whoever sees the
 same evidence again, sealed, consolidated or after a kill, finds the event that it belongs to, and
 makes none anew. Two events of one question lie further apart than a bucket is long, so that no two
-get one id.
+get one id. A source's time goes on from epoch to epoch, and so does an event that a reconnection
+interrupts for less than the refractory time.
 """
 
 from __future__ import annotations
@@ -30,42 +31,48 @@ class Change:
 
 
 class EventTracker:
-    """The events of one standing question in one epoch of one source.
+    """The events of one standing question in one source.
 
-    threshold: of a kind of sighting. known: its events so far. wall_clock_start: of the epoch, in
-    seconds since 1970; None where it is not known, and then nothing is before it was asked.
+    threshold: of a kind of sighting. known: its events so far.
     """
 
     def __init__(
         self,
         alert: Alert,
         video: Video,
-        epoch: int,
         settings: AlertSettings,
         threshold: Callable[[str], float],
         *,
         known: Iterable[AlertEvent] = (),
-        wall_clock_start: float | None = None,
     ):
         self._alert = alert
         self._video = video
-        self._epoch = epoch
         self._settings = settings
         self._threshold = threshold
-        self._wall_clock_start = wall_clock_start
-        asked = -math.inf if wall_clock_start is None else alert.created_at - wall_clock_start
-        self._asked_seconds = asked
         self._runs: dict[str, list[Sighting]] = {}
         self.events: dict[str, AlertEvent] = {event.id: event for event in known}
 
-    def see(self, sightings: Iterable[Sighting], now: float) -> Change:
-        """In time order of their starts, as far as they come so. now: seconds since 1970."""
+    def see(
+        self,
+        sightings: Iterable[Sighting],
+        now: float,
+        *,
+        epoch: int = 0,
+        wall_clock_zero: float | None = None,
+    ) -> Change:
+        """What was seen in one epoch, in time order of the starts as far as it comes so.
+
+        now: seconds since 1970. wall_clock_zero: the same of 0 on the video's clock, as the epoch
+        has it; None where it is not known, and then nothing is before it was asked.
+        """
+        unknown = wall_clock_zero is None
+        asked_seconds = -math.inf if unknown else self._alert.created_at - wall_clock_zero
         begun: dict[str, AlertEvent] = {}
         grown: dict[str, AlertEvent] = {}
         for one in sorted(sightings, key=lambda s: (s.start_seconds, s.end_seconds)):
-            if one.end_seconds <= self._asked_seconds:
+            if one.end_seconds <= asked_seconds:
                 continue
-            one = replace(one, start_seconds=max(one.start_seconds, self._asked_seconds))
+            one = replace(one, start_seconds=max(one.start_seconds, asked_seconds))
             high = self._threshold(one.kind)
             if one.score < high * self._settings.hysteresis:
                 self._runs.pop(one.kind, None)
@@ -83,7 +90,7 @@ class EventTracker:
             if one.kind in IN_A_ROW and _looks(run) < self._settings.in_a_row:
                 continue
             self._runs.pop(one.kind, None)
-            event = self._event_from(run, now)
+            event = self._event_from(run, now, epoch, wall_clock_zero)
             self.events[event.id] = begun[event.id] = event
         return Change(tuple(begun.values()), tuple(grown.values()))
 
@@ -115,23 +122,24 @@ class EventTracker:
         self._runs[one.kind] = [*run, one]
         return self._runs[one.kind]
 
-    def _event_from(self, run: Sequence[Sighting], now: float) -> AlertEvent:
+    def _event_from(
+        self, run: Sequence[Sighting], now: float, epoch: int, wall_clock_zero: float | None
+    ) -> AlertEvent:
         start = min(one.start_seconds for one in run)
         best = max(run, key=lambda one: one.score)
         bucket = math.floor(start / self._settings.refractory_seconds)
-        wall = self._wall_clock_start
         return AlertEvent(
-            make_id("alert event", self._alert.id, self._video.id, self._epoch, bucket),
+            make_id("alert event", self._alert.id, self._video.id, epoch, bucket),
             self._alert.id,
             self._alert.name,
             self._video.id,
-            self._epoch,
+            epoch,
             start,
             max(one.end_seconds for one in run),
             best.score,
             best.channel,
             best.text,
-            None if wall is None else wall + start,
+            None if wall_clock_zero is None else wall_clock_zero + start,
             now,
             tuple(one.evidence for one in run if one.evidence),
         )

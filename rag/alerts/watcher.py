@@ -36,7 +36,7 @@ a kill, and events are kept in mind for so long."""
 class _Standing:
     alert: Alert
     gate: Gate
-    trackers: dict[tuple[str, int], EventTracker] = field(default_factory=dict)
+    trackers: dict[str, EventTracker] = field(default_factory=dict)
 
 
 class AlertWatcher:
@@ -65,7 +65,7 @@ class AlertWatcher:
         self._clock = clock
         self._outbox = Outbox(self._book, settings)
         self._standing: dict[str, _Standing] = {}
-        self._seen: dict[str, dict[int, float]] = {}
+        self._seen: dict[str, float] = {}
         self._written: dict[str, float] = {}
         self._refreshed = -REFRESH_SECONDS
         self._lock = threading.RLock()
@@ -86,16 +86,17 @@ class AlertWatcher:
         self,
         video: Video,
         epoch: int,
-        wall_clock_start: float | None,
+        wall_clock_zero: float | None,
         evidence: Sequence[Evidence],
     ) -> list[AlertEvent]:
         """Evidence that was just committed, provisional or sealed, of one epoch; returns the events
-        that it began. wall_clock_start: of the epoch, in seconds since 1970. Errors: the store's.
+        that it began. wall_clock_zero: when 0 of the video's clock was, by that epoch, in seconds
+        since 1970. Errors: the store's.
         """
         with self._lock:
             self._refresh()
-            begun = self._see(video, epoch, wall_clock_start, evidence)
-            self._note_seen(video, epoch, evidence)
+            begun = self._see(video, epoch, wall_clock_zero, evidence)
+            self._note_seen(video, evidence)
         return begun
 
     def close(self) -> None:
@@ -106,7 +107,7 @@ class AlertWatcher:
         self,
         video: Video,
         epoch: int,
-        wall_clock_start: float | None,
+        wall_clock_zero: float | None,
         evidence: Sequence[Evidence],
     ) -> list[AlertEvent]:
         written: list[AlertEvent] = []
@@ -115,9 +116,10 @@ class AlertWatcher:
         for standing in self._standing.values():
             if not is_for(standing.alert, video):
                 continue
-            tracker = self._tracker(standing, video, epoch, wall_clock_start)
             sightings = [sighting for one in evidence for sighting in standing.gate.look(one)]
-            change = tracker.see(sightings, self._clock())
+            change = self._tracker(standing, video).see(
+                sightings, self._clock(), epoch=epoch, wall_clock_zero=wall_clock_zero
+            )
             written += (*change.begun, *filter(self._is_longer, change.grown))
             for event in change.begun:
                 deliveries += deliveries_of(standing.alert, event)
@@ -134,26 +136,16 @@ class AlertWatcher:
         known = self._written.get(event.id, event.start_seconds)
         return event.end_seconds - known >= self._settings.refractory_seconds
 
-    def _tracker(
-        self, standing: _Standing, video: Video, epoch: int, wall_clock_start: float | None
-    ) -> EventTracker:
-        place = (video.id, epoch)
-        if place not in standing.trackers:
-            known = [
-                event
-                for event in self._book.events(alert_id=standing.alert.id, video_id=video.id)
-                if event.epoch == epoch
-            ]
-            standing.trackers[place] = EventTracker(
+    def _tracker(self, standing: _Standing, video: Video) -> EventTracker:
+        if video.id not in standing.trackers:
+            standing.trackers[video.id] = EventTracker(
                 standing.alert,
                 video,
-                epoch,
                 self._settings,
                 standing.gate.threshold,
-                known=known,
-                wall_clock_start=wall_clock_start,
+                known=self._book.events(alert_id=standing.alert.id, video_id=video.id),
             )
-        return standing.trackers[place]
+        return standing.trackers[video.id]
 
     def _refresh(self, *, force: bool = False) -> None:
         now = time.monotonic()
@@ -183,32 +175,28 @@ class AlertWatcher:
             self.notes += [note for note in gate.notes if note not in self.notes]
             self._standing[id] = _Standing(alert, gate)
 
-    def _note_seen(self, video: Video, epoch: int, evidence: Sequence[Evidence]) -> None:
-        if not evidence:
+    def _note_seen(self, video: Video, evidence: Sequence[Evidence]) -> None:
+        reached = max((one.start_seconds for one in evidence), default=0.0)
+        if reached < self._seen.get(video.id, 0.0) + SEEN_STEP_SECONDS:
             return
-        epochs = self._seen.setdefault(video.id, {})
-        reached = max(one.start_seconds for one in evidence)
-        if reached >= epochs.get(epoch, -SEEN_STEP_SECONDS) + SEEN_STEP_SECONDS:
-            epochs[epoch] = reached
-            self._book.put_seen(video.id, {epoch: reached})
-            for standing in self._standing.values():
-                if (tracker := standing.trackers.get((video.id, epoch))) is not None:
-                    for id in tracker.forget_before(reached - LATE_SECONDS):
-                        self._written.pop(id, None)
+        self._seen[video.id] = reached
+        self._book.put_seen(video.id, reached)
+        for standing in self._standing.values():
+            if (tracker := standing.trackers.get(video.id)) is not None:
+                for id in tracker.forget_before(reached - LATE_SECONDS):
+                    self._written.pop(id, None)
 
     def _catch_up(self, video: Video) -> None:
         """What was committed and may not have been looked at. To look twice changes nothing."""
-        seen = self._book.seen(video.id)
         if not self._standing:
             return
-        last = max(seen, default=0)
-        since = max(seen.get(last, 0.0) - LATE_SECONDS, 0.0)
+        self._seen[video.id] = self._book.seen(video.id)
+        since = max(self._seen[video.id] - LATE_SECONDS, 0.0)
         by_epoch: dict[int, list[Evidence]] = {}
         for one in self._library.evidence(video.id, start_seconds=since, with_vectors=True):
-            if one.epoch >= last:
-                by_epoch.setdefault(one.epoch, []).append(one)
+            by_epoch.setdefault(one.epoch, []).append(one)
         for epoch, evidence in sorted(by_epoch.items()):
-            self._see(video, epoch, wall_clock_of(video, epoch), evidence)
+            self._see(video, epoch, wall_clock_zero(video, epoch), evidence)
 
 
 def is_for(alert: Alert, video: Video) -> bool:
@@ -219,6 +207,6 @@ def is_for(alert: Alert, video: Video) -> bool:
     return name == video.id.casefold() or name == video.title.casefold()
 
 
-def wall_clock_of(video: Video, epoch: int) -> float | None:
-    """When an epoch of it began, in seconds since 1970."""
+def wall_clock_zero(video: Video, epoch: int) -> float | None:
+    """When 0 of the video's clock was, by that epoch, in seconds since 1970."""
     return video.wall_clock_start
