@@ -132,6 +132,7 @@ def run_history(settings: Settings, name: str | None, *, limit: int, as_json: bo
             "  ",
             (safe(title), "green"),
             f"  {time_span(event.start_seconds, event.end_seconds)}  {event.score:.2f}",
+            *(() if event.checked is None else (f"  checked {event.checked:.2f}",)),
             *(part for one in sent for part in ("  ", _sent(one))),
         )
         if event.text:
@@ -354,6 +355,8 @@ def _tells(alert: Alert) -> str:
 def _sent(delivery: Delivery) -> tuple[str, str]:
     if delivery.state == "delivered":
         return f"{delivery.way} delivered", "green"
+    if delivery.state == "withheld":
+        return f"{delivery.way} withheld", "yellow"
     if delivery.state == "failed":
         tried = f"{delivery.attempts} attempt{'' if delivery.attempts == 1 else 's'}"
         return f"{delivery.way} failed after {tried}: {safe(delivery.error)}", "red"

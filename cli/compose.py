@@ -15,21 +15,25 @@ from index.store import Store, VectorSpace
 from index.text import SPACES as TEXT_SPACES
 
 if TYPE_CHECKING:
-    from index.schema import Space
+    from index.alerts import Alert, AlertEvent
+    from index.schema import Space, Video
     from ingest.claims import Claims
     from ingest.models.encoders import ImageEncoder, TextEncoder, TextReranker
     from ingest.models.files import ModelFiles
     from ingest.models.videollm import VideoLLM
     from ingest.segment_frames import Media
     from ingest.thumbnails import Thumbnails
+    from rag.alerts.watcher import AlertWatcher
     from rag.answer import Answerer
     from rag.answer_settings import AskSettings
     from rag.chat import Chat
+    from rag.look import Onlooker
     from rag.planner import Planner
     from rag.prompt import PromptBuilder
     from rag.question_kind import Opinion
     from rag.rerank import Reranker
     from rag.retrieve import Retriever
+    from rag.settings import LookSettings
     from rag.vectors import QueryEncoders
 
 SPACES = (*TEXT_SPACES, VectorSpace("fingerprint", 256))
@@ -134,21 +138,44 @@ def build_rerankers(settings: Settings, library: Library) -> list[Reranker]:
         from rag.rerank import CrossEncoder
 
         rerankers.append(CrossEncoder(read.model, lambda: _load_reranker(settings), read.depth))
-    if (look := settings.retrieve.look).model is not None:
-        from cli.senses import prompt_text
-        from ingest.models.videollm.openai import OpenAIVideoLLM
-        from rag.look import Onlooker
-
-        model = OpenAIVideoLLM(
-            look.model,
-            base_url=look.base_url,
-            key_variable=look.key_variable,
-            retries=0,
-            timeout_seconds=look.timeout_seconds,
-        )
-        prompt = prompt_text("prompts/look.txt", look.prompt)
-        rerankers.append(Onlooker(look.model, model, prompt, _media_of(settings, library), look))
+    if settings.retrieve.look.model is not None:
+        rerankers.append(build_onlooker(settings.retrieve.look, settings, library))
     return rerankers
+
+
+def build_onlooker(look: LookSettings, settings: Settings, library: Library) -> Onlooker:
+    """What asks the model of `look` about pictures. Loads nothing. Raises ConfigError."""
+    from cli.senses import prompt_text
+    from ingest.models.videollm.openai import OpenAIVideoLLM
+    from rag.look import Onlooker
+
+    model = OpenAIVideoLLM(
+        look.model,
+        base_url=look.base_url,
+        key_variable=look.key_variable,
+        retries=0,
+        timeout_seconds=look.timeout_seconds,
+    )
+    prompt = prompt_text("prompts/look.txt", look.prompt)
+    return Onlooker(look.model, model, prompt, _media_of(settings, library), look)
+
+
+def build_alert_watcher(
+    settings: Settings, library: Library, tell: Callable[[Alert, AlertEvent, Video], None]
+) -> AlertWatcher:
+    """What holds live evidence against the standing questions. Loads nothing until there is one.
+    Raises ConfigError."""
+    from rag.alerts.watcher import AlertWatcher
+
+    check = settings.alert.check
+    return AlertWatcher(
+        library,
+        settings.alert,
+        retrieve=settings.retrieve,
+        encoders=build_query_encoders(settings),
+        onlooker=None if check.model is None else build_onlooker(check, settings, library),
+        tell=tell,
+    )
 
 
 def _load_reranker(settings: Settings) -> TextReranker:

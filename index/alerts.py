@@ -59,7 +59,8 @@ class AlertEvent:
     id: UUIDv5 of (question, source, epoch, bucket of the start), given once. score: the greatest so
     far, 0..1. channel, text: what it was seen or read in, and the words there. wall_clock_start:
     when it began in the world, in seconds since 1970. noticed_at: when it was reported.
-    evidence: ids of what it was first seen in.
+    evidence: ids of what it was first seen in. checked: how sure a Video-LLM is that it is there,
+    0..1; None where none was asked, or it could not tell.
     """
 
     id: str
@@ -75,18 +76,19 @@ class AlertEvent:
     wall_clock_start: float | None = None
     noticed_at: float = 0.0
     evidence: tuple[str, ...] = ()
+    checked: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """An event on its way to somebody. way: "webhook" or "exec". attempts: made so far. error: of
-    the last one, "" where it arrived."""
+    """An event on its way to somebody. way: "webhook" or "exec". state: "withheld" is what a check
+    has held back. attempts: made so far. error: of the last one, "" where it arrived."""
 
     event_id: str
     alert_id: str
     video_id: str
     way: Literal["webhook", "exec"]
-    state: Literal["pending", "delivered", "failed"] = "pending"
+    state: Literal["pending", "delivered", "failed", "withheld"] = "pending"
     attempts: int = 0
     error: str = ""
 

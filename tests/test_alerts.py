@@ -22,10 +22,10 @@ from talks import LIGHTHOUSE, make_video, put_channel, put_video
 
 from cli.main import main
 from index.alerts import Alert, AlertBook, Delivery
-from index.errors import UsageError
+from index.errors import StoreError, UsageError
 from index.schema import Evidence, Space
 from rag.alerts.backtest import backtest
-from rag.alerts.delivery import Outbox, deliveries_of
+from rag.alerts.delivery import deliveries_of
 from rag.alerts.events import EventTracker
 from rag.alerts.gate import Gate, Sighting
 from rag.alerts.settings import AlertSettings
@@ -468,7 +468,7 @@ def test_what_was_on_its_way_is_sent_by_the_next_process_with_the_same_id(live):
         AlertWatcher(live, SETTINGS).start()
         receiver.wait(1)
         wait_for(lambda: settled(book))
-        assert Outbox(book, SETTINGS).resume(live.video) == 0
+        assert book.deliveries("pending") == []
     assert [payload["id"] for payload, _ in receiver.got] == [event.id]
 
 
@@ -492,6 +492,85 @@ def test_a_program_gets_the_event_on_standard_input_and_no_shell_sees_it(live, t
     assert rest == f"{json.loads(payload)['id']}|{odd}" and odd in json.loads(payload)["text"]
     assert not (tmp_path / "owned").exists()
     assert found["failed"].attempts == 3 and "broken" in found["failed"].error
+
+
+# A check before anybody is told
+
+
+class Onlooker:
+    """Judges by the text of the event; a stand-in for a Video-LLM, whose own tests are those of
+    `rag.look`."""
+
+    name, depth = "onlooker", 1
+
+    def __init__(self, **judgements):
+        self.judgements = judgements
+        self.asked: list = []
+
+    def scores(self, query, candidates):
+        (one,) = candidates
+        self.asked.append((query, one))
+        judged = self.judgements[one.text.split()[-1]]
+        if isinstance(judged, list):
+            judged = judged.pop(0) if len(judged) > 1 else judged[0]
+        if isinstance(judged, Exception):
+            raise judged
+        return [judged]
+
+
+def test_what_a_model_does_not_see_is_not_told(live):
+    book, heard = AlertBook(live.store), []
+    with Receiver() as receiver:
+        book.put(Alert("exit", 0.0, webhook=receiver.url))
+        onlooker = Onlooker(real=0.9, painted=0.2, dark=None, late=[None, 0.8],
+                            broken=StoreError("no answer"))  # fmt: skip
+        watcher = AlertWatcher(
+            live,
+            SETTINGS.model_copy(update={"check_wait_seconds": 0.3}),
+            onlooker=onlooker,
+            tell=lambda alert, event, video: heard.append(event.text.split()[-1]),
+        )
+        words = ("real", "painted", "dark", "late", "broken")
+        for at, word in enumerate(words):
+            assert len(told(watcher, seen(f"EXIT {word}", 100.0 * at + 10, 100.0 * at + 12))) == 1
+        receiver.wait(4)
+        deliveries = wait_for(lambda: settled(book))
+        watcher.close()
+    assert heard == ["real", "dark", "late", "broken"]  # not seen, not sure: told unchecked
+    assert [payload["checked"] for payload, _ in receiver.got] == [0.9, None, 0.8, None]
+    checked = {event.text.split()[-1]: event.checked for event in book.events()}
+    assert checked == {"real": 0.9, "painted": 0.2, "dark": None, "late": 0.8, "broken": None}
+    withheld = [one for one in deliveries if one.state == "withheld"]
+    assert [book.event(one.event_id).text for one in withheld] == ["EXIT painted"]
+    query, candidate = onlooker.asked[0]
+    assert query == "exit" and (candidate.start_seconds, candidate.end_seconds) == (9.0, 13.0)
+
+
+def test_a_check_that_a_kill_cut_short_is_made_up_for(live):
+    book = AlertBook(live.store)
+    with Receiver() as receiver:
+        book.put(alert := Alert("exit", 0.0, webhook=receiver.url))
+        for at, word in ((10, "real"), (100, "painted")):
+            found = dataclasses.replace(sight(at, at + 2), text=f"EXIT {word}")
+            event = tracker(alert).see([found], 5.0).begun[0]
+            book.put_events([event], deliveries_of(alert, event))
+        watcher = AlertWatcher(live, SETTINGS, onlooker=Onlooker(real=0.9, painted=0.1))
+        watcher.start()
+        wait_for(lambda: settled(book))
+        watcher.close()
+    assert [payload["text"] for payload, _ in receiver.got] == ["EXIT real"]
+
+
+def test_what_goes_on_keeps_what_a_check_said(live):
+    book = AlertBook(live.store)
+    book.put(Alert("exit", 0.0))
+    watcher = AlertWatcher(live, SETTINGS, onlooker=Onlooker(real=0.9))
+    told(watcher, seen("EXIT real", 10, 12))
+    wait_for(lambda: book.events()[0].checked)
+    told(watcher, seen("EXIT real", 10, 60))
+    watcher.close()
+    (event,) = book.events()
+    assert (event.end_seconds, event.checked) == (60.0, 0.9)
 
 
 # What it would have been

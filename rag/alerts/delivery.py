@@ -12,7 +12,7 @@ import os
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from queue import SimpleQueue
@@ -54,6 +54,7 @@ def notification(alert: Alert, event: AlertEvent, video: Video | None) -> dict[s
         "started_at": None if wall is None else _iso(wall),
         "noticed_at": _iso(event.noticed_at),
         "score": round(event.score, 4),
+        "checked": event.checked,
         "channel": event.channel,
         "text": event.text,
         "reason": reason(event),
@@ -86,17 +87,7 @@ class Outbox:
     def put(self, alert: Alert, event: AlertEvent, video: Video | None) -> None:
         """Sends an event whose deliveries lie in the library."""
         for delivery in deliveries_of(alert, event):
-            self._enqueue(alert, event, video, delivery)
-
-    def resume(self, video_of: Callable[[str], Video | None]) -> int:
-        """Sends again what an earlier process left pending; returns how much that is."""
-        alerts = {alert.id: alert for alert in self._book.alerts()}
-        pending = self._book.deliveries("pending")
-        for delivery in pending:
-            alert, event = alerts.get(delivery.alert_id), self._book.event(delivery.event_id)
-            if alert is not None and event is not None:
-                self._enqueue(alert, event, video_of(event.video_id), delivery)
-        return len(pending)
+            self.send(alert, event, video, delivery)
 
     def close(self, timeout_seconds: float = 2.0) -> None:
         """What has not arrived stays pending, for the next process."""
@@ -109,9 +100,10 @@ class Outbox:
         for thread in threads:
             thread.join(max(until - time.monotonic(), 0.0))
 
-    def _enqueue(
+    def send(
         self, alert: Alert, event: AlertEvent, video: Video | None, delivery: Delivery
     ) -> None:
+        """Sends one of them."""
         receiver = (delivery.way, alert.webhook if delivery.way == "webhook" else alert.command)
         with self._lock:
             if self._closing.is_set():

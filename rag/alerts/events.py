@@ -94,6 +94,12 @@ class EventTracker:
             self.events[event.id] = begun[event.id] = event
         return Change(tuple(begun.values()), tuple(grown.values()))
 
+    def mark(self, event: AlertEvent) -> AlertEvent:
+        """Keeps what a check said of an event; returns it as it is known by now."""
+        known = self.events.get(event.id, event)
+        self.events[event.id] = replace(known, checked=event.checked)
+        return self.events[event.id]
+
     def forget_before(self, seconds: float) -> list[str]:
         """Events that ended before are not kept in mind; returns their ids. Evidence of their time
         must not come any more."""

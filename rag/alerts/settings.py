@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from rag.settings import LookSettings
+
 KINDS = ("words", "frame", "sound", "picture")
 """Of sightings. Each has scores, and so a threshold, of its own."""
 
@@ -18,6 +20,9 @@ class AlertSettings(BaseModel):
     in_a_row: looks in a row that must see it, where what they see is judged by a cosine; what stays
         on screen counts once a second. Words and pictures that are the same need but one.
     refractory_seconds: what comes back within that time is the same event.
+    check: a Video-LLM that looks at the pictures of an event before anybody is told. Off without
+        one. check_floor: it must be this sure (the probability of "yes" as its first word).
+        check_wait_seconds: how long pictures that are not on the disk yet are waited for.
     attempts: to deliver; waits between them grow from first_wait_seconds up to
         longest_wait_seconds. timeout_seconds: of one.
     """
@@ -31,6 +36,9 @@ class AlertSettings(BaseModel):
     hysteresis: float = Field(0.8, gt=0, le=1)
     in_a_row: int = Field(2, ge=1)
     refractory_seconds: float = Field(5.0, gt=0)
+    check: LookSettings = Field(default_factory=LookSettings)
+    check_floor: float = Field(0.5, ge=0, le=1)
+    check_wait_seconds: float = Field(3.0, ge=0)
     attempts: int = Field(8, ge=1)
     first_wait_seconds: float = Field(1.0, gt=0)
     longest_wait_seconds: float = Field(60.0, gt=0)

@@ -6,16 +6,18 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from index.alerts import Alert, AlertBook, AlertEvent
 from index.errors import LongtakeError
 from index.library import Library
 from index.schema import Evidence, Video
+from rag.alerts.checking import Checker
 from rag.alerts.delivery import Outbox, deliveries_of
 from rag.alerts.events import EventTracker
 from rag.alerts.gate import Gate
 from rag.alerts.settings import AlertSettings
+from rag.rerank import Reranker
 from rag.settings import RetrieveSettings
 from rag.vectors import QueryEncoders
 
@@ -43,7 +45,9 @@ class AlertWatcher:
     """Holds what comes against the standing questions of a library, writes down what they report,
     and has it sent. Safe to share between the threads of several sources.
 
-    tell: is called with each new event, after it was written. clock: seconds since 1970.
+    onlooker: looks at the pictures of an event before anybody is told; None: nobody does. tell: is
+    called with each event that is to be told, after it was written, from any thread. clock: seconds
+    since 1970.
     """
 
     def __init__(
@@ -53,6 +57,7 @@ class AlertWatcher:
         *,
         retrieve: RetrieveSettings | None = None,
         encoders: QueryEncoders | None = None,
+        onlooker: Reranker | None = None,
         tell: Callable[[Alert, AlertEvent, Video], None] = lambda alert, event, video: None,
         clock: Callable[[], float] = time.time,
     ):
@@ -67,6 +72,7 @@ class AlertWatcher:
         self._standing: dict[str, _Standing] = {}
         self._seen: dict[str, float] = {}
         self._written: dict[str, float] = {}
+        self._checker = None if onlooker is None else Checker(onlooker, settings, self._checked)
         self._refreshed = -REFRESH_SECONDS
         self._lock = threading.RLock()
         self.notes: list[str] = []
@@ -80,7 +86,7 @@ class AlertWatcher:
             for video in self._library.videos():
                 if video.duration_seconds is None:
                     self._catch_up(video)
-            self._outbox.resume(self._library.video)
+            self._send_pending()
 
     def see(
         self,
@@ -101,6 +107,8 @@ class AlertWatcher:
 
     def close(self) -> None:
         """What has not arrived is sent by the next process."""
+        if self._checker is not None:
+            self._checker.close()
         self._outbox.close()
 
     def _see(
@@ -127,9 +135,46 @@ class AlertWatcher:
         self._book.put_events(written, deliveries)
         self._written |= {event.id: event.end_seconds for event in written}
         for alert, event in begun:
-            self._outbox.put(alert, event, video)
-            self._tell(alert, event, video)
+            if self._checker is not None and alert.text:
+                self._checker.put(alert, event, video)
+            else:
+                self._outbox.put(alert, event, video)
+                self._tell(alert, event, video)
         return [event for _, event in begun]
+
+    def _checked(self, alert: Alert, event: AlertEvent, video: Video) -> None:
+        """What to do with an event that was looked at."""
+        held = event.checked is not None and event.checked < self._settings.check_floor
+        with self._lock:
+            standing = self._standing.get(alert.id)
+            if standing is None:  # taken away meanwhile
+                return
+            if event.checked is not None:
+                event = self._tracker(standing, video).mark(event)
+                self._book.put_events([event])
+        if held:
+            for delivery in deliveries_of(alert, event):
+                self._book.put_delivery(replace(delivery, state="withheld"))
+            return
+        self._outbox.put(alert, event, video)
+        self._tell(alert, event, video)
+
+    def _send_pending(self) -> None:
+        """What an earlier process did not get rid of; unchecked events are looked at first."""
+        to_check: dict[str, tuple[Alert, AlertEvent, Video]] = {}
+        for delivery in self._book.deliveries("pending"):
+            standing = self._standing.get(delivery.alert_id)
+            event = self._book.event(delivery.event_id)
+            video = self._library.video(delivery.video_id)
+            if standing is None or event is None or video is None:
+                continue
+            alert = standing.alert
+            if self._checker is not None and alert.text and event.checked is None:
+                to_check[event.id] = (alert, event, video)
+            else:
+                self._outbox.send(alert, event, video, delivery)
+        for item in to_check.values():
+            self._checker.put(*item)
 
     def _is_longer(self, event: AlertEvent) -> bool:
         """So much that it is worth a write. What a kill forgets of its length is seen again."""
