@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 from cli.ask import INTERRUPTED, show_sources, stream_answer
+from cli.chat_watch import watched
 from cli.compose import build_chat, open_library
 from cli.render import data_line, safe, say, say_error
 from cli.settings import Settings
@@ -28,17 +29,24 @@ PROMPT = "> "
 HISTORY_LINES = 1000
 
 
-def run_chat(settings: Settings, *, video: str | None, strict: bool) -> int:
+def run_chat(settings: Settings, *, video: str | None, watch: bool, strict: bool) -> int:
     """Returns the exit status: of a terminal's chat 0, of a pipe's 1 where a line of it failed."""
+    if watch and video is None:
+        raise UsageError("Watch what? --video says it.")
     if strict:
         settings = settings.model_copy(
             update={"ask": settings.ask.model_copy(update={"strict": True})}
         )
-    with open_library(settings) as library:
-        chat = build_chat(settings, library)
+    with ExitStack() as closing_last:
+        library = closing_last.enter_context(open_library(settings))
+        if watch:
+            model = closing_last.enter_context(watched(settings, library, video))
+            chat = build_chat(settings, library, model)
+        else:
+            chat = build_chat(settings, library)
         if video is not None:
             chat.focus(video)
-        talk = _Talk(chat)
+        talk = _Talk(chat, stays=watch)
         if not sys.stdin.isatty():
             for line in sys.stdin:
                 if not talk.hear(line):
@@ -106,8 +114,10 @@ def _history(path: Path) -> Iterator[None]:
 class _Talk:
     """What lines do. failed: one of them came to nothing."""
 
-    def __init__(self, chat: Chat):
+    def __init__(self, chat: Chat, *, stays: bool = False):
+        """stays: with the video that it was begun with."""
         self._chat = chat
+        self._stays = stays
         self.failed = False
 
     def hear(self, line: str) -> bool:
@@ -154,6 +164,11 @@ class _Talk:
 
     def _video(self, name: str) -> None:
         library = self._chat.library
+        if name and self._stays:
+            title = library.find(self._chat.video).title
+            raise UsageError(
+                f"The model has watched “{title}” alone; begin a chat without --watch."
+            )
         if name in ("all", "-", "off", "*"):
             self._chat.focus(None)
         elif name:

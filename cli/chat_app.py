@@ -21,6 +21,14 @@ def chat(
             "--video", metavar="V", help="Begin with this video: id, path, file name or title."
         ),
     ] = None,
+    watch: Annotated[
+        bool,
+        typer.Option(
+            "--watch",
+            help="Let a model on this machine watch the video first, so that its pictures are read "
+            "once and kept for all questions.",
+        ),
+    ] = False,
     strict: Annotated[
         bool, typer.Option("--strict", help="Leave out sentences that no source supports.")
     ] = False,
@@ -31,4 +39,4 @@ def chat(
 
     if common.as_json:
         raise UsageError("chat is for reading and knows no --json; ask has it.")
-    return run_chat(common.settings(), video=video, strict=strict)
+    return run_chat(common.settings(), video=video, watch=watch, strict=strict)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ingest.models.encoders import ImageEncoder, TextEncoder, TextReranker
     from ingest.models.files import ModelFiles
     from ingest.models.videollm import VideoLLM
+    from ingest.models.videollm.watching import WatchingModel
     from ingest.segment_frames import Media
     from ingest.thumbnails import Thumbnails
     from rag.alerts.watcher import AlertWatcher
@@ -157,7 +158,7 @@ def build_onlooker(look: LookSettings, settings: Settings, library: Library) -> 
         timeout_seconds=look.timeout_seconds,
     )
     prompt = prompt_text("prompts/look.txt", look.prompt)
-    return Onlooker(look.model, model, prompt, _media_of(settings, library), look)
+    return Onlooker(look.model, model, prompt, media_of(settings, library), look)
 
 
 def build_alert_watcher(
@@ -254,17 +255,31 @@ class _Queries:
         return files if space.name in names else None
 
 
-def build_chat(settings: Settings, library: Library) -> Chat:
-    """One model answers and writes follow-ups anew. Loads none. Raises ConfigError."""
+def build_chat(settings: Settings, library: Library, model: VideoLLM | None = None) -> Chat:
+    """One model answers and writes follow-ups anew. Loads none. Raises ConfigError. model: the one
+    that the settings name, where there is one already."""
     from rag.chat import Chat, Rewriter
 
     if settings.ask.model is None:
         return Chat(build_answerer(settings, library), library)
     from cli.senses import prompt_text
 
-    model = build_video_llm(settings)
+    model = model or build_video_llm(settings)
     rewriter = Rewriter(model, prompt_text("prompts/rewrite.txt", settings.ask.rewrite_prompt))
     return Chat(build_answerer(settings, library, model), library, rewriter)
+
+
+def build_watching_model(settings: Settings) -> WatchingModel:
+    """The model that answers, with a memory for a video. Loads nothing. Raises ConfigError where it
+    is none of this machine's."""
+    from ingest.models.videollm.watching import WatchingModel
+
+    if settings.ask.model is None or settings.ask.backend != "transformers":
+        raise ConfigError(
+            'To watch takes a model on this machine: set ask.backend = "transformers" and '
+            "ask.model; docs/answers.md says how."
+        )
+    return WatchingModel(build_video_llm(settings), settings.ask.session)
 
 
 def build_answerer(settings: Settings, library: Library, model: VideoLLM | None = None) -> Answerer:
@@ -318,6 +333,7 @@ def build_prompt_builder(
     """What makes prompts for the model that answers. name: of the instructions: "answer", "part",
     "chapter" or "choice". Raises ConfigError."""
     from cli.senses import prompt_text
+    from ingest.models.videollm.watching import WatchingModel
     from rag.prompt import PromptBuilder
     from rag.tokens import ModelTokens, ServerTokens
 
@@ -326,7 +342,8 @@ def build_prompt_builder(
     tokens = ServerTokens(ask.model, ask.picture_tokens) if model.remote else ModelTokens(model)
     given = ask.prompt if name == "answer" else getattr(ask, f"{name}_prompt")
     instructions = prompt_text(f"prompts/{name}.txt", given)
-    return PromptBuilder(instructions, tokens, ask, _media_of(settings, library))
+    watched = isinstance(model, WatchingModel)
+    return PromptBuilder(instructions, tokens, ask, media_of(settings, library), watched=watched)
 
 
 def build_video_llm(settings: Settings) -> VideoLLM:
@@ -352,7 +369,7 @@ def build_video_llm(settings: Settings) -> VideoLLM:
     return TransformersVideoLLM(files, device=device, dtype=ask.dtype, threads=models.threads)
 
 
-def _media_of(settings: Settings, library: Library) -> Callable[[str], Media | None]:
+def media_of(settings: Settings, library: Library) -> Callable[[str], Media | None]:
     """Where a video's pictures lie: in its file, or in the pieces that were recorded of it; None
     where there are none."""
     from index.pieces import PieceBook, recordings_folder

@@ -7,6 +7,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from ingest.models.videollm.session_settings import SessionSettings
+
 CONTEXTS = ("retrieved", "uniform", "subtitles", "none")
 """What a model may be shown: what was found, pictures spread evenly, all that was said, nothing."""
 
@@ -56,6 +58,8 @@ class AskSettings(BaseModel):
     attempts: with further moments each, while the model does not find the answer, or a token of it
         is less likely than `confidence` (0..1; None: however likely).
     context: what the model is shown: see `rag.contexts`.
+    session: the memory of a local model that watches a video (`longtake chat --watch`), in which
+        session.question_tokens is the budget. watch_seconds: between the pictures that it is shown.
     temperature: 0 takes the likeliest token. strict: sentences without support are left out.
     """
 
@@ -92,5 +96,7 @@ class AskSettings(BaseModel):
     confidence: float | None = Field(None, gt=0, lt=1)
     context: Literal["retrieved", "uniform", "subtitles", "none"] = "retrieved"
     temperature: float = Field(0.0, ge=0, le=2)
+    session: SessionSettings = Field(default_factory=lambda: SessionSettings(question_tokens=6144))
+    watch_seconds: float = Field(1.0, gt=0)
     strict: bool = False
     check: CheckSettings = Field(default_factory=CheckSettings)

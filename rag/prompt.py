@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from index.errors import ConfigError, UsageError
@@ -59,10 +59,12 @@ class Built:
 class _Draft:
     lines: list[list[Line]]
     frames: list[Shown]
+    watched: list[int] = field(default_factory=list)
 
 
 class PromptBuilder:
-    """instructions: with PLACES in them, in this order, else ConfigError is raised."""
+    """instructions: with PLACES in them, in this order, else ConfigError is raised. watched: the
+    model has seen the video, so that pictures are named as sources and not shown."""
 
     def __init__(
         self,
@@ -70,6 +72,8 @@ class PromptBuilder:
         tokens: TokenCount,
         settings: AskSettings,
         path_of: Callable[[str], Media | None],
+        *,
+        watched: bool = False,
     ):
         for place in PLACES:
             if place not in instructions:
@@ -82,6 +86,7 @@ class PromptBuilder:
         self._tokens = tokens
         self._settings = settings
         self._path_of = path_of
+        self._watched = watched
 
     def build(
         self, question: str, scenes: Sequence[Scene], *, budget: int | None = None, number: int = 1
@@ -95,6 +100,10 @@ class PromptBuilder:
         room = limit - fixed
         share = self._share(scenes)
         draft = _Draft([[] for _ in scenes], [])
+        if self._watched:
+            draft.watched = [at for at, scene in enumerate(scenes) if scene.looks]
+            headings = (_watched_heading(9999, scenes[at]) for at in draft.watched)
+            room -= sum(map(self._block_cost, headings))
         used = self._fill(draft, scenes, room * (1.0 - share))
         notes: list[str] = []
         if share:
@@ -138,7 +147,8 @@ class PromptBuilder:
                 for (heading, _), lines in zip(notes, kept, strict=True)
                 if lines
             ]
-            prompt = Prompt(("\n".join([*blocks, "", tail]),), self._system)
+            text = "\n".join([*blocks, "", tail])
+            prompt = Prompt((text,), self._system, self._spans(sources))
             count = self._tokens.prompt(prompt)
             longest = max(kept, key=len, default=[])
             if count <= limit or not longest:
@@ -163,7 +173,7 @@ class PromptBuilder:
         return limit, tail, fixed
 
     def _share(self, scenes: Sequence[Scene]) -> float:
-        seen = any(scene.looks and scene.size for scene in scenes)
+        seen = not self._watched and any(scene.looks and scene.size for scene in scenes)
         return self._settings.picture_share if seen and self._settings.frames else 0.0
 
     # Words
@@ -251,15 +261,26 @@ class PromptBuilder:
                 add(f"{OPEN}{_pictures_heading(source.number, scene)}")
                 parts.extend(frames)
                 add(CLOSE)
+            if at in draft.watched:
+                source = Source(number + len(sources), _watched(scene.moment))
+                sources.append(source)
+                add(block(_watched_heading(source.number, scene), []))
         add(tail if not parts else f"\n{tail}")
-        prompt = Prompt(tuple(parts), self._system)
+        prompt = Prompt(tuple(parts), self._system, self._spans(sources))
         count = self._tokens.prompt(prompt)
         return Built(prompt, tuple(sources), words, count, len(draft.frames))
+
+    def _spans(self, sources: Sequence[Source]) -> tuple[tuple[float, float], ...]:
+        moments = [source.moment for source in sources] if self._watched else []
+        return tuple((moment.start_seconds, moment.end_seconds) for moment in moments)
 
     def _drop(self, draft: _Draft) -> bool:
         """Takes out the least: the last picture that was chosen, or else the least worthy line."""
         if draft.frames:
             draft.frames.pop()
+            return True
+        if len(draft.watched) > 1 or (draft.watched and any(draft.lines)):
+            draft.watched.pop()
             return True
         for lines in reversed(draft.lines):
             if lines:
@@ -293,6 +314,14 @@ def _words_heading(number: int, scene: Scene) -> str:
 
 def _pictures_heading(number: int, scene: Scene) -> str:
     return f"SOURCE {number}: pictures from {_where(scene)}"
+
+
+def _watched_heading(number: int, scene: Scene) -> str:
+    return f"SOURCE {number}: what you watched of {_where(scene)}"
+
+
+def _watched(moment: Moment) -> Moment:
+    return replace(moment, channel="frame", text="", highlights=())
 
 
 def _told(moment: Moment, lines: Sequence[Line]) -> Moment:

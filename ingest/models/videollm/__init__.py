@@ -52,11 +52,13 @@ class Prompt:
     """What the model is asked, in the order it is to read it: text and frames. Frames that follow
     each other are taken for one stretch of video.
 
-    system: instructions, apart from what the video says.
+    system: instructions, apart from what the video says. spans: where its sources lie, as [start,
+    end) in seconds, for a model that has watched the video.
     """
 
     parts: tuple[str | Frame, ...]
     system: str | None = None
+    spans: tuple[tuple[float, float], ...] = ()
 
     @property
     def frames(self) -> tuple[Frame, ...]:
