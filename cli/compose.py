@@ -366,7 +366,9 @@ def build_video_llm(settings: Settings) -> VideoLLM:
     models = settings.models
     files = Depot(models.dir, models.packages).files("videollm", ask.model)
     device = ask.device or likely_device(models.device)
-    return TransformersVideoLLM(files, device=device, dtype=ask.dtype, threads=models.threads)
+    return TransformersVideoLLM(
+        files, device=device, dtype=ask.dtype, four_bit=ask.four_bit, threads=models.threads
+    )
 
 
 def media_of(settings: Settings, library: Library) -> Callable[[str], Media | None]:

@@ -276,7 +276,10 @@ class Senses:
         from ingest.models.videollm.transformers import TransformersVideoLLM
 
         return TransformersVideoLLM(
-            self._files("caption"), device=given.device or self.device, dtype=given.dtype
+            self._files("caption"),
+            device=given.device or self.device,
+            dtype=given.dtype,
+            four_bit=given.four_bit,
         )
 
     def _passage_channels(self) -> list[DerivedChannel]:

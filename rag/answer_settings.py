@@ -39,7 +39,8 @@ class AskSettings(BaseModel):
     base_url: of the server, with its version ("http://localhost:8000/v1"). key_variable:
         environment variable with its key. retries: of a request that failed before its answer
         began. timeout_seconds: how long the server may be silent.
-    device, dtype: of a local model; None chooses.
+    device, dtype: of a local model; None chooses. four_bit: its weights in 4 bits, where the
+        package bitsandbytes is there.
     prompt, part_prompt, rewrite_prompt, chapter_prompt, choice_prompt, kind_prompt: files with the
         instructions, for answers, for notes on parts, for writing a follow-up so that it stands by
         itself, for the titles of chapters, for multiple choice and for telling questions apart;
@@ -73,6 +74,7 @@ class AskSettings(BaseModel):
     timeout_seconds: float = Field(120.0, gt=0)
     device: str | None = None
     dtype: Literal["float32", "bfloat16", "float16"] | None = None
+    four_bit: bool = False
     prompt: Path | None = None
     part_prompt: Path | None = None
     rewrite_prompt: Path | None = None

@@ -279,3 +279,37 @@ def test_what_is_missing_is_said_with_the_way_out(built, tmp_path):
     weights.rename(broken / "pytorch_model.bin")
     with pytest.raises(ModelMissingError, match="pickle"):
         TransformersVideoLLM(ModelFiles("tiny/broken", broken, "0", broken)).load()
+
+
+def test_weights_in_four_bits_are_those_of_the_model_nearly(tmp_path):
+    """The package's own kernels for CPUs want layers of 64 and more."""
+    bitsandbytes = pytest.importorskip("bitsandbytes")
+    import torch
+
+    files = tiny_videollm.build("qwen2_5_vl", tmp_path, hidden=64)
+    whole = TransformersVideoLLM(files, device="cpu", threads=2)
+    small = TransformersVideoLLM(files, device="cpu", four_bit=True, threads=2)
+    whole.load()
+    small.load()
+    own = dict(whole._model.named_parameters())
+    kept = {name: p for name, p in small._model.named_parameters() if hasattr(p, "quant_state")}
+    assert any("language_model" in name for name in kept) and len(kept) >= 14
+    for name, weight in kept.items():
+        near = bitsandbytes.functional.dequantize_4bit(weight.data, weight.quant_state)
+        alike = torch.cosine_similarity(near.flatten().float(), own[name].flatten(), dim=0)
+        assert alike > 0.98, name
+    assert small._model.get_memory_footprint() < 0.7 * whole._model.get_memory_footprint()
+    said = "".join(piece.text for piece in small.generate(HOUR, max_tokens=8))
+    assert len(said) >= 4
+    assert small.describe()["four_bit"] and "four_bit" not in whole.describe()
+
+
+def test_without_the_package_it_is_said(tmp_path, monkeypatch, built):
+    import importlib.util
+
+    real = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *a: None if name == "bitsandbytes" else real(name)
+    )
+    with pytest.raises(ModelMissingError, match="pip install bitsandbytes"):
+        TransformersVideoLLM(built("qwen2_5_vl"), device="cpu", four_bit=True).load()

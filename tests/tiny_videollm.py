@@ -45,13 +45,14 @@ LLAVA_TEMPLATE = (
 BYTES = 256
 
 
-def build(family: str, folder: Path, *, context: int = 32768) -> ModelFiles:
-    """family: "qwen2_5_vl", "qwen3_vl", "llava_onevision" or "smolvlm"."""
+def build(family: str, folder: Path, *, context: int = 32768, hidden: int = 32) -> ModelFiles:
+    """family: "qwen2_5_vl", "qwen3_vl", "llava_onevision" or "smolvlm". hidden: width of a layer, a
+    multiple of 32."""
     import torch
 
     torch.set_num_threads(2)
     torch.manual_seed(7)
-    model, processor = _BUILDERS[family](context)
+    model, processor = _BUILDERS[family](context, hidden)
     # The library's small random weights say one token for ever, whatever they are shown. Larger
     # ones, and a head for letters only, chatter about it.
     for weight in model.parameters():
@@ -86,10 +87,10 @@ def _tokenizer(special: tuple[str, ...], end: str, **named: str):
     return fast
 
 
-def _text_sizes(context: int, tokenizer) -> dict:
+def _text_sizes(context: int, tokenizer, hidden: int) -> dict:
     return {
-        "hidden_size": 32,
-        "intermediate_size": 64,
+        "hidden_size": hidden,
+        "intermediate_size": 2 * hidden,
         "num_hidden_layers": 2,
         "num_attention_heads": 4,
         "num_key_value_heads": 2,
@@ -101,7 +102,7 @@ def _text_sizes(context: int, tokenizer) -> dict:
     }
 
 
-def _qwen2_5(context: int):
+def _qwen2_5(context: int, hidden: int):
     from transformers import (
         Qwen2_5_VLConfig,
         Qwen2_5_VLForConditionalGeneration,
@@ -112,16 +113,20 @@ def _qwen2_5(context: int):
 
     tokenizer = _tokenizer(QWEN_SPECIAL, "<|im_end|>")
     ids = {token: tokenizer.convert_tokens_to_ids(token) for token in QWEN_SPECIAL}
-    text = _text_sizes(context, tokenizer)
-    rope = {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [1, 1, 2]}
+    text = _text_sizes(context, tokenizer, hidden)
+    rope = {
+        "rope_type": "default",
+        "rope_theta": 10000.0,
+        "mrope_section": [hidden // 32, hidden // 32, hidden // 16],
+    }
     config = Qwen2_5_VLConfig(
         text_config=text | {"rope_parameters": rope},
         vision_config={
             "depth": 2,
-            "hidden_size": 32,
-            "intermediate_size": 64,
+            "hidden_size": hidden,
+            "intermediate_size": 2 * hidden,
             "num_heads": 2,
-            "out_hidden_size": 32,
+            "out_hidden_size": hidden,
             "fullatt_block_indexes": [1],
             "window_size": 56,
             "tokens_per_second": 2,
@@ -141,7 +146,7 @@ def _qwen2_5(context: int):
     return Qwen2_5_VLForConditionalGeneration(config), processor
 
 
-def _qwen3(context: int):
+def _qwen3(context: int, hidden: int):
     from transformers import (
         Qwen2VLImageProcessor,
         Qwen3VLConfig,
@@ -152,21 +157,21 @@ def _qwen3(context: int):
 
     tokenizer = _tokenizer(QWEN_SPECIAL, "<|im_end|>")
     ids = {token: tokenizer.convert_tokens_to_ids(token) for token in QWEN_SPECIAL}
-    text = _text_sizes(context, tokenizer)
+    text = _text_sizes(context, tokenizer, hidden)
     rope = {
         "rope_type": "default",
         "rope_theta": 10000.0,
-        "mrope_section": [2, 1, 1],
+        "mrope_section": [hidden // 16, hidden // 32, hidden // 32],
         "mrope_interleaved": True,
     }
     config = Qwen3VLConfig(
-        text_config=text | {"head_dim": 8, "rope_parameters": rope},
+        text_config=text | {"head_dim": hidden // 4, "rope_parameters": rope},
         vision_config={
             "depth": 2,
-            "hidden_size": 32,
-            "intermediate_size": 64,
+            "hidden_size": hidden,
+            "intermediate_size": 2 * hidden,
             "num_heads": 2,
-            "out_hidden_size": 32,
+            "out_hidden_size": hidden,
             "num_position_embeddings": 64,
             "deepstack_visual_indexes": [0],
         },
@@ -185,7 +190,7 @@ def _qwen3(context: int):
     return Qwen3VLForConditionalGeneration(config), processor
 
 
-def _llava(context: int):
+def _llava(context: int, hidden: int):
     from transformers import (
         LlavaOnevisionConfig,
         LlavaOnevisionForConditionalGeneration,
@@ -196,13 +201,13 @@ def _llava(context: int):
 
     tokenizer = _tokenizer(LLAVA_SPECIAL, "<|im_end|>")
     ids = {token: tokenizer.convert_tokens_to_ids(token) for token in LLAVA_SPECIAL}
-    text = _text_sizes(context, tokenizer)
+    text = _text_sizes(context, tokenizer, hidden)
     config = LlavaOnevisionConfig(
         text_config=text | {"model_type": "qwen2"},
         vision_config={
             "model_type": "siglip_vision_model",
-            "hidden_size": 32,
-            "intermediate_size": 64,
+            "hidden_size": hidden,
+            "intermediate_size": 2 * hidden,
             "num_hidden_layers": 2,
             "num_attention_heads": 2,
             "image_size": 56,
@@ -225,7 +230,7 @@ def _llava(context: int):
     return LlavaOnevisionForConditionalGeneration(config), processor
 
 
-def _smolvlm(context: int):
+def _smolvlm(context: int, hidden: int):
     """Needs the package num2words, as the real ones do."""
     from transformers import (
         SmolVLMConfig,
@@ -238,12 +243,12 @@ def _smolvlm(context: int):
 
     tokenizer = _tokenizer(SMOL_SPECIAL, "<end_of_utterance>")
     ids = {token: tokenizer.convert_tokens_to_ids(token) for token in SMOL_SPECIAL}
-    text = _text_sizes(context, tokenizer)
+    text = _text_sizes(context, tokenizer, hidden)
     config = SmolVLMConfig(
         text_config=text | {"model_type": "llama"},
         vision_config={
-            "hidden_size": 32,
-            "intermediate_size": 64,
+            "hidden_size": hidden,
+            "intermediate_size": 2 * hidden,
             "num_hidden_layers": 2,
             "num_attention_heads": 2,
             "image_size": 56,

@@ -175,7 +175,8 @@ class CaptionSettings(_Settings):
     concurrency: requests on their way at once (openai). batch: segments in one go (transformers).
     retries: of a request, by the client, waiting longer each time. timeout_seconds: how long the
         server may be silent. give_up_after: failed segments in a row that stop the channel.
-    device, dtype: of a local model; None chooses.
+    device, dtype: of a local model; None chooses. four_bit: its weights in 4 bits, where the
+        package bitsandbytes is there.
     words: a file with one tag a line; None for the packaged list.
     tags: the most of a segment. tag_confidence: 0..1, of one that is kept.
     """
@@ -197,6 +198,7 @@ class CaptionSettings(_Settings):
     give_up_after: int = Field(8, ge=1)
     device: str | None = None
     dtype: Literal["float32", "bfloat16", "float16"] | None = None
+    four_bit: bool = False
     words: Path | None = None
     tags: int = Field(5, ge=1, le=50)
     tag_confidence: float = Field(0.1, gt=0, lt=1)

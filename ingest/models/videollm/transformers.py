@@ -36,8 +36,9 @@ class TransformersVideoLLM:
 
     files: a folder as the hub has it (config.json, *.safetensors, processor and tokenizer files).
     device: "cpu", "cuda", "cuda:1", "mps"; None takes a GPU where there is one. dtype: "float32",
-        "bfloat16" or "float16"; None takes bfloat16 on a GPU and float32 elsewhere. threads: of the
-        CPU; 0 leaves torch's choice.
+        "bfloat16" or "float16"; None takes bfloat16 on a GPU and float32 elsewhere. four_bit: holds
+        the weights in 4 bits (NF4: Dettmers et al. 2023), which takes the package bitsandbytes.
+        threads: of the CPU; 0 leaves torch's choice.
     """
 
     remote = False
@@ -48,11 +49,13 @@ class TransformersVideoLLM:
         *,
         device: str | None = None,
         dtype: str | None = None,
+        four_bit: bool = False,
         threads: int = 0,
     ):
         self._files = files
         self._wanted_device = device
         self._wanted_dtype = dtype
+        self._four_bit = four_bit
         self._threads = threads
         self._model: Any = None
         self._processor: Any = None
@@ -64,6 +67,7 @@ class TransformersVideoLLM:
             "model": self._files.name,
             "digest": self._files.digest,
             "dtype": self._wanted_dtype,
+            **({"four_bit": True} if self._four_bit else {}),
             "code": _CODE_VERSION,
         }
 
@@ -171,8 +175,9 @@ class TransformersVideoLLM:
                 trust_remote_code=False,
                 use_safetensors=True,
                 dtype=dtype,
+                **(_in_four_bits(files.name, device, dtype) if self._four_bit else {}),
             )
-            self._model = model.to(device).eval()
+            self._model = (model if self._four_bit else model.to(device)).eval()
         except ImportError as error:
             raise ModelMissingError(
                 f"{files.name} needs a package that is not installed: {_line(error)}"
@@ -301,6 +306,23 @@ class TransformersVideoLLM:
             finally:
                 stopped.set()
                 thread.join()
+
+
+def _in_four_bits(name: str, device: str, dtype: Any) -> dict[str, Any]:
+    """What loads weights so. Raises ModelMissingError where the package is not there."""
+    import importlib.util
+
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise ModelMissingError(
+            f"{name} in 4 bits needs the package bitsandbytes: `pip install bitsandbytes`, or "
+            "leave four_bit off"
+        )
+    from transformers import BitsAndBytesConfig
+
+    config = BitsAndBytesConfig(
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=dtype
+    )
+    return {"quantization_config": config, "device_map": {"": device}}
 
 
 def _check_folder(files: ModelFiles) -> None:
