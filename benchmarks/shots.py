@@ -31,7 +31,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 def longtake(path: Path) -> tuple[float, list[float], int, float]:
     """(seconds taken, cuts, samples, length of the video in seconds)."""
-    from ingest.analysis import Sample, ShotEnded, VideoAnalysis
+    from ingest.analysis import VideoAnalysis
+    from ingest.picture_events import Sample, ShotEnded
 
     cuts, samples = [], 0
     began = time.perf_counter()

@@ -104,6 +104,6 @@ def segments_of(video: Video, generation: Generation, spans: Iterable[Span]) -> 
     spans = list(spans)
     titles = titles_from_chapters(spans, video.chapters)
     return [
-        Segment(video.id, 0, generation.id, start, end, title)
+        Segment(video.id, generation.epoch, generation.id, start, end, title)
         for (start, end), title in zip(spans, titles, strict=True)
     ]

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from clips import DATA, noise_picture, text_picture, truncated, write_clip
 
-from ingest.analysis import Progress, ShotEnded, VideoAnalysis
+from ingest.analysis import VideoAnalysis
 from ingest.channel import Sample
+from ingest.picture_events import Progress, ShotEnded
 from ingest.sampling import SampleSchedule, StillFilter
 from ingest.settings import SamplingSettings, ShotSettings
 
@@ -127,7 +128,7 @@ def test_a_resume_begins_near_where_it_goes_on(tmp_path, detector):
 
 def test_a_resume_inside_a_fade_that_memory_cannot_hold(tmp_path, monkeypatch):
     """Its cut comes late, after samples that follow it."""
-    monkeypatch.setattr("ingest.analysis._HELD_BYTES", 0)
+    monkeypatch.setattr("ingest.picture_events._HELD_BYTES", 0)
     bright, black = noise_picture(1, 64, 48), np.zeros((48, 64, 3), np.uint8)
     pictures = [bright] * 80 + [black] * 120 + [bright] * 40 + [black] * 7 + [bright] * 60
     path = write_clip(tmp_path / "a.mp4", pictures)

@@ -16,10 +16,11 @@ from clips import DATA
 from index.records import segment_from
 from index.schema import Chapter, Evidence, Generation, Segment, Video
 from index.store import VectorSpace
-from ingest.analysis import Sample, ShotEnded, VideoAnalysis
+from ingest.analysis import VideoAnalysis
 from ingest.channels.frame import FrameRun
 from ingest.channels.segment import SegmentChannel
 from ingest.channels.settings import FrameSettings
+from ingest.picture_events import Sample, ShotEnded
 from ingest.segments import Segmenter, fixed_windows
 from ingest.settings import SegmentSettings, StitchSettings
 from ingest.stitch import FrameVector, stitch
