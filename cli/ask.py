@@ -13,7 +13,7 @@ from index.errors import UsageError
 from index.schema import AnswerEvent, Checked, Citation, Done, Source, Sources, Token
 from rag.answer_settings import CONTEXTS
 from rag.query import typed
-from rag.timestamp import time_span
+from rag.timestamp import place_in_time
 
 INTERRUPTED = 130
 
@@ -146,7 +146,7 @@ def show_sources(sources: Sequence[Source]) -> None:
             f"[{source.number}] ",
             (safe(moment.title), "bold"),
             "  ",
-            (time_span(moment.start_seconds, moment.end_seconds), "cyan"),
+            (place_in_time(moment), "cyan"),
             "  ",
             (f"[{moment.channel}]", "green"),
             f"  {safe(place)}",

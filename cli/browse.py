@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterable
 
 from cli.compose import build_thumbnails, open_library
@@ -24,11 +25,18 @@ from cli.settings import Settings
 from cli.timeline import timeline
 from index.errors import UsageError
 from index.library import Library
-from index.schema import Generation, Segment, Stream, Video
+from index.schema import Epoch, Generation, Segment, Stream, Video
 from index.store import where
-from rag.timestamp import time_span, timestamp
+from rag.timestamp import time_of_day, time_span, timestamp
 
 FINDS = {"evidence": "evidence", "segment": "segments", "embedding": "vectors"}
+
+HEARD_OF_SECONDS = 60.0
+"""A live source is written of more often than that while somebody watches it; else whoever did was
+killed."""
+
+EPOCHS_SHOWN = 10
+"""Epochs of a live source that `show` lists, the newest; --json has all."""
 
 SEGMENTS_SHOWN = 40
 """Segments that `show` lists on a terminal; in a pipe all."""
@@ -55,6 +63,8 @@ def run_ls(settings: Settings, *, as_json: bool) -> int:
                     "path": video.files[0].path if video.files else None,
                     "paths": [file.path for file in video.files],
                     "duration_seconds": video.duration_seconds,
+                    "source": video.source or None,
+                    "wall_clock_start": video.wall_clock_start,
                     "coverage": coverage[video.id],
                     "notes": notes[video.id],
                     "indexed_at": video.indexed_at,
@@ -104,7 +114,10 @@ def print_list(
 
 
 def duration_text(video: Video) -> str:
-    return "live" if video.duration_seconds is None else timestamp(round(video.duration_seconds))
+    if video.duration_seconds is not None:
+        return timestamp(round(video.duration_seconds))
+    heard_of = time.time() - (video.indexed_at or 0.0)
+    return "live" if heard_of < HEARD_OF_SECONDS else "cut off"
 
 
 def coverage_text(shares: dict[str, float]) -> str:
@@ -170,11 +183,14 @@ def count_evidence(
     library: Library, video_id: str, generations: Iterable[Generation]
 ) -> dict[str, int]:
     """By channel, how much it has found."""
+    of: dict[str, list[str]] = {}
+    for generation in generations:
+        of.setdefault(generation.channel, []).append(generation.id)
     return {
-        g.channel: library.store.count(
-            where(kind=kept_as(g.channel), video_id=video_id, generation=g.id)
+        channel: library.store.count(
+            where(kind=kept_as(channel), video_id=video_id, generation=ids)
         )
-        for g in generations
+        for channel, ids in of.items()
     }
 
 
@@ -184,6 +200,10 @@ def print_head(video: Video) -> None:
     print_field("duration", duration_text(video))
     for file in video.files:
         print_field("file", f"{safe(file.path)}  ({size_text(file.size)})")
+    if video.source:
+        print_field("source", safe(video.source))
+    for epoch in video.epochs[-EPOCHS_SHOWN:]:
+        print_field("epoch", safe(epoch_text(epoch)))
     for file in video.sidecars:
         print_field("subtitles", safe(file.path))
     for stream in video.streams:
@@ -194,6 +214,16 @@ def print_head(video: Video) -> None:
 
 def print_field(name: str, value: str, style: str = "") -> None:
     data_line((f"{name:<10}", "dim"), (value, style), indent=2)
+
+
+def epoch_text(epoch: Epoch) -> str:
+    """`0  0:00–1:02:03  from 2026-11-28 14:31:07  (started), 12 pictures dropped`."""
+    start, end = timestamp(round(epoch.start_seconds)), "…"
+    if epoch.end_seconds is not None:
+        end = timestamp(round(epoch.end_seconds))
+    dropped = f", {epoch.dropped} pictures dropped" if epoch.dropped else ""
+    since = time_of_day(epoch.wall_clock_start)
+    return f"{epoch.number}  {start}–{end}  from {since}  ({epoch.began}){dropped}"
 
 
 def size_text(size: int) -> str:

@@ -195,7 +195,8 @@ def catalogue(library: Library, owned: bool = False) -> Iterator[Finding]:
     generations: dict[str, list[Generation]] = {}
     for generation in library.generations():
         generations.setdefault(generation.video_id, []).append(generation)
-        if not generation.complete or generation.state != "active":
+        live = generation.video_id in videos and videos[generation.video_id].source
+        if (not generation.complete or generation.state != "active") and not live:
             unfinished.setdefault(generation.video_id, set()).add(generation.channel)
     if unfinished:
         named = [

@@ -24,6 +24,7 @@ from cli.highlights_app import highlights
 from cli.models_app import models
 from cli.options import Common, with_common_options
 from cli.summarize_app import summarize
+from cli.watch_app import watch
 
 app = typer.Typer(
     name="longtake",
@@ -240,6 +241,7 @@ def search(
     )
 
 
+app.command()(watch)
 app.command()(highlights)
 app.command()(summarize)
 app.command()(ask)

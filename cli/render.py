@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 import msgspec
 
 from index.schema import CHANNELS, ClipPart, Moment
-from rag.timestamp import time_span, timestamp
+from rag.timestamp import place_in_time, time_span, timestamp
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -142,7 +142,7 @@ def write_moment(moment: Moment, title: str | None = None, indent: int = 0) -> N
     video = () if title is None else ((safe(title), "bold"), "  ")
     data_line(
         *video,
-        (time_span(moment.start_seconds, moment.end_seconds), "cyan"),
+        (place_in_time(moment), "cyan"),
         f"  {moment.score:.2f}  ",
         (f"[{channels}]", "green"),
         ("" if title is None else so_far(moment.coverage), "yellow"),

@@ -36,6 +36,7 @@ from ingest.channels.settings import (
     SoundSettings,
     TextSettings,
 )
+from ingest.live.settings import LiveSettings
 from ingest.models.settings import ModelsSettings
 from ingest.settings import IngestSettings
 from rag.alerts.settings import AlertSettings
@@ -99,6 +100,7 @@ class Settings(BaseSettings):
     server: ServerSettings | None = None
     index: StoreSettings = Field(default_factory=StoreSettings)
     ingest: IngestSettings = Field(default_factory=IngestSettings)
+    live: LiveSettings = Field(default_factory=LiveSettings)
     channels: ChannelSettings = Field(default_factory=ChannelSettings)
     models: ModelsSettings = Field(default_factory=ModelsSettings)
     retrieve: RetrieveSettings = Field(default_factory=RetrieveSettings)

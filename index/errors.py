@@ -6,6 +6,7 @@
   - MediaError            a file cannot be read as video
     · NotMediaError       it is no media file at all, or empty
     · DamagedMediaError   it starts well and breaks; what decoded is kept
+    · SourceError         a live source cannot be read, or broke off
   - SubtitleError         a subtitle file cannot be read
   - ModelMissingError     a channel needs weights or a package that are not here
   - VideoLLMError         a language model did not answer (see ingest.models.videollm)
@@ -58,6 +59,14 @@ class DamagedMediaError(MediaError):
     def __init__(self, message: str, at_seconds: float | None = None):
         super().__init__(message)
         self.at_seconds = at_seconds
+
+
+class SourceError(MediaError):
+    """A live source cannot be opened, or broke off. `lasting`: it would be the same next time."""
+
+    def __init__(self, message: str, *, lasting: bool = False):
+        super().__init__(message)
+        self.lasting = lasting
 
 
 class SubtitleError(LongtakeError):

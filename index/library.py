@@ -167,13 +167,15 @@ class Library:
 
     # Generations
 
-    def generations(self, video_id: str | None = None, epoch: int = 0) -> list[Generation]:
-        """Of one video, or of all."""
+    def generations(
+        self, video_id: str | None = None, epoch: int | None = None
+    ) -> list[Generation]:
+        """Of one video, or of all; of one epoch, or of all."""
         wanted = where(kind="generation")
         if video_id is not None:
             wanted = wanted.and_(Match("video_id", (video_id,)))
         found = [generation_from(point.payload) for point in scroll(self.store, wanted)]
-        return [g for g in found if video_id is None or g.epoch == epoch]
+        return [g for g in found if epoch is None or g.epoch == epoch]
 
     def unfinished(self) -> list[Generation]:
         """Those that searchers see and that are not complete yet."""
@@ -324,20 +326,19 @@ class Library:
     def segments(self, video_id: str) -> list[Segment]:
         """The segments of a video, in time order: those stitched by meaning where they are
         complete, else those cut from the shots."""
-        active = {g.channel: g for g in self.generations(video_id) if g.state == "active"}
-        stitched = active.get("segment")
-        generation = stitched if stitched and stitched.complete else active.get("shot")
-        return self._segments_of(generation)
+        active = [g for g in self.generations(video_id) if g.state == "active"]
+        stitched = [g for g in active if g.channel == "segment" and g.complete]
+        return self._segments_of(stitched or [g for g in active if g.channel == "shot"])
 
     def chapters(self, video_id: str) -> list[Segment]:
         """The chapters that `longtake summarize` has given a video, with titles, in time order."""
-        active = {g.channel: g for g in self.generations(video_id) if g.state == "active"}
-        return self._segments_of(active.get("summary"))
+        active = [g for g in self.generations(video_id) if g.state == "active"]
+        return self._segments_of([g for g in active if g.channel == "summary"])
 
-    def _segments_of(self, generation: Generation | None) -> list[Segment]:
-        if generation is None:
+    def _segments_of(self, generations: Sequence[Generation]) -> list[Segment]:
+        if not generations:
             return []
-        wanted = where(kind="segment", generation=generation.id)
+        wanted = where(kind="segment", generation=[g.id for g in generations])
         found = [segment_from(point.payload) for point in scroll(self.store, wanted)]
         return sorted(found, key=lambda segment: segment.start_seconds)
 
@@ -346,7 +347,7 @@ class Library:
     ) -> dict[str, float]:
         """channel -> share of the video that its visible generation has analysed, 0..1, without
         what it tried and gave up; 0 for those of the channels `wanted` that were never begun,
-        where the video has what they look at."""
+        where the video has what they look at. Of what is live, all that has come is analysed."""
         pictures = any(stream.kind == "video" for stream in video.streams)
         shares = {
             name: 0.0 for name in wanted if pictures or NEED_PICTURES.isdisjoint(name.split(":"))
@@ -355,7 +356,7 @@ class Library:
             if generation.video_id != video.id or generation.state != "active":
                 continue
             duration = video.duration_seconds
-            share = 1.0 if generation.complete else 0.0
+            share = 1.0 if generation.complete or duration is None else 0.0
             if duration:
                 share = share or generation.analysed_seconds / duration
                 share -= generation.detail.get("uncovered_seconds", 0.0) / duration

@@ -179,13 +179,21 @@ class PassageBuilder:
     Memory grows with the vocabulary of the video, not with its length.
     """
 
-    def __init__(self, generation: Generation, scales: Sequence[PassageScale] | None = None):
+    def __init__(
+        self,
+        generation: Generation,
+        scales: Sequence[PassageScale] | None = None,
+        *,
+        part: str = "",
+    ):
+        """part: where several builders cut one generation's evidence, tells apart what they
+        count."""
         self._generation = generation
         self._scales = tuple(scales_for(generation.channel) if scales is None else scales)
         if len({scale.name for scale in self._scales}) < len(self._scales):
             raise ValueError("two scales of one channel need two names")
         self._windows: dict[tuple[str | None, str], _Windows] = {}
-        self._statistics = PassageStatistics(generation)
+        self._statistics = PassageStatistics(generation, part)
         by_sentences = any(scale.sentences for scale in self._scales)
         self._outlines = OutlineBuilder(generation) if by_sentences else None
 
@@ -290,8 +298,9 @@ class PassageStatistics:
     remembered term by term: the newest of each language and scale.
     """
 
-    def __init__(self, generation: Generation):
+    def __init__(self, generation: Generation, part: str = ""):
         self._generation = generation
+        self._part = (part,) if part else ()
         self._passages: Counter[str] = Counter()
         self._terms: dict[str, Counter[int]] = {}
         self._growing: dict[tuple[str | None, str], tuple[str, frozenset[int]]] = {}
@@ -329,7 +338,7 @@ class PassageStatistics:
                 "start_us": 0,
             }
             yield Point(
-                make_id("text_stats", generation.id, name),
+                make_id("text_stats", generation.id, name, *self._part),
                 payload,
                 term_count_vectors(generation.id, name, passages, counts),
             )

@@ -83,6 +83,26 @@ class FileStat:
 
 
 @dataclass(frozen=True, slots=True)
+class Epoch:
+    """One unbroken clock of a live source; between two lies what nobody saw.
+
+    start_seconds, end_seconds: on the video's clock; end_seconds is None while it lasts.
+    wall_clock_start: Unix time of its start. source_start_seconds: its start by the source's clock.
+    began: why, in a few words. dropped: pictures that should have been looked at and were left out,
+    because looking could not keep up. content: of a file that grows, what it is known again by.
+    """
+
+    number: int
+    start_seconds: float
+    wall_clock_start: float
+    end_seconds: float | None = None
+    source_start_seconds: float = 0.0
+    began: str = ""
+    dropped: int = 0
+    content: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Video:
     """One content: a file (or several with the same bytes) or a live source.
 
@@ -90,8 +110,10 @@ class Video:
     files: every path with this content, as last seen; the video lives until the last goes.
     sidecars: subtitle files beside those paths that were read.
     duration_seconds: None while live.
+    wall_clock_start: Unix time at 0 of the video's clock, of a live source.
     digest: of the whole content, where --verify has read it.
     notes: what went wrong or is worth knowing, in sentences for the user.
+    source: of a live source, where it comes from, without passwords. epochs: its clocks, in order.
     """
 
     id: str
@@ -105,6 +127,15 @@ class Video:
     wall_clock_start: float | None = None
     digest: str | None = None
     notes: tuple[str, ...] = ()
+    source: str = ""
+    epochs: tuple[Epoch, ...] = ()
+
+    def wall_clock(self, epoch: int, seconds: float) -> float | None:
+        """Unix time of a time on the video's clock; None where it has no clock of that number."""
+        for one in self.epochs:
+            if one.number == epoch:
+                return one.wall_clock_start + (seconds - one.start_seconds)
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,6 +305,7 @@ class Moment:
     highlights: half-open character ranges of `text` that matched.
     coverage: channel -> share of the video analysed so far, 0..1.
     clip: where a clip was searched for, what the moment shows of it.
+    wall_clock_start: of a live source, the Unix time of start_seconds.
     """
 
     video_id: str
@@ -291,6 +323,7 @@ class Moment:
     hits: tuple[ChannelHit, ...] = ()
     coverage: Mapping[str, float] = field(default_factory=dict)
     clip: ClipPart | None = None
+    wall_clock_start: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

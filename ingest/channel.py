@@ -47,6 +47,12 @@ class PictureRun(Protocol):
         """Takes the next sample in time order; returns the evidence that is now final."""
         ...
 
+    def still_open(self, at_seconds: float) -> list[Evidence]:
+        """Of a live stretch: what is being perceived, as if it ended there, without the rest of
+        what `push` will return of it. Changes nothing; what becomes final has the same id. Empty
+        where nothing can be said yet."""
+        ...
+
     def finish(self, end_seconds: float) -> list[Evidence]:
         """The video ended there: closes every open span."""
         ...

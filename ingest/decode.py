@@ -19,7 +19,7 @@ import av
 import numpy as np
 
 from index.errors import DamagedMediaError, MediaError, NotMediaError
-from ingest.frames import DecodedFrame, picture
+from ingest.frames import DecodedFrame, picture, pixel_aspect
 from ingest.media import container_start, open_input, video_stream
 from ingest.packets import FramesOfStream, mistimes_after_seek
 
@@ -150,9 +150,7 @@ class _Source:
         rate = self._stream.average_rate or self._stream.guessed_rate
         self.frame_rate = float(rate) if rate else 25.0
         self._frame_seconds = 1 / Fraction(rate) if rate else _FALLBACK_FRAME_SECONDS
-        aspect = self._stream.sample_aspect_ratio
-        usable = aspect and Fraction(1, 10) <= aspect <= 10
-        self._pixel_aspect = Fraction(aspect) if usable else Fraction(1)
+        self._pixel_aspect = pixel_aspect(self._stream)
 
     def close(self) -> None:
         if self._container is not None:

@@ -38,6 +38,13 @@ class DecodedFrame:
     pixel_aspect: Fraction = Fraction(1)
 
 
+def pixel_aspect(stream: av.VideoStream) -> Fraction:
+    """Width over height of one pixel of a stream; 1 where what it says makes no sense."""
+    aspect = stream.sample_aspect_ratio
+    usable = aspect and Fraction(1, 10) <= aspect <= 10
+    return Fraction(aspect) if usable else Fraction(1)
+
+
 _local = threading.local()
 
 

@@ -91,7 +91,7 @@ def probe(path: Path) -> MediaInfo:
         return MediaInfo(
             container=container.format.name,
             duration_seconds=duration,
-            streams=tuple(_describe(s, rotation if s is video else 0) for s in kept),
+            streams=tuple(describe_stream(s, rotation if s is video else 0) for s in kept),
             chapters=_chapters(container, start, duration),
             start_offset=start,
             video_stream=None if video is None else video.index,
@@ -145,7 +145,7 @@ def iter_subtitle_packets(path: Path) -> Iterator[SubtitlePacket]:
                 yield SubtitlePacket(
                     stream_index=packet.stream.index,
                     codec=codec,
-                    language=_language(packet.stream),
+                    language=stream_language(packet.stream),
                     title=packet.stream.metadata.get("title"),
                     header=packet.stream.codec_context.extradata or b"",
                     start_seconds=at_seconds,
@@ -288,7 +288,7 @@ def _is_stream_of_interest(stream) -> bool:
     return not cover and codec_name(stream) not in _TEXT_ART
 
 
-def _describe(stream, rotation: int) -> Stream:
+def describe_stream(stream, rotation: int = 0) -> Stream:
     video = stream.type == "video"
     audio = stream.type == "audio"
     rate = stream.average_rate if video else None
@@ -296,7 +296,7 @@ def _describe(stream, rotation: int) -> Stream:
         index=stream.index,
         kind=stream.type,
         codec=codec_name(stream),
-        language=_language(stream),
+        language=stream_language(stream),
         title=stream.metadata.get("title"),
         width=stream.width if video else None,
         height=stream.height if video else None,
@@ -307,7 +307,7 @@ def _describe(stream, rotation: int) -> Stream:
     )
 
 
-def _language(stream) -> str | None:
+def stream_language(stream) -> str | None:
     language = stream.language
     return None if language in (None, "", "und") else language
 

@@ -66,12 +66,18 @@ class Channels:
         if self.analysis is not None:
             described["shot"] = {"analysis": self.analysis, "segments": self.segments}
             if any(stream.kind == "video" for stream in video.streams):
-                for channel in self.pictures:
-                    described[channel.name] = {
-                        "channel": self._description(channel),
-                        "analysis": self.analysis,
-                    }
+                described |= {c.name: self._described(c) for c in self.pictures}
         return {name: digest(description) for name, description in described.items()}
+
+    def live_fingerprints(self) -> dict[str, str]:
+        """channel -> fingerprint of what comes of a live source's pictures."""
+        described = {c.name: self._described(c) for c in self.pictures}
+        if self.analysis is not None:
+            described["shot"] = {"analysis": self.analysis, "segments": self.segments}
+        return {name: digest({"live": described[name]}) for name in described}
+
+    def _described(self, channel: PictureChannel) -> dict[str, Any]:
+        return {"channel": self._description(channel), "analysis": self.analysis}
 
     def derived_fingerprints(self, generations: Iterable[Generation]) -> dict[str, str]:
         """The same for the derived channels whose sources a video has, given its generations."""

@@ -11,11 +11,15 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from index.errors import DamagedMediaError, MediaError, SubtitleError
 from index.languages import language_tag
 from ingest.cues import Cue, count, plain, reading_seconds, tidy
 from ingest.sidecars import Sidecar, find_sidecars, folded, is_forced, sidecars
+
+if TYPE_CHECKING:
+    from ingest.media import SubtitlePacket
 
 __all__ = ["Track", "decode", "find_sidecars", "read_embedded", "read_sidecar", "sidecars"]
 
@@ -251,7 +255,7 @@ def read_embedded(
     damaged = False
     try:
         for packet in iter_subtitle_packets(path):
-            cue = _packet_cue(packet)
+            cue = packet_cue(packet)
             by_stream.setdefault(packet.stream_index, []).append(cue)
             about[packet.stream_index] = (packet.language, folded(packet.title or ""))
     except DamagedMediaError as error:
@@ -278,7 +282,9 @@ def read_embedded(
     return tracks, notes
 
 
-def _packet_cue(packet) -> Cue:
+def packet_cue(packet: SubtitlePacket) -> Cue:
+    """What a subtitle packet says, its lines apart; where the packet does not say for how long, as
+    long as reading takes."""
     import pysubs2
 
     text = _strictly(packet.data, "utf-8")

@@ -27,7 +27,7 @@ class ChannelWriter:
     def __init__(self, library: Library, generation: Generation):
         self._library = library
         self.generation = generation
-        self._waiting: list[Evidence] = []
+        self.waiting: list[Evidence] = []
         self._points: dict[str, Point] = {}
         self._spaces: set[str] = set()
         library.resume(generation)
@@ -39,7 +39,7 @@ class ChannelWriter:
             self._passages.resume(sorted(before, key=reading_order))
 
     def add(self, evidence: list[Evidence]) -> None:
-        self._waiting.extend(evidence)
+        self.waiting.extend(evidence)
 
     def add_points(self, points: list[Point]) -> None:
         """Points of this generation that are derived in another way."""
@@ -61,7 +61,7 @@ class ChannelWriter:
         detail = {**self.generation.detail, **more}
         self.generation = dataclasses.replace(self.generation, detail=detail)
 
-    def _know_spaces(self, vectors: Mapping[str, Vector]) -> None:
+    def know_spaces(self, vectors: Mapping[str, Vector]) -> None:
         """A model's space becomes known to searchers before anything is written to it; once a
         run, because the run before may have been killed half-way through."""
         for name in vectors.keys() - self._spaces:
@@ -79,10 +79,10 @@ class ChannelWriter:
     ) -> Commit:
         """What a commit writes when the channel has come this far; all there is when `last`."""
         final_before = math.inf if last else watermark_seconds
-        ready = [e for e in self._waiting if e.start_seconds < final_before]
+        ready = [e for e in self.waiting if e.start_seconds < final_before]
         for one in (*ready, *self._points.values()):
-            self._know_spaces(one.vectors)
-        self._waiting = [e for e in self._waiting if e.start_seconds >= final_before]
+            self.know_spaces(one.vectors)
+        self.waiting = [e for e in self.waiting if e.start_seconds >= final_before]
         ready.sort(key=reading_order)
         for passage in self._passages.push([e for e in ready if e.text]):
             self._points[passage.id] = passage_point(passage)

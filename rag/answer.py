@@ -14,7 +14,7 @@ from rag.fuse import only_about
 from rag.retrieve import Retriever
 from rag.sentences import sentences_around
 from rag.settings import AnswerSettings
-from rag.timestamp import time_span
+from rag.timestamp import place_in_time
 
 NOTHING = "Nothing in these videos answers that."
 
@@ -68,7 +68,7 @@ class ExtractiveAnswerer:
             yield Token(NOTHING)
         for source in sources:
             moment = source.moment
-            where = f"{moment.title}, {time_span(moment.start_seconds, moment.end_seconds)}"
+            where = f"{moment.title}, {place_in_time(moment)}"
             before = "" if source.number == 1 else "\n"
             yield Token(f"{before}{where}: ")
             yield Token(f"“{moment.text}”")
@@ -134,7 +134,11 @@ def coverage_note(retriever: Retriever, videos: Sequence[str]) -> str | None:
     library = retriever.library
     looked_in = [library.find(name) for name in videos] if videos else library.videos()
     unfinished = {generation.video_id for generation in library.unfinished()}
-    partial = [video for video in looked_in if video.id in unfinished]
+    partial = [
+        video
+        for video in looked_in
+        if video.id in unfinished and video.duration_seconds is not None  # live: there is no more
+    ]
     if not partial:
         return None
     titles = ", ".join(f"“{video.title}”" for video in partial[:3])

@@ -102,4 +102,5 @@ class Catalogue:
             hits=tuple(find.hit() for find in group.finds),
             coverage=coverage,
             clip=footage and footage.part(*span),
+            wall_clock_start=video.wall_clock(best.epoch, span[0]),
         )

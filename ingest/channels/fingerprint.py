@@ -93,6 +93,9 @@ class FingerprintRun:
     def close(self) -> None:
         pass
 
+    def still_open(self, at_seconds: float) -> list[Evidence]:
+        return self._close(at_seconds)
+
     def finish(self, end_seconds: float) -> list[Evidence]:
         end_seconds = max(end_seconds, self._last_seconds)
         ended = self._close(end_seconds)

@@ -139,6 +139,13 @@ class FrameRun:
         self._worker.put(sample.image)
         return self._ready(self._worker.take())
 
+    def still_open(self, at_seconds: float) -> list[Evidence]:
+        return [
+            self._evidence(look, look.end_seconds or at_seconds, look.vector)
+            for look in self._looks
+            if look.vector is not None
+        ]
+
     def finish(self, end_seconds: float) -> list[Evidence]:
         end_seconds = max(end_seconds, self._last_seconds)
         if self._looks:

@@ -214,6 +214,10 @@ class LineTracker:
         self.lines = [line for line in self.lines if line.start_seconds >= begun_before_seconds]
         return ended
 
+    def peek(self, time_seconds: float) -> list[EndedLine]:
+        """The lines as `close` would end them, which go on."""
+        return [_ended(line, time_seconds) for line in self.lines]
+
     def _advance(
         self, shown: dict[int, Line], time_seconds: float, cut_seconds: float | None
     ) -> list[EndedLine]:

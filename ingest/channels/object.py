@@ -156,6 +156,9 @@ class ObjectRun:
     def close(self) -> None:
         pass
 
+    def still_open(self, at_seconds: float) -> list[Evidence]:
+        return []  # a group is looked at when it has ended
+
     def finish(self, end_seconds: float) -> list[Evidence]:
         end_seconds = max(end_seconds, self._last_seconds)
         if self._group:

@@ -187,6 +187,9 @@ class ScreenTextRun:
     def close(self) -> None:
         pass
 
+    def still_open(self, at_seconds: float) -> list[Evidence]:
+        return self._evidence(self._tracker.peek(at_seconds))
+
     def finish(self, end_seconds: float) -> list[Evidence]:
         if self._last_seconds is not None:
             end_seconds = max(end_seconds, self._last_seconds)

@@ -173,7 +173,7 @@ class SpeechChannel:
         """
         tracks, notes, damaged = self._choose(path, video)
         cues = heapq.merge(
-            *([_evidence(generation, cue, track) for cue in track.cues] for track in tracks),
+            *([written_evidence(generation, cue, track) for cue in track.cues] for track in tracks),
             key=lambda evidence: (
                 evidence.start_seconds,
                 evidence.end_seconds,
@@ -275,7 +275,8 @@ def _passed_over(sources: Sequence[str]) -> str:
     return f"subtitles passed over for better ones in the same language: {', '.join(sources)}"
 
 
-def _evidence(generation: Generation, cue: Cue, track: Track) -> Evidence:
+def written_evidence(generation: Generation, cue: Cue, track: Track) -> Evidence:
+    """A cue of that track as evidence."""
     attributes: dict[str, Any] = {"language": track.language, "source": track.source}
     return _spoken(generation, cue, attributes)
 

@@ -1,0 +1,219 @@
+"""`longtake watch`: streams in, until they end or the user stops."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+
+from cli.compose import build_claims, build_thumbnails, open_library
+from cli.index import while_its_folder_is_there
+from cli.render import print_json, safe, say, say_error
+from cli.senses import Senses, chosen_channels
+from cli.settings import Settings
+from index.errors import ConfigError
+from ingest.live.source import LiveSource, parse_sources
+from ingest.live.watcher import SourceState, Watcher
+from rag.timestamp import timestamp
+
+PERCEIVED = ("speech", "screen_text", "fingerprint", "frame", "object")
+"""Channels that look at a stream while it runs; of what is said, its subtitles alone."""
+
+_LINE_SECONDS = 60.0
+"""How often a line tells how a source is doing, where there is no terminal."""
+
+
+def run_watch(
+    settings: Settings,
+    given: Sequence[str],
+    *,
+    names: Sequence[str] = (),
+    channels: Sequence[str] | None = None,
+    as_json: bool = False,
+) -> int:
+    """Watches until all sources have ended or the user stops. Returns the exit status: 1 where a
+    source failed, 130 after Ctrl-C, 0 after SIGTERM.
+
+    Raises UsageError for what is no source.
+    """
+    sources = parse_sources(given, names)
+    settings = for_streams(settings, channels)
+    senses = Senses(settings)
+    senses.check_models()
+    stop = threading.Event()
+    with (
+        stopping(stop) as caught,
+        while_its_folder_is_there(settings) as opened,
+        open_library(settings, must_exist=False) as library,
+    ):
+        opened.set()
+        senses.prepare_models(lambda text: say(safe(text)))
+        perceived = senses.channels()
+        if settings.server is not None:
+            settings.library.mkdir(parents=True, exist_ok=True)
+        library, claims = build_claims(settings, library)
+        told = Told(as_json)
+        watchers = [
+            Watcher(
+                library,
+                perceived,
+                settings.ingest,
+                settings.live,
+                build_thumbnails(settings),
+                claims,
+                source,
+                stop,
+                told,
+            )
+            for source in sources
+        ]
+        states = _run_all(sources, watchers, stop)
+        told.finish()
+    failed = any(state is None or state.state == "failed" for state in states)
+    if signal.SIGINT in caught:
+        return 130
+    return 1 if failed else 0
+
+
+def for_streams(settings: Settings, named: Sequence[str] | None) -> Settings:
+    """With the channels that look at streams alone. Says which of those asked for do not. Raises
+    ConfigError for unknown ones, and where none is left."""
+    chosen = chosen_channels(settings, named)
+    looking = tuple(name for name in chosen if name in PERCEIVED)
+    given = settings.channels
+    other = [name for name in chosen if name not in PERCEIVED]
+    if "speech" in chosen and given.recognition.enabled:
+        other.insert(0, "speech recognition")
+    if not looking:
+        raise ConfigError(f"Of live sources only these are made: {', '.join(PERCEIVED)}.")
+    if other:
+        say((f"Of live sources not made so far: {', '.join(other)}.", "dim"))
+    silent = given.recognition.model_copy(update={"enabled": False})
+    channels = given.model_copy(update={"enabled": looking, "recognition": silent})
+    return settings.model_copy(update={"channels": channels})
+
+
+def _run_all(
+    sources: Sequence[LiveSource], watchers: Sequence[Watcher], stop: threading.Event
+) -> list[SourceState | None]:
+    """Each in a thread of its own; the last states."""
+    states: list[SourceState | None] = [None] * len(watchers)
+
+    def run(at: int) -> None:
+        states[at] = watchers[at].run()
+
+    threads = [
+        threading.Thread(target=run, args=(at,), name=f"watch {source.name}")
+        for at, source in enumerate(sources)
+    ]
+    for thread in threads:
+        thread.start()
+    try:
+        for thread in threads:
+            while thread.is_alive():  # in short waits, so that signals are seen
+                thread.join(0.2)
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+    return states
+
+
+@contextmanager
+def stopping(stop: threading.Event) -> Iterator[list[int]]:
+    """Ctrl-C and SIGTERM set the event, so that what is open is closed and written; a second one
+    breaks off. Yields the signals that came."""
+    caught: list[int] = []
+
+    def on_signal(number: int, _frame: object) -> None:
+        caught.append(number)
+        stop.set()
+        if len(caught) > 1:
+            raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield caught
+        return
+    before = {one: signal.signal(one, on_signal) for one in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield caught
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)
+
+
+class Told:
+    """Says how the sources are doing: on stderr, and as JSON lines on stdout where asked for.
+
+    On a terminal one line is kept up to date; else, and for changes of state, lines are written.
+    """
+
+    def __init__(self, as_json: bool):
+        self._as_json = as_json
+        self._lock = threading.Lock()
+        self._states: dict[str, SourceState] = {}
+        self._told_at: dict[str, float] = {}
+        self._terminal = sys.stderr.isatty()
+
+    def __call__(self, state: SourceState) -> None:
+        with self._lock:
+            before = self._states.get(state.source)
+            self._states[state.source] = state
+            changed = before is None or (before.state, before.message) != (
+                state.state,
+                state.message,
+            )
+            due = time.monotonic() - self._told_at.get(state.source, 0.0) >= _LINE_SECONDS
+            if changed or due:
+                self._told_at[state.source] = time.monotonic()
+                self._clear()
+                self._line(state)
+                if self._as_json:
+                    print_json(state)
+                    sys.stdout.flush()
+            self._status()
+
+    def _line(self, state: SourceState) -> None:
+        if state.state == "failed":
+            say_error(state.message)
+            return
+        text = state.message or progress_text(state)
+        say((f"{safe(state.source)}: ", "bold"), f"{state.state}{', ' if text else ''}{safe(text)}")
+
+    def _status(self) -> None:
+        if not self._terminal:
+            return
+        parts = [
+            f"{safe(state.source)} {progress_text(state)}"
+            for state in self._states.values()
+            if state.state == "live" and state.at_seconds is not None
+        ]
+        if parts:
+            sys.stderr.write("\r\x1b[K" + " | ".join(parts))
+            sys.stderr.flush()
+
+    def _clear(self) -> None:
+        if self._terminal:
+            sys.stderr.write("\r\x1b[K")
+
+    def finish(self) -> None:
+        with self._lock:
+            self._clear()
+
+
+def progress_text(state: SourceState) -> str:
+    """`1:02:03 (14:31:07), 0.8 s behind, 12 dropped, 340 found`; "" where nothing came yet."""
+    if state.at_seconds is None or state.wall_clock is None:
+        return ""
+    at = datetime.fromtimestamp(state.wall_clock, UTC).astimezone()
+    parts = [f"{timestamp(round(state.at_seconds))} ({at:%H:%M:%S})"]
+    if state.lag_seconds is not None:
+        parts.append(f"{max(state.lag_seconds, 0.0):.1f} s behind")
+    if state.dropped:
+        parts.append(f"{state.dropped} dropped")
+    parts.append(f"{state.found} found")
+    return ", ".join(parts)

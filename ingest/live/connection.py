@@ -1,0 +1,259 @@
+"""One connection to a live source: pictures and subtitle packets, as they come.
+
+With ingest/media.py and the others that docs/architecture.md names, one of the files that touch
+PyAV; its errors end here.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+
+import av
+
+from index.errors import SourceError
+from index.schema import Stream
+from ingest.frames import pixel_aspect
+from ingest.live.growing import GrowingFile, StandardInput, Stopped
+from ingest.live.settings import LiveSettings
+from ingest.live.source import LiveSource
+from ingest.media import (
+    TEXT_SUBTITLES,
+    SubtitlePacket,
+    claimed_duration,
+    codec_name,
+    container_start,
+    describe_stream,
+    stream_language,
+    video_stream,
+)
+
+_NETWORK = "http,https,tcp,tls,udp,rtp,rtcp,rtmp,rtmps,rtmpt,rtmpe,rtsp,rtsps,httpproxy,crypto,data"
+_ERRORS_IN_A_ROW = 50
+_FALLBACK_RATE = 25.0
+_LEAST_RATE, _MOST_RATE = 0.05, 240.0
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A decoded picture. raw_seconds: when it is shown by the source's clock; None where it does
+    not say."""
+
+    raw_seconds: float | None
+    frame: av.VideoFrame
+
+
+class Connection:
+    """Opened when made; iterate it for `Picture`s and `SubtitlePacket`s (with times by the source's
+    clock), in the order they come.
+
+    streams: what the source has. frame_rate: average, pictures a second. pixel_aspect: see
+    DecodedFrame. content: see GrowingFile. The iteration ends where the source does, or where
+    `stop` is set.
+
+    Raises SourceError, also while iterating.
+    """
+
+    def __init__(
+        self,
+        source: LiveSource,
+        settings: LiveSettings,
+        stop: threading.Event,
+        *,
+        after_raw_seconds: float | None = None,
+        content: str = "",
+    ):
+        """after_raw_seconds, content: where the source is a file that begins with that content,
+        what lies before that time is passed over: it has been seen."""
+        self._source = source
+        self._settings = settings
+        self._stop = stop
+        self._bytes = self._byte_stream()
+        self._container = self._opened()
+        try:
+            self._choose()
+        except BaseException:
+            self.close()
+            raise
+        self.content = self._bytes.content() if isinstance(self._bytes, GrowingFile) else ""
+        same = bool(content) and content == self.content
+        self._after = after_raw_seconds if same else None
+
+    def _byte_stream(self) -> StandardInput | GrowingFile | None:
+        if self._source.kind == "stdin":
+            return StandardInput(self._stop)
+        if self._source.kind == "file":
+            return GrowingFile(self._source.location, self._stop)
+        return None
+
+    def _opened(self) -> av.container.InputContainer:
+        source, settings = self._source, self._settings
+        # A clock that wraps or begins anew is ours to notice: FFmpeg takes both for the former.
+        options = {"correct_ts_overflow": "0", **source.options}
+        if source.kind == "url":
+            local = source.location.startswith("file:")
+            options["protocol_whitelist"] = "file,crypto,data" if local else _NETWORK
+        try:
+            return av.open(
+                source.location if self._bytes is None else self._bytes,
+                format=source.format,
+                options=options,
+                metadata_errors="replace",
+                timeout=(settings.open_timeout_seconds, settings.read_timeout_seconds),
+            )
+        except Stopped:
+            raise SourceError("Stopped.") from None
+        except av.ProtocolNotFoundError as error:
+            scheme = source.location.partition(":")[0]
+            raise SourceError(
+                f"{source.shown}: FFmpeg as it comes with PyAV cannot read {scheme}://. Have a "
+                "relay turn it into something it can, as `ffmpeg -i SOURCE -c copy -f mpegts -` "
+                "in a pipe to `longtake watch -`.",
+                lasting=True,
+            ) from error
+        except (av.FFmpegError, OSError, ValueError) as error:
+            raise self._refused(error) from error
+
+    def _refused(self, error: Exception) -> SourceError:
+        shown = self._source.shown
+        if isinstance(error, (av.ExitError, TimeoutError)):
+            return SourceError(f"{shown}: does not answer.")
+        if isinstance(error, av.InvalidDataError):
+            return SourceError(f"{shown}: sends nothing that can be read as video.")
+        return SourceError(f"{shown}: {_reason(error)}.")
+
+    def _choose(self) -> None:
+        container = self._container
+        video = video_stream(container)
+        if video is None:
+            raise SourceError(
+                f"{self._source.shown}: has no pictures, and of a live source only those, and "
+                "subtitles, are looked at so far.",
+                lasting=container.format.name != "hls",
+            )
+        # Threads over whole pictures hold back as many of them as there are threads.
+        video.thread_type = "AUTO" if self._source.waits else "SLICE"
+        words = [s for s in container.streams if codec_name(s) in TEXT_SUBTITLES]
+        self._video, self._words = video, words
+        for other in container.streams:
+            if other is not video and other not in words:
+                other.discard = av.stream.Discard.all
+        rate = float(video.average_rate or video.guessed_rate or 0.0)
+        self.frame_rate = rate if _LEAST_RATE <= rate <= _MOST_RATE else _FALLBACK_RATE
+        self.pixel_aspect = pixel_aspect(video)
+        sounds = [s for s in container.streams.audio if s.codec_context is not None]
+        self.streams: tuple[Stream, ...] = tuple(map(describe_stream, (video, *sounds, *words)))
+        self._finite = self._source.kind == "stdin" or (
+            not self._source.waits and _says_how_long(container)
+        )
+
+    def is_over(self) -> bool:
+        """Behind the iteration: whether this was all there will ever be. A stream that does not say
+        how long it is may go on later; only a playlist can have got its end meanwhile."""
+        if self._finite or self._container.format.name != "hls":
+            return self._finite
+        try:
+            with self._opened() as again:
+                return _says_how_long(again)
+        except SourceError:
+            return False
+
+    def close(self) -> None:
+        """May be called again."""
+        if getattr(self, "_container", None) is not None:
+            self._container.close()
+        if self._bytes is not None:
+            self._bytes.close()
+
+    def __iter__(self) -> Iterator[Picture | SubtitlePacket]:
+        for packet in self._unseen(self._packets()):
+            if packet.stream is not self._video:
+                yield from self._said(packet)
+                continue
+            try:
+                for frame in self._video.codec_context.decode(packet if packet.size else None):
+                    picture = self._picture(frame)
+                    if not self._is_seen(picture.raw_seconds):
+                        yield picture
+            except av.EOFError:
+                pass
+            except av.FFmpegError:  # what was lost on the way; the next key frame mends it
+                continue
+
+    def _packets(self) -> Iterator[av.Packet]:
+        """Those of the streams that are looked at; at the end an empty one of each."""
+        wanted = [self._video, *self._words]
+        packets = self._container.demux(wanted)
+        failures = 0
+        while not self._stop.is_set():
+            try:
+                packet = next(packets)
+            except (StopIteration, Stopped):
+                return
+            except av.ExitError as error:
+                seconds = self._settings.read_timeout_seconds
+                raise SourceError(
+                    f"{self._source.shown}: nothing came for {seconds:g} s."
+                ) from error
+            except (av.FFmpegError, OSError) as error:
+                failures += 1
+                if failures >= _ERRORS_IN_A_ROW or not isinstance(error, av.InvalidDataError):
+                    raise SourceError(f"{self._source.shown}: {_reason(error)}.") from error
+                packets = self._container.demux(wanted)
+                continue
+            failures = 0
+            yield packet
+
+    def _unseen(self, packets: Iterator[av.Packet]) -> Iterator[av.Packet]:
+        """Those after what has been seen, from the last key frame before it on."""
+        after, held = self._after, []
+        for packet in packets:
+            if after is None:
+                yield packet
+                continue
+            if packet.is_keyframe and packet.stream is self._video:
+                held.clear()
+            held.append(packet)
+            time_base = packet.time_base or packet.stream.time_base
+            if not packet.size or (packet.pts is not None and packet.pts * time_base > after):
+                yield from held
+                after = None
+
+    def _is_seen(self, raw_seconds: float | None) -> bool:
+        return self._after is not None and (raw_seconds or 0.0) <= self._after
+
+    def _picture(self, frame: av.VideoFrame) -> Picture:
+        ticks = frame.pts if frame.pts is not None else frame.dts
+        time_base = frame.time_base or self._video.time_base
+        return Picture(None if ticks is None else float(ticks * time_base), frame)
+
+    def _said(self, packet: av.Packet) -> Iterator[SubtitlePacket]:
+        data, codec = bytes(packet), codec_name(packet.stream)
+        if codec == "mov_text":
+            data = data[2 : 2 + int.from_bytes(data[:2], "big")]
+        if packet.pts is None or not data:
+            return
+        time_base: Fraction = packet.time_base or packet.stream.time_base
+        start = float(packet.pts * time_base)
+        if self._is_seen(start):
+            return
+        yield SubtitlePacket(
+            stream_index=packet.stream.index,
+            codec=codec,
+            language=stream_language(packet.stream),
+            title=packet.stream.metadata.get("title"),
+            header=packet.stream.codec_context.extradata or b"",
+            start_seconds=start,
+            end_seconds=start + float(packet.duration * time_base) if packet.duration else None,
+            data=data,
+        )
+
+
+def _says_how_long(container: av.container.InputContainer) -> bool:
+    return claimed_duration(container, container_start(container)) is not None
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error)

@@ -1,0 +1,32 @@
+"""Settings of live sources. Defaults live only here."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class LiveSettings(BaseModel):
+    """How streams are read and written.
+
+    commit_seconds: of wall-clock time between commits, where there is something to commit.
+    commit_evidence: so many new pieces of evidence are committed at once.
+    open_timeout_seconds, read_timeout_seconds: after so long without anything a source counts as
+        not there, or as lost; what comes as pieces (HLS) needs longer than a piece lasts.
+    retry_seconds, retry_most_seconds: before the first try to connect again, doubled until it works
+        up to the latter.
+    gap_seconds: a jump of the timestamps by more than that begins a new epoch.
+    drop_after_seconds: pictures that have waited so long to be looked at are dropped.
+    waiting_bytes: of pictures that wait to be looked at; what is over it is dropped.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    commit_seconds: float = Field(1.0, gt=0)
+    commit_evidence: int = Field(100, ge=1)
+    open_timeout_seconds: float = Field(15.0, gt=0)
+    read_timeout_seconds: float = Field(20.0, gt=0)
+    retry_seconds: float = Field(0.5, gt=0)
+    retry_most_seconds: float = Field(30.0, gt=0)
+    gap_seconds: float = Field(5.0, gt=0)
+    drop_after_seconds: float = Field(5.0, gt=0)
+    waiting_bytes: int = Field(128 * 2**20, ge=2**20)

@@ -1,0 +1,119 @@
+"""What `longtake watch` is given: where a live stream comes from, and what it is called."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+from index.errors import UsageError
+from index.schema import make_id
+
+_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+_DEVICE_FORMATS = ("v4l2", "avfoundation", "dshow", "gdigrab", "x11grab")
+
+
+@dataclass(frozen=True, slots=True)
+class LiveSource:
+    """Where a stream comes from.
+
+    kind: "url" for whatever FFmpeg opens by an address; "file" is one that grows. location: what is
+    opened. shown: the same without a password, for people and for the library. waits: whether what
+    is not read yet stays there until it is (a file, a pipe); else it comes when it comes.
+    listens: whether we wait for the sender to call. format, options: for FFmpeg.
+    """
+
+    name: str
+    kind: Literal["url", "stdin", "file", "device"]
+    location: str
+    shown: str
+    listens: bool = False
+    format: str | None = None
+    options: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def waits(self) -> bool:
+        return self.kind in ("stdin", "file")
+
+    @property
+    def video_id(self) -> str:
+        """Of the same name, the same video."""
+        return make_id("live", self.name)
+
+
+def parse_sources(given: Sequence[str], names: Sequence[str] = ()) -> list[LiveSource]:
+    """names: of the sources, in their order; those without one are called after where they lie.
+
+    Raises UsageError for what is no source, and for two of one name.
+    """
+    if len(names) > len(given):
+        raise UsageError(f"{len(names)} names for {len(given)} sources: give each --name a source.")
+    if any(not name.strip() for name in names):
+        raise UsageError("--name needs a name.")
+    sources = [
+        parse_source(text, names[at] if at < len(names) else None) for at, text in enumerate(given)
+    ]
+    called = [source.name for source in sources]
+    for name in called:
+        if called.count(name) > 1:
+            raise UsageError(f"Two sources are called “{name}”: tell them apart with --name.")
+    return sources
+
+
+def parse_source(text: str, name: str | None = None) -> LiveSource:
+    """A URL, `-` for standard input, the path of a file that grows or of a capture device, or
+    `FORMAT:DEVICE` as in `avfoundation:0`. Raises UsageError."""
+    if not text.strip():
+        raise UsageError("An empty source means nothing: give a URL, a path, or - for a pipe.")
+    if text == "-":
+        return LiveSource(name or "stdin", "stdin", "-", "standard input")
+    if _URL.match(text):
+        return _url(text, name)
+    form, colon, device = text.partition(":")
+    if colon and form in _DEVICE_FORMATS:
+        return LiveSource(name or device, "device", device, text, format=form)
+    path = os.path.abspath(text)
+    if os.path.isdir(path):
+        raise UsageError(f"{text} is a folder: give a file that grows, or `longtake index` it.")
+    try:
+        device_file = stat.S_ISCHR(os.stat(path).st_mode)
+    except OSError:
+        device_file = False
+    if device_file:
+        called = name or os.path.basename(path)
+        return LiveSource(called, "device", path, path, format="v4l2")
+    called = name or os.path.splitext(os.path.basename(path))[0]
+    if path.endswith((".m3u8", ".mpd")):  # FFmpeg reads these again by itself
+        return LiveSource(called, "url", f"file:{path}", path)
+    return LiveSource(called, "file", path, path)
+
+
+def _url(text: str, name: str | None) -> LiveSource:
+    parts = urlsplit(text)
+    scheme = parts.scheme.lower()
+    if scheme == "file":
+        return parse_source(parts.path, name)
+    try:
+        port = parts.port
+    except ValueError as error:
+        raise UsageError(f"{text} is no address: {error}.") from error
+    host = parts.hostname or ""
+    place = f"[{host}]" if ":" in host else host
+    place += f":{port}" if port else ""
+    shown = urlunsplit((scheme, place, parts.path, "", ""))
+    options: dict[str, str] = {}
+    query = dict(parse_qsl(parts.query, keep_blank_values=True))
+    listens = query.get("listen", "0") not in ("0", "")
+    if scheme in ("rtmp", "rtmps") and "listen" in query:  # there it is no part of the address
+        options["listen"] = query.pop("listen")
+        text = urlunsplit((*parts[:3], urlencode(query), parts.fragment))
+    if scheme in ("rtsp", "rtsps"):
+        options["rtsp_flags"] = "prefer_tcp"
+    if scheme == "udp":
+        options["overrun_nonfatal"] = "1"
+    called = name or (place + parts.path).strip("/") or text
+    return LiveSource(called, "url", text, shown, listens, options=options)

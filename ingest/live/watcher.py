@@ -1,0 +1,343 @@
+"""Watches one live source until it ends or the user stops: what is read is looked at, and committed
+as it comes."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from index.errors import LeaseLostError, LongtakeError
+from index.library import Library
+from index.schema import Epoch, Video
+from ingest.channel import Sample
+from ingest.claims import Claim, Claims
+from ingest.live.epoch_pass import EpochPass, LiveListener, LiveNews
+from ingest.live.intake import Intake
+from ingest.live.reader import Anchored, Began, Connected, Ended, Lost, Over, Reader, Said
+from ingest.live.settings import LiveSettings
+from ingest.live.source import LiveSource
+from ingest.live.writer import OPEN, settle
+from ingest.picture_events import Progress, ShotEnded
+from ingest.plan import Channels
+from ingest.settings import IngestSettings
+from ingest.thumbnails import Thumbnails
+from ingest.work import Checks, RemovedMeanwhile
+
+logger = logging.getLogger(__name__)
+
+_RECORD_SECONDS = 10.0
+"""How often the catalogue is told that a source is watched, and how far one has come that shows
+nothing new."""
+_DRAIN_SECONDS = 1.5
+"""So long what has been read is still looked at when the user stops."""
+_ANSWER_SECONDS = 0.3
+"""So long the reader is waited for then: it may hang in FFmpeg, which waits for the network."""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceState:
+    """How a source is doing.
+
+    state: "connecting", "live", "lost" (it is tried again), "ended", "stopped" or "failed".
+    message: what is wrong, or why it ended. at_seconds: how far it is findable, on the stream's
+    clock; wall_clock: the same as Unix time. lag_seconds: how far that is behind the time of day
+    (of what does not come in real time it says nothing). dropped: pictures left out because
+    looking could not keep up, in this run. found: pieces of evidence, in this run. epoch: its
+    number.
+    """
+
+    source: str
+    video_id: str
+    state: Literal["connecting", "live", "lost", "ended", "stopped", "failed"]
+    message: str = ""
+    at_seconds: float | None = None
+    wall_clock: float | None = None
+    lag_seconds: float | None = None
+    dropped: int = 0
+    found: int = 0
+    epoch: int | None = None
+
+
+OnState = Callable[[SourceState], None]
+
+
+class Watcher:
+    """Runs one source. on_state: told whenever the state changes, and behind each commit. listener:
+    told what has become findable. Both are called in the thread that runs it."""
+
+    def __init__(
+        self,
+        library: Library,
+        channels: Channels,
+        ingest: IngestSettings,
+        settings: LiveSettings,
+        thumbnails: Thumbnails,
+        claims: Claims,
+        source: LiveSource,
+        stop: threading.Event,
+        on_state: OnState,
+        listener: LiveListener = lambda news: None,
+    ):
+        self._library = library
+        self._channels = channels
+        self._ingest = ingest
+        self._settings = settings
+        self._thumbnails = thumbnails
+        self._claims = claims
+        self._source = source
+        self._stop = stop
+        self._on_state = on_state
+        self._listener = listener
+        self._checks = Checks(library, stop.is_set)
+        self._state = SourceState(source.name, source.video_id, "connecting")
+        self._no_more = threading.Event()  # for the reader
+        self._intake = Intake(settings, waits=source.waits, stop=self._no_more)
+        self._pass: EpochPass | None = None
+        self._claim: Claim | None = None
+        self._committed_at = self._recorded_at = time.monotonic()
+        self._dropped_before = 0
+        self._found = 0
+        self._known = self._live = False  # in the catalogue, and as live
+
+    def run(self) -> SourceState:
+        """Returns its last state: "ended", "stopped" or "failed"."""
+        try:
+            with self._claims.holding(self._source.video_id) as claim:
+                if claim is None:
+                    raise LeaseLostError(
+                        f"“{self._source.name}” is being watched by another process."
+                    )
+                self._claim = claim
+                try:
+                    self._watch()
+                except RemovedMeanwhile:
+                    self._remove()
+                    raise
+        except RemovedMeanwhile:
+            name = self._source.name
+            self._tell("failed", f"“{name}” was removed from the library and is watched no more.")
+        except LongtakeError as error:
+            self._tell("failed", str(error))
+        except Exception as error:  # whatever it is, the other sources go on
+            logger.exception("Watching %s failed", self._source.name)
+            self._tell(
+                "failed",
+                f"{self._source.name}: something unexpected happened "
+                f"({type(error).__name__}: {error}). The log file holds the details.",
+            )
+        return self._state
+
+    def _remove(self) -> None:
+        self._thumbnails.remove(self._source.video_id)
+        self._library.remove_video(self._source.video_id)
+
+    def _watch(self) -> None:
+        self._video = self._known_video()
+        self._write_video()
+        self._tell("connecting")
+        reader = Reader(
+            self._source,
+            self._settings,
+            self._ingest,
+            self._intake,
+            self._video.epochs,
+            self._no_more,
+        )
+        reader.start()
+        try:
+            over = self._take_all(reader)
+        finally:
+            self._no_more.set()
+            if self._pass is not None:
+                self._pass.close()
+        reader.join(_ANSWER_SECONDS)
+        self._live = False
+        self._write_video()
+        if over is not None and over.error is not None:
+            raise over.error
+        self._tell("stopped" if over is None else "ended")
+
+    def _known_video(self) -> Video:
+        """The catalogue's entry, with what a run that was killed left unfinished settled."""
+        source = self._source
+        video = self._library.video(source.video_id)
+        if video is None:
+            return Video(source.video_id, source.name, source=source.shown)
+        self._known = bool(video.epochs)
+        left = [g for g in self._library.generations(video.id) if not g.complete]
+        for generation in left:
+            settle(self._library, generation)
+        ends = {g.epoch: g.analysed_seconds for g in self._library.generations(video.id)}
+        epochs = tuple(
+            replace(one, end_seconds=max(ends.get(one.number, 0.0), one.start_seconds))
+            if one.end_seconds is None
+            else one
+            for one in video.epochs
+        )
+        return replace(video, source=source.shown, epochs=epochs)
+
+    def _take_all(self, reader: Reader) -> Over | None:
+        """Until nothing more comes; None where the user stops."""
+        over = None
+        while over is None and not self._stop.is_set():
+            item = self._intake.get(self._due_in())
+            if isinstance(item, Over):
+                over = item
+            elif item is not None:
+                self._take(item)
+            if over is None and self._is_due():
+                self._commit()
+            if time.monotonic() - self._recorded_at >= _RECORD_SECONDS:
+                self._write_video()
+        if over is None:
+            self._drain()
+        self._end_epoch(reader.end_seconds)
+        return over
+
+    def _drain(self) -> None:
+        """The user stops: looks at what has been read already."""
+        self._no_more.set()
+        until = time.monotonic() + _DRAIN_SECONDS
+        while time.monotonic() < until:
+            item = self._intake.get(_ANSWER_SECONDS)
+            if item is None or isinstance(item, Over):
+                return
+            self._take(item)
+
+    def _take(self, item: object) -> None:
+        if isinstance(item, Sample | ShotEnded | Progress):
+            if self._pass is not None:
+                self._pass.take(item)
+        elif isinstance(item, Said):
+            if self._pass is not None:
+                self._pass.say(item.packet)
+        elif isinstance(item, Began):
+            self._begin(item)
+        elif isinstance(item, Ended):
+            self._end_epoch(item.end_seconds)
+        elif isinstance(item, Anchored):
+            if self._pass is not None:
+                self._pass.epoch = replace(
+                    self._pass.epoch, wall_clock_start=item.epoch.wall_clock_start
+                )
+                self._write_video()
+        elif isinstance(item, Connected):
+            self._video = replace(self._video, streams=item.streams)
+        elif isinstance(item, Lost):
+            self._tell("lost", f"{item.reason} Trying again in {item.retry_seconds:g} s.")
+
+    def _begin(self, began: Began) -> None:
+        epochs = (*self._video.epochs, began.epoch)
+        first = epochs[0]
+        self._video = replace(
+            self._video,
+            streams=began.streams,
+            epochs=epochs,
+            duration_seconds=None,
+            wall_clock_start=first.wall_clock_start - first.start_seconds,
+            indexed_at=time.time(),
+        )
+        if self._known:
+            self._checks.removed(self._video)
+        self._library.put_video(self._video)
+        self._known = self._live = True
+        assert self._claim is not None
+        self._dropped_before = self._intake.dropped
+        self._pass = EpochPass(
+            self._library,
+            self._channels,
+            self._ingest,
+            self._thumbnails,
+            self._video,
+            began.epoch,
+            self._claim,
+        )
+        self._committed_at = self._recorded_at = time.monotonic()
+        self._tell("live")
+
+    def _end_epoch(self, end_seconds: float) -> None:
+        if self._pass is None:
+            return
+        with closing(self._pass) as ended:
+            self._checks.removed(self._video)
+            self._pass = None
+            news = ended.finish(end_seconds)
+            end = max(end_seconds, ended.at_seconds)
+            self._set_epoch(replace(ended.epoch, end_seconds=end))
+            self._write_video()
+        self._hear(news)
+        self._told(end, ended.epoch)
+
+    def _due_in(self) -> float:
+        due = self._committed_at + self._settings.commit_seconds - time.monotonic()
+        return min(max(due, 0.0), 0.25)
+
+    def _is_due(self) -> bool:
+        if self._pass is None:
+            return False
+        full = self._pass.waiting >= self._settings.commit_evidence
+        return full or time.monotonic() - self._committed_at >= self._settings.commit_seconds
+
+    def _commit(self) -> None:
+        assert self._pass is not None
+        self._checks.removed(self._video)
+        long_since = time.monotonic() - self._recorded_at >= _RECORD_SECONDS
+        news = self._pass.commit(even_if_empty=long_since)
+        self._committed_at = time.monotonic()
+        self._hear(news)
+        self._told(self._pass.at_seconds, self._pass.epoch)
+
+    def _hear(self, news: LiveNews | None) -> None:
+        if news is not None:
+            self._found += sum(OPEN not in one.attributes for one in news.evidence)
+            self._listener(news)
+
+    def _set_epoch(self, epoch: Epoch) -> None:
+        """dropped: counted here."""
+        dropped = self._intake.dropped - self._dropped_before
+        others = (one for one in self._video.epochs if one.number != epoch.number)
+        self._video = replace(self._video, epochs=(*others, replace(epoch, dropped=dropped)))
+
+    def _write_video(self) -> None:
+        """Tells the catalogue how the video is now, where it is in it."""
+        self._recorded_at = time.monotonic()
+        if not self._known:
+            return
+        self._checks.removed(self._video)
+        if self._pass is not None:
+            self._set_epoch(self._pass.epoch)
+        first = self._video.epochs[0]
+        self._video = replace(
+            self._video,
+            wall_clock_start=first.wall_clock_start - first.start_seconds,
+            duration_seconds=None if self._live else self._video.epochs[-1].end_seconds,
+            indexed_at=time.time(),
+        )
+        self._library.put_video(self._video)
+        self._library.store.flush()
+
+    def _told(self, at_seconds: float, epoch: Epoch) -> None:
+        wall_clock = epoch.wall_clock_start + at_seconds - epoch.start_seconds
+        self._state = replace(
+            self._state,
+            at_seconds=at_seconds,
+            wall_clock=wall_clock,
+            lag_seconds=time.time() - wall_clock,
+            epoch=epoch.number,
+        )
+        self._tell(self._state.state, self._state.message)
+
+    def _tell(self, state: str, message: str = "") -> None:
+        self._state = replace(
+            self._state,
+            state=state,
+            message=message,
+            dropped=self._intake.dropped,
+            found=self._found,
+        )
+        self._on_state(self._state)

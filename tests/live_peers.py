@@ -1,0 +1,139 @@
+"""Senders of live streams on loopback, made with the standard library and PyAV: real sockets, real
+bytes."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+DATAGRAM = 7 * 188
+
+
+def eventually(holds: Callable[[], object], seconds: float = 30.0):
+    """What `holds` returns as soon as that is true. Fails where it is not in time."""
+    until = time.monotonic() + seconds
+    while True:
+        if found := holds():
+            return found
+        assert time.monotonic() < until, "it did not come true in time"
+        time.sleep(0.05)
+
+
+def free_port(kind: int = socket.SOCK_STREAM) -> int:
+    with socket.socket(socket.AF_INET, kind) as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]
+
+
+class TcpSender:
+    """Listens; each caller gets the next of the streams, and after the last nobody is let in.
+
+    hold: keep a caller's connection open behind its stream until `let_go`.
+    """
+
+    def __init__(self, streams: Sequence[bytes], *, hold: bool = False):
+        self._server = socket.create_server(("127.0.0.1", 0))
+        self.port = self._server.getsockname()[1]
+        self._streams = list(streams)
+        self._free = threading.Event()
+        if not hold:
+            self._free.set()
+        self.served = 0
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+
+    @property
+    def url(self) -> str:
+        return f"tcp://127.0.0.1:{self.port}"
+
+    def _serve(self) -> None:
+        for stream in self._streams:
+            try:
+                caller, _ = self._server.accept()
+            except OSError:
+                return
+            with caller:
+                try:
+                    caller.sendall(stream)
+                    self.served += 1
+                    self._free.wait()
+                except OSError:
+                    continue
+        self._server.close()
+
+    def let_go(self) -> None:
+        """Ends the connections that are held."""
+        self._free.set()
+
+    def close(self) -> None:
+        self._free.set()
+        self._server.close()
+
+
+class UdpSender:
+    """Sends a stream's bytes again and again, each time with other bytes where several are given,
+    at about so many datagrams a second, until it is closed."""
+
+    def __init__(self, port: int, stream: bytes, *, datagrams_a_second: float = 400.0):
+        self._port = port
+        self._stream = stream
+        self._pause = 1 / datagrams_a_second
+        self._stop = threading.Event()
+        self.sent = threading.Event()
+        self._thread = threading.Thread(target=self._send, daemon=True)
+        self._thread.start()
+
+    def _send(self) -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as out:
+            for at in range(0, len(self._stream), DATAGRAM):
+                out.sendto(self._stream[at : at + DATAGRAM], ("127.0.0.1", self._port))
+                if self._stop.wait(self._pause):
+                    return
+        self.sent.set()
+
+    def close(self) -> None:
+        self._stop.set()
+        self._thread.join()
+
+
+class _Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@contextmanager
+def http_origin(folder: Path) -> Iterator[str]:
+    """Serves a folder; yields its address."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(folder)))
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def write_playlist(path: Path, pieces: Sequence[tuple[str, float]], *, ended: bool) -> None:
+    """An HLS media playlist of MP4 pieces behind `init.mp4`; replaced at once."""
+    lines = [
+        "#EXTM3U",
+        "#EXT-X-VERSION:6",
+        "#EXT-X-TARGETDURATION:3",
+        "#EXT-X-MEDIA-SEQUENCE:0",
+        '#EXT-X-MAP:URI="init.mp4"',
+    ]
+    for name, seconds in pieces:
+        lines += [f"#EXTINF:{seconds},", name]
+    if ended:
+        lines.append("#EXT-X-ENDLIST")
+    partial_path = path.with_suffix(".part")
+    partial_path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    partial_path.replace(path)

@@ -1,0 +1,381 @@
+"""A stream is indexed while it runs, from real peers on loopback, and comes out of whatever
+happens to it: a lost connection, a clock that jumps, a kill."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import threading
+from collections.abc import Callable
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import live_peers
+import pytest
+from clips import DATA, noise_picture, text_picture, write_clip
+from live_peers import TcpSender, UdpSender, eventually
+
+from index.library import Library
+from index.schema import Evidence, Video
+from ingest.channels.fingerprint import FingerprintChannel
+from ingest.channels.screen_text import ScreenTextChannel
+from ingest.channels.speech import SpeechChannel
+from ingest.claims import FileClaims
+from ingest.live.clock import WRAP_SECONDS
+from ingest.live.settings import LiveSettings
+from ingest.live.source import parse_source
+from ingest.live.watcher import SourceState, Watcher
+from ingest.plan import Channels, describe_analysis, describe_segments
+from ingest.settings import IngestSettings
+from ingest.thumbnails import Thumbnails
+from rag.retrieve import Retriever
+
+INGEST = IngestSettings()
+QUICK = {
+    "commit_seconds": 0.1,
+    "retry_seconds": 0.05,
+    "retry_most_seconds": 0.2,
+    "open_timeout_seconds": 20.0,
+}
+
+
+@pytest.fixture(scope="module")
+def channels() -> Channels:
+    return Channels(
+        (SpeechChannel(),),
+        (ScreenTextChannel(), FingerprintChannel()),
+        describe_analysis(INGEST),
+        describe_segments(INGEST),
+    )
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("streams")
+
+
+def stream(folder: Path, text: str, *, start_seconds: float = 0.0, name: str = "") -> bytes:
+    """MPEG-TS of 3 s: a picture with that text, then one without."""
+    path = folder / f"{name or text.replace(' ', '-')}-{start_seconds:g}.ts"
+    if not path.exists():
+        pictures = [*[text_picture(text)] * 20, *[noise_picture(len(text), 320, 180)] * 10]
+        write_clip(path, pictures, rate=10, start_seconds=start_seconds, key_frame_every=10)
+    return path.read_bytes()
+
+
+class Watch:
+    """A source being watched, in a thread of its own."""
+
+    def __init__(self, library: Library, channels: Channels, given: str, home: Path, **settings):
+        self.stop = threading.Event()
+        self.states: list[SourceState] = []
+        self.news: list = []
+        self.source = parse_source(given, "camera")
+        self._library = library
+        self._watcher = Watcher(
+            library,
+            channels,
+            INGEST,
+            LiveSettings(**QUICK | settings),
+            Thumbnails(home / "thumbnails"),
+            FileClaims(home / "claims"),
+            self.source,
+            self.stop,
+            self.states.append,
+            self.news.append,
+        )
+        self._thread = threading.Thread(target=self._watcher.run)
+        self._thread.start()
+
+    @property
+    def video(self) -> Video | None:
+        return self._library.video(self.source.video_id)
+
+    def texts(self, channel: str = "screen_text") -> list[str]:
+        return [one.text for one in self.evidence(channel)]
+
+    def evidence(self, channel: str = "screen_text") -> list[Evidence]:
+        return self._library.evidence(self.source.video_id, channel=channel)
+
+    def found(self, text: str) -> Callable[[], bool]:
+        return lambda: text in self.texts()
+
+    def ended(self) -> SourceState:
+        """Its last state, once it has come to its end by itself."""
+        self._thread.join(60)
+        assert not self._thread.is_alive()
+        return self.states[-1]
+
+    def end(self) -> SourceState:
+        self.stop.set()
+        return self.ended()
+
+
+@pytest.fixture
+def watch(library, channels, tmp_path):
+    watches: list[Watch] = []
+
+    def begin(given: str, **settings) -> Watch:
+        watches.append(Watch(library, channels, given, tmp_path / "library", **settings))
+        return watches[-1]
+
+    yield begin
+    for one in watches:
+        one.end()
+
+
+@contextmanager
+def closing_all(*peers):
+    with ExitStack() as stack:
+        for peer in peers:
+            stack.callback(peer.close)
+        yield
+
+
+def test_what_is_shown_is_found_while_the_stream_goes_on(watch, library, folder):
+    sender = TcpSender([stream(folder, "HARBOUR LIGHTS")], hold=True)
+    with closing_all(sender):
+        one = watch(sender.url)
+        eventually(one.found("HARBOUR LIGHTS"))
+        assert one.video.duration_seconds is None
+        result = Retriever(library).search("harbour")
+        moment = result.moments[0]
+        assert moment.text == "HARBOUR LIGHTS"
+        assert moment.coverage["screen_text"] == 1.0
+        epoch = one.video.epochs[0]
+        assert moment.wall_clock_start == epoch.wall_clock_start + (
+            moment.start_seconds - epoch.start_seconds
+        )
+        state = one.end()
+    assert state.state == "stopped"
+    assert (
+        one.video.duration_seconds == one.video.epochs[0].end_seconds == pytest.approx(3, abs=0.3)
+    )
+    assert all(generation.complete for generation in library.generations(one.video.id))
+
+
+def test_what_is_still_shown_is_provisional_and_takes_its_own_place(watch, library, folder):
+    """The text stays to the end of the stream, which stays open."""
+    path = folder / "still.ts"
+    write_clip(path, [text_picture("NO SMOKING")] * 30, rate=10)
+    sender = TcpSender([path.read_bytes()], hold=True)
+    with closing_all(sender):
+        one = watch(sender.url)
+        eventually(one.found("NO SMOKING"))
+        (early,) = one.evidence()
+        assert early.attributes["provisional"]
+        assert Retriever(library).search("smoking").moments
+        one.end()
+    (final,) = one.evidence()
+    assert final.id == early.id
+    assert "provisional" not in final.attributes
+    assert final.end_seconds == pytest.approx(3, abs=0.3)
+    kinds = ("evidence", "passage", "text_stats")
+    left = [p for kind in kinds for p in points(library, kind) if "provisional" in p.payload]
+    assert not left
+
+
+def points(library: Library, kind: str):
+    from index.store import scroll, where
+
+    return list(scroll(library.store, where(kind=kind)))
+
+
+def test_a_live_run_finds_what_indexing_the_file_finds(watch, library, folder, tmp_path):
+    """Sent as a stream, a recording gives the evidence that it gives as a file."""
+    from dump import dump
+
+    from cli.main import main
+
+    path = tmp_path / "film.ts"
+    path.write_bytes(stream(folder, "TIDE TABLE"))
+    indexed = tmp_path / "indexed"
+    assert main(["index", str(path), "--library", str(indexed)]) == 0
+    expected = {
+        (payload["channel"], payload["start_seconds"], payload["end_seconds"], payload["text"])
+        for payload, _ in dump(indexed).values()
+        if payload["kind"] == "evidence"
+    }
+    with path.open("rb") as recording:
+        sender = TcpSender([recording.read()])
+    with closing_all(sender):
+        one = watch(sender.url)
+        eventually(lambda: any(state.state == "lost" for state in one.states))
+        one.end()
+    found = {
+        (one.channel, round(one.start_seconds, 6), round(one.end_seconds, 6), one.text)
+        for one in library.evidence(one.video.id)
+    }
+    assert found == expected
+
+
+def test_a_sender_that_dies_and_comes_back_begins_an_epoch(watch, library, folder):
+    sender = TcpSender([stream(folder, "FIRST WATCH"), stream(folder, "SECOND WATCH")], hold=False)
+    with closing_all(sender):
+        one = watch(sender.url)
+        eventually(one.found("SECOND WATCH"))
+        eventually(lambda: len(one.video.epochs) == 2 and one.video.epochs[1].end_seconds)
+        one.end()
+    first, second = one.video.epochs
+    assert first.end_seconds <= second.start_seconds
+    assert second.began == "reconnected"
+    assert second.wall_clock_start > first.wall_clock_start
+    by_text = {found.text: found for found in one.evidence()}
+    assert (by_text["FIRST WATCH"].epoch, by_text["SECOND WATCH"].epoch) == (0, 1)
+    assert by_text["SECOND WATCH"].start_seconds >= second.start_seconds
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "why"),
+    [
+        (WRAP_SECONDS - 4, 0.0, "timestamps wrapped"),
+        (1000.0, 10.0, "timestamps went back"),
+        (10.0, 100.0, "a gap of"),
+    ],
+)
+def test_timestamps_that_jump_begin_an_epoch(first, then, why, watch, folder):
+    """In one connection."""
+    sender = TcpSender(
+        [
+            stream(folder, "BEFORE IT", start_seconds=first)
+            + stream(folder, "AFTER IT", start_seconds=then)
+        ],
+        hold=True,
+    )
+    with closing_all(sender):
+        one = watch(sender.url)
+        eventually(one.found("AFTER IT"))
+        one.end()
+    before, after = one.video.epochs
+    assert why in after.began
+    assert before.end_seconds <= after.start_seconds
+    times = [(found.start_seconds, found.text) for found in one.evidence()]
+    assert times == sorted(times)
+    assert [text for _, text in times] == ["BEFORE IT", "AFTER IT"]
+
+
+def test_mpeg_ts_over_udp(watch, folder):
+    port = live_peers.free_port(socket.SOCK_DGRAM)
+    one = watch(f"udp://127.0.0.1:{port}", read_timeout_seconds=3.0)
+    data = b"".join(
+        stream(folder, "OVER THE AIR", start_seconds=start) for start in (1.0, 4.0, 7.0, 10.0)
+    )
+    sender = UdpSender(port, data)
+    try:
+        eventually(one.found("OVER THE AIR"))
+    finally:
+        sender.close()
+        one.end()
+
+
+def test_an_hls_playlist_that_grows_while_it_is_read(watch, library, tmp_path):
+    tree = DATA / "video" / "sol-levante-hls" / "video" / "avc1" / "1"
+    if not tree.exists():
+        pytest.skip("the HLS tree of ../shared/data is not here")
+    origin = tmp_path / "origin"
+    origin.mkdir()
+    shutil.copy(tree / "init.mp4", origin)
+    pieces = [(f"seg-{n}.m4s", 3.0) for n in range(1, 6)]
+    for name, _ in pieces[:2]:
+        shutil.copy(tree / name, origin)
+    live_peers.write_playlist(origin / "live.m3u8", pieces[:2], ended=False)
+    with live_peers.http_origin(origin) as address:
+        one = watch(f"{address}/live.m3u8")
+        eventually(lambda: one.video and one.evidence("fingerprint"))
+        assert one.video.duration_seconds is None
+        for count in range(3, 6):
+            shutil.copy(tree / pieces[count - 1][0], origin)
+            live_peers.write_playlist(origin / "live.m3u8", pieces[:count], ended=count == 5)
+        assert one.ended().state == "ended"
+    assert len(one.video.epochs) == 1
+    assert one.video.duration_seconds == pytest.approx(15.0, abs=0.3)
+    assert len(library.segments(one.video.id)) >= 3
+
+
+def test_a_file_that_grows(watch, folder, tmp_path):
+    data = stream(folder, "KEEP CLEAR") + stream(folder, "WET PAINT", start_seconds=3.0)
+    path = tmp_path / "recording.ts"
+    half = len(data) // 2 // 188 * 188
+    path.write_bytes(data[:half])
+    one = watch(str(path))
+    eventually(one.found("KEEP CLEAR"))
+    assert "WET PAINT" not in one.texts()
+    with path.open("ab") as more:
+        more.write(data[half:])
+    eventually(one.found("WET PAINT"))
+    one.end()
+    assert len(one.video.epochs) == 1
+
+
+def test_a_file_is_gone_on_with_where_it_was_left(watch, folder, tmp_path):
+    data = stream(folder, "KEEP CLEAR") + stream(folder, "WET PAINT", start_seconds=3.0)
+    path = tmp_path / "recording.ts"
+    path.write_bytes(data[: len(data) // 2 // 188 * 188])
+    one = watch(str(path))
+    eventually(one.found("KEEP CLEAR"))
+    one.end()
+    path.write_bytes(data)
+    again = watch(str(path))
+    eventually(again.found("WET PAINT"))
+    again.end()
+    assert again.texts().count("KEEP CLEAR") == 1
+    assert [epoch.number for epoch in again.video.epochs] == [0, 1]
+    first, second = again.video.epochs
+    assert second.start_seconds == first.end_seconds
+    assert second.source_start_seconds == pytest.approx(
+        first.source_start_seconds + first.end_seconds, abs=0.2
+    )
+
+
+def test_subtitles_in_the_stream_are_said(watch, tmp_path):
+    path = tmp_path / "film.mkv"
+    pictures = [noise_picture(3, 320, 180)] * 60
+    lines = [(1.0, 2.0, "The lamp is lit."), (3.0, 4.5, "Fog hides the rocks.")]
+    write_clip(path, pictures, rate=10, subtitles=lines)
+    one = watch(str(path))
+    eventually(lambda: len(one.evidence("speech")) == 2)
+    one.end()
+    said = [(s.start_seconds, s.end_seconds, s.text) for s in one.evidence("speech")]
+    assert said == [(pytest.approx(a), pytest.approx(b), text) for a, b, text in lines]
+    assert {s.attributes["source"] for s in one.evidence("speech")} == {"stream 1"}
+
+
+def test_each_commit_is_told_with_the_time_of_day(watch, folder):
+    sender = TcpSender([stream(folder, "MIND THE GAP")], hold=True)
+    with closing_all(sender):
+        one = watch(sender.url)
+        eventually(one.found("MIND THE GAP"))
+        one.end()
+    told = [(news, found) for news in one.news for found in news.evidence if found.text]
+    assert {found.text for _, found in told} == {"MIND THE GAP"}
+    assert len({found.id for _, found in told}) == 1
+    assert "provisional" not in told[-1][1].attributes
+    assert all(news.source == "camera" and news.epoch.wall_clock_start for news, _ in told)
+
+
+def test_what_ffmpeg_cannot_read_is_refused_at_once(watch):
+    state = watch("srt://127.0.0.1:9").ended()
+    assert state.state == "failed"
+    assert "srt" in state.message
+
+
+def test_a_video_removed_while_it_is_watched_stays_removed(watch, library, folder):
+    sender = TcpSender([stream(folder, "OUT OF ORDER")], hold=True)
+    with closing_all(sender):
+        one = watch(sender.url)
+        eventually(one.found("OUT OF ORDER"))
+        library.remove_video(one.source.video_id)
+        state = one.ended()
+    assert state.state == "failed"
+    assert "removed" in state.message
+    assert one.video is None
+    assert not points(library, "evidence")
+
+
+def test_two_processes_do_not_watch_one_source(watch, folder):
+    sender = TcpSender([stream(folder, "ONE AT A TIME")] * 2, hold=True)
+    with closing_all(sender):
+        one = watch(sender.url)
+        eventually(one.found("ONE AT A TIME"))
+        assert watch(sender.url).ended().state == "failed"
+        assert one.end().state == "stopped"
