@@ -52,6 +52,8 @@ class AskSettings(BaseModel):
         a picture counts, for a server; None goes by the model's name. picture_share: of what is
         left for sources, 0..1, that pictures may take; what they leave is for words, and the other
         way round. picture_side: pixels; larger pictures are reduced. frames: the most.
+    small_side: where more pictures are wanted than fit, all but the first large_share of them, the
+        most relevant ones, are reduced to it if that lets more in. None: all are of one size.
     context_seconds: shown around what was found. moments: found ones that an attempt is shown.
     stretches: that a global question is shown of. parts: calls, at most, that read a long video
         part by part before it is answered about; 1: what does not fit is left out. concurrency: of
@@ -89,6 +91,8 @@ class AskSettings(BaseModel):
     picture_share: float = Field(0.6, ge=0, le=1)
     picture_side: int = Field(448, ge=56, le=4096)
     frames: int = Field(64, ge=0, le=2000)
+    small_side: int | None = Field(None, ge=28, le=4096)
+    large_share: float = Field(0.25, ge=0, le=1)
     context_seconds: float = Field(8.0, ge=0)
     moments: int = Field(6, ge=1, le=100)
     stretches: int = Field(24, ge=1, le=500)

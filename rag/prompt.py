@@ -18,7 +18,7 @@ from ingest.models.videollm import Frame, Prompt
 from rag.answer_settings import AskSettings
 from rag.delimited import CLOSE, OPEN, block, one_line
 from rag.material import Line, Scene
-from rag.show_frames import Shown, show
+from rag.show_frames import Shown, reduced, reduced_size, show
 from rag.timestamp import time_span, timestamp
 from rag.tokens import TokenCount
 
@@ -218,11 +218,30 @@ class PromptBuilder:
         picture = max(self._tokens.picture(*scene.size) for scene in seen)
         heading = max(self._block_cost(_pictures_heading(9999, scene)) for scene in seen)
         few = min(int(room // (picture + heading)), len(seen))  # each in a scene of its own
-        count = max(few, int((room - len(seen) * heading) // picture))
-        count = min(count, self._settings.frames)
+        left = room - len(seen) * heading
+        count = max(few, int(left // picture))
+        large = count = min(count, self._settings.frames)
         if count <= 0:
             return [], []
-        return show(scenes, count, self._path_of, self._settings.picture_side)
+        if self._settings.small_side is not None:
+            large, count = self._two_sizes(seen, left, picture, count)
+        shown, notes = show(scenes, count, self._path_of, self._settings.picture_side)
+        small = [reduced(one, self._settings.small_side) for one in shown[large:]]
+        return [*shown[:large], *small], notes
+
+    def _two_sizes(
+        self, scenes: Sequence[Scene], room: float, picture: int, count: int
+    ) -> tuple[int, int]:
+        """How many pictures of full size, and how many in all, where `count` of full size fit."""
+        settings = self._settings
+        wanted = min(settings.frames, sum(len(scene.looks) for scene in scenes))
+        large = max(1, math.ceil(settings.large_share * count))
+        small = max(
+            self._tokens.picture(*reduced_size(*scene.size, settings.small_side))
+            for scene in scenes
+        )
+        more = large + max(0, int((room - large * picture) // small))
+        return (large, min(more, wanted)) if count < min(more, wanted) else (count, count)
 
     def _picture_cost(self, frames: Sequence[Shown], scenes: Sequence[Scene]) -> int:
         return sum(self._tokens.picture(*one.frame.image.shape[:2]) for one in frames) + sum(

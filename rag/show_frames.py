@@ -33,6 +33,24 @@ class Shown:
     frame: Frame
 
 
+def reduced_size(height: int, width: int, side: int | None) -> tuple[int, int]:
+    """(height, width) of a picture whose longer side is at most `side` pixels."""
+    scale = 1.0 if side is None else min(1.0, side / max(height, width))
+    return max(1, round(height * scale)), max(1, round(width * scale))
+
+
+def reduced(shown: Shown, side: int | None) -> Shown:
+    """The same with a smaller picture."""
+    import cv2
+
+    image = shown.frame.image
+    height, width = reduced_size(*image.shape[:2], side)
+    if (height, width) == image.shape[:2]:
+        return shown
+    small = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+    return Shown(shown.scene, Frame(shown.frame.time_seconds, small))
+
+
 def show(
     scenes: Sequence[Scene],
     count: int,

@@ -202,19 +202,50 @@ def models(tmp_path_factory):
 
 
 @pytest.mark.parametrize("family", ["qwen2_5_vl", "qwen3_vl", "llava_onevision", "smolvlm"])
-@given(scenes=SCENES, question=TEXTS, room=st.integers(0, 3000), share=st.floats(0, 1))
+@given(
+    scenes=SCENES,
+    question=TEXTS,
+    room=st.integers(0, 3000),
+    share=st.floats(0, 1),
+    small=st.sampled_from([None, 28, 40]),
+)
 @settings(
     max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 def test_the_budget_is_never_exceeded_as_the_model_counts(
-    models, clip, family, scenes, question, room, share
+    models, clip, family, scenes, question, room, share, small
 ):
     model = models(family)
     tokens = ModelTokens(model)
-    made = builder(tokens, clip, answer_tokens=64, frames=12, picture_share=share)
+    sizes = {"picture_share": share, "small_side": small}
+    made = builder(tokens, clip, answer_tokens=64, frames=12, **sizes)
     least = tokens.prompt(made.build(question, [], budget=30_000).prompt) + 64
     built = made.build(question, scenes, budget=least + room)
     assert model.count_tokens(built.prompt) == built.tokens <= least + room - 64
+
+
+def test_where_not_all_fit_most_are_small_and_more_of_them_fit(tmp_path):
+    draw = panning(3, 320, 240)
+    clip = write_clip(tmp_path / "large.mp4", [draw(at * 4.0) for at in range(40)], rate=2)
+    tokens = ServerTokens("Qwen2.5-VL-7B-Instruct")
+    scenes = [scene(0, 20, looks=[0.5 + at for at in range(19)], size=(240, 320))]
+    budget = builder(tokens, clip, answer_tokens=16).build("What?", []).tokens + 16 + 600
+
+    def shown(budget: int, **given) -> list[tuple[int, int]]:
+        made = builder(tokens, clip, answer_tokens=16, picture_share=1.0, **given)
+        built = made.build("What?", scenes, budget=budget)
+        assert tokens.prompt(built.prompt) <= budget - 16
+        return [frame.image.shape[:2] for frame in built.prompt.frames]
+
+    one_size = shown(budget)
+    two_sizes = shown(budget, small_side=112, large_share=0.5)
+    assert set(one_size) == {(240, 320)} and len(one_size) >= 3
+    assert set(two_sizes) == {(240, 320), (84, 112)}
+    assert len(two_sizes) > 1.3 * len(one_size)
+    assert two_sizes.count((240, 320)) == -(-len(one_size) // 2)
+    filled = shown(budget, small_side=112, large_share=1.0)
+    assert filled.count((240, 320)) == len(one_size)
+    assert set(shown(budget + 9000, small_side=112)) == {(240, 320)}  # all fit as they are
 
 
 def test_stretches_with_more_and_fewer_pictures_go_to_one_llava(models, clip):
