@@ -25,6 +25,27 @@ class _ToUser(logging.Handler):
         say(safe(record.getMessage()))
 
 
+class _ToFile(logging.FileHandler):
+    """The log file. Where it cannot be written (any more), that costs the log and nothing else."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            super().emit(record)
+        except OSError:  # it is opened at the first record
+            pass
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """No traceback of a full disk among what the user is told."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)
+
+    def close(self) -> None:
+        try:
+            super().close()
+        except OSError:  # of what was written last
+            pass
+
+
 def log_path() -> Path:
     """`LONGTAKE_LOG`, or longtake.log in the user's state directory."""
     named = os.environ.get("LONGTAKE_LOG")
@@ -53,7 +74,7 @@ def start_logging(*, verbose: bool) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists() and path.stat().st_size > KEEP_BYTES:
             path.replace(path.with_name(path.name + ".1"))
-        to_file = logging.FileHandler(path, encoding="utf-8", errors="backslashreplace", delay=True)
+        to_file = _ToFile(path, encoding="utf-8", errors="backslashreplace", delay=True)
         to_file.setFormatter(
             logging.Formatter("%(asctime)s %(process)d %(levelname)s %(name)s: %(message)s")
         )

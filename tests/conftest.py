@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +20,13 @@ MIB = 2**20
 def needs_no_download():
     """What tests run, in this process and in children, uses the profile that works everywhere."""
     os.environ["LONGTAKE_PROFILE"] = "packaged"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def hears_ctrl_c():
+    """A shell makes what it runs in the background deaf to Ctrl-C, and children inherit that."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from pathlib import Path
 import models_dir
 import numpy as np
 import pytest
+import warm
 from clips import GRAY, noise_picture, solid, text_picture, write_clip
 from dump import dump
 from test_crash import FIRST_SUBTITLES, KILLED, REPO, write_subtitles
@@ -65,13 +66,11 @@ def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def longtake(
     *arguments: str, profile: Path, fault: str | None = None, check: bool = True
 ) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [sys.executable, "-m", "cli.main", *arguments, "--profile", str(profile)],
-        cwd=REPO,
-        env={**os.environ, **({"LONGTAKE_FAULT": fault} if fault else {})},
-        capture_output=True,
-        text=True,
-        timeout=300,
+    done = warm.longtake(
+        [*arguments, "--profile", str(profile)],
+        {**os.environ, **({"LONGTAKE_FAULT": fault} if fault else {})},
+        REPO,
+        timeout_seconds=300,
     )
     if check:
         assert done.returncode == (KILLED if fault else 0), done.stdout + done.stderr
@@ -220,7 +219,7 @@ def test_a_model_is_swapped_under_the_searchers_hands(
     swapping = threading.Event()
 
     def search_all_the_while() -> None:
-        while not swapping.is_set():
+        while not swapping.wait(0.1):
             seen.append(frames())
 
     searcher = threading.Thread(target=search_all_the_while)

@@ -1,4 +1,4 @@
-"""Tiny text encoders of the real formats, with random weights and tokenizers trained on the fly."""
+"""Tiny text encoders of the real formats, with random weights and tokenizers made on the fly."""
 
 from __future__ import annotations
 
@@ -30,16 +30,31 @@ BERT = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 XLM = ("<s>", "<pad>", "</s>", "<unk>")
 
 
+def _words(tokenizer) -> list[str]:
+    """What the tokenizer's first steps make of LINES, each once, in order.
+
+    Vocabularies are written from it and not trained: the library's trainers break ties by chance,
+    and a network would read other tokens in each run.
+    """
+    words = set()
+    for line in LINES:
+        text = tokenizer.normalizer.normalize_str(line)
+        words |= {word for word, _ in tokenizer.pre_tokenizer.pre_tokenize_str(text)}
+    return sorted(words)
+
+
 def _word_pieces():
-    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
     tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    trainer = trainers.WordPieceTrainer(
-        vocab_size=200, special_tokens=list(BERT), show_progress=False
-    )
-    tokenizer.train_from_iterator(LINES, trainer)
+    words = _words(tokenizer)
+    letters = sorted({letter for word in words for letter in word})
+    pieces = dict.fromkeys([*BERT, *letters, *(f"##{letter}" for letter in letters), *words])
+    pieces |= dict.fromkeys(f"[unused{n}]" for n in range(200 - len(pieces)))
+    vocabulary = {piece: at for at, piece in enumerate(pieces)}
+    tokenizer.model = models.WordPiece(vocabulary, unk_token="[UNK]")
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
     )
@@ -48,18 +63,20 @@ def _word_pieces():
 
 def _unigram():
     """As XLM-R's: pieces by likelihood, special tokens first, the mask last."""
-    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
     tokenizer = Tokenizer(models.Unigram())
     tokenizer.normalizer = normalizers.Sequence(
         [normalizers.NFKC(), normalizers.Strip(left=False, right=True)]
     )
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always")
-    trainer = trainers.UnigramTrainer(
-        vocab_size=180, special_tokens=list(XLM), unk_token="<unk>", show_progress=False
+    words = _words(tokenizer)
+    letters = sorted({letter for word in words for letter in word} - set(words))
+    pieces = [*((special, 0.0) for special in XLM), *((word, -4.0) for word in words)]
+    tokenizer.model = models.Unigram(
+        [*pieces, *((letter, -8.0) for letter in letters)], unk_id=XLM.index("<unk>")
     )
-    tokenizer.train_from_iterator(LINES, trainer)
-    tokenizer.add_special_tokens(["<mask>"])
+    tokenizer.add_special_tokens([*XLM, "<mask>"])
     tokenizer.post_processor = processors.TemplateProcessing(
         single="<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
     )
