@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING
 
 from cli.compose import build_thumbnails, open_library
 from cli.export_input import parse_span, read_moments, standard_input
-from cli.export_target import OF_ONE_VIDEO, Target, check_target, target_of
+from cli.export_target import (
+    CLIP_ENDINGS,
+    OF_ONE_VIDEO,
+    Target,
+    check_target,
+    refuse_videos,
+    target_of,
+)
 from cli.render import Part, data_line, print_json, safe, say, say_error
 from cli.settings import Settings
 from index.errors import ExportError, LongtakeError, UsageError
@@ -101,7 +108,7 @@ def export_moments(
     for problem in wrong:
         say_error(problem)
     if target.format == "clips":
-        wrong += _write_clips(cuts, target, tell, exact=exact, force=force)
+        wrong += _write_clips(library, cuts, target, tell, exact=exact, force=force)
     elif cuts:
         title = title or (target.place.stem if target.place else "Moments")
         for place, held in _files(cuts, target):
@@ -111,7 +118,7 @@ def export_moments(
                 sys.stdout.write(text)
                 continue
             try:
-                _refuse_sources(place, held)
+                refuse_videos(place, library)
                 with whole_file(place, overwrite=force) as partial:
                     partial.write_bytes(text.encode(errors="replace"))
             except ExportError as error:
@@ -142,13 +149,6 @@ def _files(cuts: Sequence[Cut], target: Target) -> Iterator[tuple[Path | None, S
             "Name a folder, as in -o hits/, for a file each, or search with --video."
         )
     yield target.place, next(iter(videos.values()))
-
-
-def _refuse_sources(place: Path, cuts: Sequence[Cut]) -> None:
-    """Raises ExportError where a video would be overwritten by what is said about it."""
-    for footage in {cut.footage.path: cut.footage for cut in cuts}.values():
-        if footage.there and os.path.exists(place) and os.path.samefile(place, footage.path):
-            raise ExportError(f"{place} is the video itself; name another file.")
 
 
 def _text(
@@ -217,6 +217,7 @@ def _kept_picture(settings: Settings) -> Callable[[Moment], bytes | None]:
 
 
 def _write_clips(
+    library: Library,
     cuts: Sequence[Cut],
     target: Target,
     tell: Callable[[Written], None],
@@ -241,6 +242,8 @@ def _write_clips(
         if not target.folder:
             place = target.place.with_suffix("")
         try:
+            for ending in CLIP_ENDINGS:  # which of them it gets is known once it is cut
+                refuse_videos(place.with_name(place.name + ending), library)
             clip = cut_clip(
                 cut.footage.path,
                 cut.start_seconds,

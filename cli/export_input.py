@@ -44,7 +44,8 @@ def standard_input() -> Iterator[bytes]:
 
 
 def read_moments(lines: Iterator[bytes]) -> list[Moment]:
-    """The moments in JSON lines of ours: those of `search`, by video too, and the sources of `ask`.
+    """The moments in JSON lines of ours: those of `search`, by video too, of `highlights`, and the
+    sources of `ask`.
     Raises UsageError for what is no such line."""
     moments: list[Moment] = []
     for number, line in enumerate(lines, 1):
@@ -63,7 +64,7 @@ def read_moments(lines: Iterator[bytes]) -> list[Moment]:
 
 def _checked(moment: Moment) -> Moment:
     start, end = moment.start_seconds, moment.end_seconds
-    if not (math.isfinite(start) and math.isfinite(end) and end >= start):
+    if not (math.isfinite(start) and math.isfinite(end) and end >= max(start, 0.0)):
         raise ValueError(f"it lasts from {start} to {end}")
     return moment
 
@@ -78,6 +79,11 @@ def _records(record: Any) -> list[dict[str, Any]]:
         return record["moments"]
     if "sources" in record:
         return [source["moment"] for source in record["sources"]]
+    if "highlights" in record:
+        video = {"video_id": record["vid"], "title": record["title"]}
+        return [
+            video | each | {"channel": "+".join(each["channels"])} for each in record["highlights"]
+        ]
     if "query" in record or "event" in record:
         return []
     raise ValueError("it has no start_seconds")

@@ -6,7 +6,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from index.errors import UsageError
+from index.errors import ExportError, UsageError
+from index.library import Library
 from index.outputs import refuse_existing
 
 ENDINGS = {
@@ -73,3 +74,13 @@ def check_target(target: Target, *, force: bool = False) -> None:
     """Raises ExportError where it is clear beforehand that the target cannot be written."""
     if target.place is not None and not target.folder:
         refuse_existing(target.place, overwrite=force)
+
+
+def refuse_videos(place: Path, library: Library) -> None:
+    """Raises ExportError where a video of the library lies in that place: --force never means it."""
+    if not os.path.exists(place):
+        return
+    for video in library.videos():
+        for file in video.files:
+            if os.path.exists(file.path) and os.path.samefile(place, file.path):
+                raise ExportError(f"{place} is a video of the library; name another file.")

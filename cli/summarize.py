@@ -15,6 +15,7 @@ from cli.compose import (
     build_video_llm,
     open_library,
 )
+from cli.export_target import refuse_videos
 from cli.render import data_line, print_json, safe, say, say_error
 from cli.settings import Settings
 from index.errors import LibraryBusyError, LongtakeError, UsageError
@@ -44,6 +45,8 @@ def run_summarize(
         refuse_existing(place, overwrite=force)
     with open_library(settings) as library:
         video = library.find(name)
+        if place is not None:
+            refuse_videos(place, library)
         overview = overview_of(settings, library, video, again=again)
     for note in overview.notes:
         say((safe(note), "yellow"))
@@ -56,7 +59,8 @@ def run_summarize(
         else:
             with whole_file(place, overwrite=force) as partial:
                 partial.write_bytes(text.encode(errors="replace"))
-            say(f"{safe(str(place))}: {len(overview.chapters)} chapters")
+            count = len(overview.chapters)
+            say(f"{safe(str(place))}: {count} chapter{'' if count == 1 else 's'}")
     if as_json:
         print_json(_record(video, overview))
     elif format is None:

@@ -123,7 +123,7 @@ class Dropped:
 
 @dataclass
 class Fused:
-    """Finds of one video that belong together; the first is the best and gives text and channel.
+    """Finds of one video that belong together; the first is the best.
 
     finds: the best of each channel, best first. merged: what else went into it. judged: the score
     that a reranker gave it, 0..1; None where none was asked. judges: what each said.
@@ -143,6 +143,11 @@ class Fused:
     @property
     def seconds(self) -> float:
         return self.end_seconds - self.start_seconds
+
+    @property
+    def channel(self) -> str:
+        """The best one's, of those that perceived it: a title or a summary only tells of it."""
+        return next((f.channel for f in self.finds if f.channel not in ABOUT), self.best.channel)
 
     @property
     def worded(self) -> Find:

@@ -94,7 +94,7 @@ class Catalogue:
             start_seconds=span[0],
             end_seconds=span[1],
             score=group.score,
-            channel=best.channel,
+            channel=group.channel,
             text=worded.text,
             text_start_seconds=worded.text_span[0],
             text_end_seconds=worded.text_span[1],

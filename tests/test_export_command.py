@@ -175,8 +175,27 @@ def test_a_video_is_never_overwritten(run, films):
     arguments = ("export", "lighthouse", "--span", "2-4", "--force", "-o")
     for more in ((), ("--format", "csv"), ("--exact",)):
         status, _, err = run(*arguments, str(films / "lighthouse.mp4"), *more)
-        assert status == 1 and "is the video itself" in err
+        assert status == 1 and "a video of the library" in err
+        status, _, err = run("export", "tides", *arguments[2:], str(films / "lighthouse.mp4"), *more)
+        assert status == 1 and "a video of the library" in err
     assert (films / "lighthouse.mp4").read_bytes() == before
+
+
+def test_highlights_are_moments_too(run):
+    status, line, _ = run("highlights", "lighthouse", "clockwork", "--json")
+    (found,) = json.loads(line)["highlights"]
+    status, out, err = run("export", "--format", "jsonl", stdin=line)
+    assert (status, err) == (0, "")
+    (moment,) = [json.loads(each) for each in out.splitlines()]
+    assert moment["title"] == "lighthouse" and moment["text"] == found["text"]
+    assert moment["channel"] == "speech" and moment["path"].endswith("lighthouse.mp4")
+    assert moment["start_seconds"] == pytest.approx(found["start_seconds"], abs=0.04)
+
+
+def test_a_moment_before_the_beginning_is_none(run):
+    line = {"video_id": "x", "start_seconds": -5, "end_seconds": -2}
+    status, out, err = run("export", "--format", "csv", stdin=json.dumps(line))
+    assert (status, out) == (2, "") and "it lasts from -5.0 to -2.0" in err
 
 
 @pytest.mark.parametrize(

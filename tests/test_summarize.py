@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 
 import av
 import pytest
@@ -20,7 +21,7 @@ from cli.main import main
 from cli.settings import load as load_settings
 from cli.summarize import overview_of, refresh_overviews
 from index.errors import UsageError
-from index.schema import Chapter
+from index.schema import Chapter, FileStat
 from rag.overview import ChapterNote, Overview, Said, extract, material
 from rag.overview_model import read_chapter
 from rag.overview_store import load, stored
@@ -146,6 +147,7 @@ def test_searches_find_a_chapter_by_its_title_where_it_is_said_in_other_words(li
     assert (both.start_seconds, both.end_seconds) == (alone.start_seconds, alone.end_seconds)
     assert both.score > alone.score and both.text == alone.text
     assert {hit.channel for hit in both.hits} == {"speech", "summary"}
+    assert both.channel == "speech"  # whose words they are
 
 
 def test_a_summary_that_holds_little_of_the_query_is_no_result(library):
@@ -245,7 +247,7 @@ def test_a_model_writes_titles_and_a_summary_of_what_is_supported(library, serve
     assert overview_of(settings, library, video) == overview and len(server.bodies) == asked
     # What a model wrote is searched for its words too.
     moments = Retriever(library).search("how masks is explained").moments
-    assert moments and moments[0].channel == "summary"
+    assert moments and moments[0].hits[0].channel == "summary"
     # Another model's is another one.
     assert overview_of(plain_settings(), library, video).model is None
 
@@ -351,6 +353,18 @@ def test_the_command_prints_writes_and_refuses(library, tmp_path, capfd):
     assert main(["summarize", "Lesson", "--format", "pdf", *place]) == 2
     assert main(["summarize", "Lesson", "--format", "youtube", *place]) == 0
     assert capfd.readouterr().out.startswith("0:00 ")
+
+
+def test_a_video_is_never_overwritten(library, tmp_path, capfd):
+    film = write_clip(tmp_path / "lesson.mp4", [solid((9, 9, 9))] * 5, rate=5)
+    video = two_subjects(library)
+    library.put_video(replace(video, files=(FileStat(str(film), 1, 1, 1),)))
+    library.store.close()
+    before = film.read_bytes()
+    arguments = ["--format", "markdown", "--force", "--library", str(tmp_path / "library")]
+    assert main(["summarize", "Lesson", "-o", str(film), *arguments]) == 1
+    assert "a video of the library" in capfd.readouterr().err
+    assert film.read_bytes() == before
 
 
 def _json(place, capfd) -> str:
