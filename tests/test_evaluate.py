@@ -205,6 +205,9 @@ def test_a_broken_file_is_named(tmp_path, text, named):
 
 def test_a_question_without_a_span_is_named(tmp_path):
     path = lines(tmp_path / "q.jsonl", [{"qid": "1", "vid": "a", "query": "what"}])
+    with pytest.raises(UsageError, match="question 1: 'relevant_windows' is missing"):
+        read_questions(path)
+    path = lines(tmp_path / "q.jsonl", [{"qid": "1", "video": "a", "query": "what"}])
     with pytest.raises(UsageError, match="no layout that is known"):
         read_questions(path)
 
@@ -240,6 +243,13 @@ def test_the_last_line_has_the_layout_that_is_promised(capsys, talks, questions)
     assert {"mrr", "miou", "median_span_seconds"} <= set(got)
     assert got["moment_recall"]["1"] == 1.0
     assert got["queries"] == 2  # the generic one does not count
+
+
+def test_files_go_by_relative_paths_too(capsys, talks, questions, monkeypatch):
+    monkeypatch.chdir(talks.parent)
+    status, printed, err = evaluate(capsys, Path(talks.name), questions)
+    assert status == 0, err
+    assert printed[-1]["moment_recall"]["1"] == 1.0
 
 
 def test_nothing_of_the_questions_enters_the_index(capsys, tmp_path, talks, questions):

@@ -124,6 +124,9 @@ def test_labels_of_ones_own_may_have_options(tmp_path):
     assert one.category == "people"
     with pytest.raises(UsageError, match="no option 3"):
         read(tmp_path, [record | {"answer": "D"}])
+    del record["relevant_windows"]  # whoever only wants answers rated has no spans
+    (one,) = read(tmp_path, [record])
+    assert (one.options, one.answer, one.windows) == (("Ann", "Bob"), 1, ())
 
 
 # Choices

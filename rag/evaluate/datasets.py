@@ -75,6 +75,7 @@ def read_questions(path: Path) -> list[Question]:
         ("questions", _streamingbench),
         ("question_type", _mlvu),
         ("candidates", _longvideobench),
+        ("vid", _spans),
     ):
         if isinstance(first, dict) and key in first:
             return _each(path, records, read)
@@ -160,16 +161,22 @@ def _span(start: float | str, end: float | str) -> Span:
 
 
 def _spans(record: Mapping[str, Any], number: int) -> Iterator[Question]:
+    """What has options need not have a span."""
+    text = str(record["query"])
+    if not text.strip():
+        raise ValueError("its query is empty")
+    options = record.get("options")
+    windows = record.get("relevant_windows", ()) if options else record["relevant_windows"]
     yield Question(
         str(record.get("qid", number)),
-        str(record["query"]),
+        text,
         str(record["vid"]),
-        tuple(_span(start, end) for start, end in record["relevant_windows"]),
+        tuple(_span(start, end) for start, end in windows),
         bool(record.get("generic", False)),
         record.get("translations") or {},
         category=str(record.get("category", "")),
-        options=tuple(map(str, record.get("options", ()))),
-        answer=_right(record["answer"], record["options"]) if record.get("options") else None,
+        options=tuple(map(str, options or ())),
+        answer=_right(record["answer"], options) if options else None,
     )
 
 

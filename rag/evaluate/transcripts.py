@@ -155,7 +155,7 @@ def index_transcripts(
             duration_seconds=transcript.duration_seconds,
             streams=(Stream(0, "subtitle", "transcript", transcript.language),),
         )
-        work = indexer.describe(Task(path, (file,), video.id, video, "new"))
+        work = indexer.describe(Task(Path(file.path), (file,), video.id, video, "new"))
         indexer.index_text(work, _deaf)
         indexer.index_derived(work, _deaf, wait=True)
         done(transcript)
