@@ -30,7 +30,8 @@ HISTORY_LINES = 1000
 
 
 def run_chat(settings: Settings, *, video: str | None, watch: bool, strict: bool) -> int:
-    """Returns the exit status: of a terminal's chat 0, of a pipe's 1 where a line of it failed."""
+    """Returns the exit status: of a terminal's chat 0, of a pipe's 1 where a line of it failed.
+    Ctrl-C ends an answer, and a pipe's chat with it."""
     if watch and video is None:
         raise UsageError("Watch what? --video says it.")
     if strict:
@@ -51,6 +52,8 @@ def run_chat(settings: Settings, *, video: str | None, watch: bool, strict: bool
             for line in sys.stdin:
                 if not talk.hear(line):
                     break
+                if talk.interrupted:
+                    return INTERRUPTED
             return int(talk.failed)
         say(("/help says what there is besides questions.", "dim"))
         with _history(history_path(settings)):
@@ -112,13 +115,13 @@ def _history(path: Path) -> Iterator[None]:
 
 
 class _Talk:
-    """What lines do. failed: one of them came to nothing."""
+    """What lines do. failed: one of them came to nothing. interrupted: one was, by Ctrl-C."""
 
     def __init__(self, chat: Chat, *, stays: bool = False):
         """stays: with the video that it was begun with."""
         self._chat = chat
         self._stays = stays
-        self.failed = False
+        self.failed = self.interrupted = False
 
     def hear(self, line: str) -> bool:
         """False where the chat is to end."""
@@ -147,6 +150,7 @@ class _Talk:
             self.failed = True
             say_error(str(error) or type(error).__name__)
         except KeyboardInterrupt:  # before the answer began, or between its events
+            self.interrupted = True
             sys.stdout.write("\n")
             say(("Interrupted.", "yellow"))
         return True
@@ -155,6 +159,7 @@ class _Talk:
         events = self._chat.ask(question, lambda text: say((safe(text), "dim")))
         with closing(events):
             status = stream_answer(events)
+        self.interrupted = self.interrupted or status == INTERRUPTED
         self.failed = self.failed or status not in (0, INTERRUPTED)
         data_line()
 

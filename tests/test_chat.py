@@ -506,6 +506,36 @@ def test_in_a_terminal_ctrl_c_ends_an_answer_and_ctrl_d_the_chat(tutorials, serv
     assert history.stat().st_mode & 0o077 == 0
 
 
+def test_in_a_pipe_ctrl_c_ends_the_chat(tutorials, served):
+    def answer(handler, body, _number):
+        begin_stream(handler)
+        send(handler, event("It goes on and "))
+        over.wait(60)
+
+    over = threading.Event()
+    server, ask = served(answer)
+    sets = [x for name, value in ask.items() for x in ("--set", f"ask.{name}={json.dumps(value)}")]
+    chat = subprocess.Popen(
+        [sys.executable, "-m", "cli.main", "chat", "--library", str(tutorials), *SMALL, *sets],
+        cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        chat.stdin.write(b"Which tool selects the foreground?\nWhat is JPG for?\n")
+        chat.stdin.flush()
+        out = b""
+        while b"goes on" not in out:
+            piece = os.read(chat.stdout.fileno(), 4096)
+            assert piece, chat.stderr.read().decode()
+            out += piece
+        chat.send_signal(signal.SIGINT)
+        _, err = chat.communicate(timeout=60)
+    finally:
+        over.set()
+        chat.kill()
+    assert chat.returncode == 130 and b"Interrupted." in err and b"Traceback" not in err
+    assert len(server.bodies) == 1
+
+
 def test_what_was_typed_is_there_again(tutorials):
     for at, typed in enumerate(["Which tool selects the foreground?\n", "\x1b[A\x1b[A\n"]):
         chat = Terminal("chat", "--library", str(tutorials), *SMALL)
