@@ -77,7 +77,7 @@ def check_target(target: Target, *, force: bool = False) -> None:
 
 
 def refuse_videos(place: Path, library: Library) -> None:
-    """Raises ExportError where a video of the library lies in that place: --force never means it."""
+    """Raises ExportError where a video of the library is in that place: --force never means it."""
     if not os.path.exists(place):
         return
     for video in library.videos():

@@ -201,7 +201,7 @@ def test_killed_while_shards_turn_over(point: str, talkative: tuple, tmp_path: P
     films, undisturbed = talkative
     library = tmp_path / "library"
     if index(library, films, *SMALL_SHARDS, fault=point) != KILLED:
-        # It was done before a compaction got so far. One goes on for as long as the library is open.
+        # It was done before a compaction got so far. One goes on while the library is open.
         chat = [sys.executable, "-m", "cli.main", "chat", "--library", str(library), *SMALL_SHARDS]
         env = {**os.environ, "LONGTAKE_FAULT": point}
         with subprocess.Popen(chat, cwd=REPO, env=env, stdin=subprocess.PIPE) as held:

@@ -176,7 +176,9 @@ def test_a_video_is_never_overwritten(run, films):
     for more in ((), ("--format", "csv"), ("--exact",)):
         status, _, err = run(*arguments, str(films / "lighthouse.mp4"), *more)
         assert status == 1 and "a video of the library" in err
-        status, _, err = run("export", "tides", *arguments[2:], str(films / "lighthouse.mp4"), *more)
+        status, _, err = run(
+            "export", "tides", *arguments[2:], str(films / "lighthouse.mp4"), *more
+        )
         assert status == 1 and "a video of the library" in err
     assert (films / "lighthouse.mp4").read_bytes() == before
 
