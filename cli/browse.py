@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
 from collections.abc import Iterable
@@ -25,6 +26,7 @@ from cli.settings import Settings
 from cli.timeline import timeline
 from index.errors import UsageError
 from index.library import Library
+from index.pieces import recordings_folder
 from index.schema import Epoch, Generation, Segment, Stream, Video
 from index.store import where
 from rag.timestamp import time_of_day, time_span, timestamp
@@ -296,6 +298,8 @@ def run_rm(settings: Settings, name: str, *, yes: bool, as_json: bool) -> int:
             return 1
         # The catalogue's entry goes last: a removal that was interrupted can be asked for again.
         build_thumbnails(settings).remove(video.id)
+        if video.source:
+            shutil.rmtree(recordings_folder(settings.library, video.id), ignore_errors=True)
         library.remove_video(video.id)
         library.forget_spaces()
     if as_json:

@@ -7,18 +7,23 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 
-from cli.compose import build_claims, build_thumbnails, open_library
+from cli.compose import build_alert_watcher, build_claims, build_thumbnails, open_library
 from cli.index import while_its_folder_is_there
 from cli.render import print_json, safe, say, say_error
 from cli.senses import Senses, chosen_channels
 from cli.settings import Settings
+from index.alerts import Alert, AlertEvent
 from index.errors import ConfigError
+from index.pieces import RECORDINGS
+from index.schema import Video
+from ingest.live.epoch_pass import LiveNews
 from ingest.live.source import LiveSource, parse_sources
 from ingest.live.watcher import SourceState, Watcher
-from rag.timestamp import timestamp
+from rag.alerts.watcher import AlertWatcher
+from rag.timestamp import time_of_day, timestamp
 
 PERCEIVED = ("speech", "screen_text", "fingerprint", "frame", "object")
 """Channels that look at a stream while it runs; of what is said, its subtitles alone."""
@@ -32,16 +37,20 @@ def run_watch(
     given: Sequence[str],
     *,
     names: Sequence[str] = (),
+    record: bool | None = None,
     channels: Sequence[str] | None = None,
     as_json: bool = False,
 ) -> int:
     """Watches until all sources have ended or the user stops. Returns the exit status: 1 where a
-    source failed, 130 after Ctrl-C, 0 after SIGTERM.
+    source failed, 130 after Ctrl-C, 0 after SIGTERM. record: None does as the settings say.
 
     Raises UsageError for what is no source.
     """
     sources = parse_sources(given, names)
     settings = for_streams(settings, channels)
+    if record is not None:
+        live = settings.live.model_copy(update={"record": record})
+        settings = settings.model_copy(update={"live": live})
     senses = Senses(settings)
     senses.check_models()
     stop = threading.Event()
@@ -49,14 +58,20 @@ def run_watch(
         stopping(stop) as caught,
         while_its_folder_is_there(settings) as opened,
         open_library(settings, must_exist=False) as library,
+        ExitStack() as closing,
     ):
         opened.set()
         senses.prepare_models(lambda text: say(safe(text)))
         perceived = senses.channels()
         if settings.server is not None:
             settings.library.mkdir(parents=True, exist_ok=True)
-        library, claims = build_claims(settings, library)
         told = Told(as_json)
+        alerts = build_alert_watcher(settings, library, told.event)
+        closing.callback(alerts.close)
+        alerts.start()
+        for note in alerts.notes:
+            say((safe(note), "yellow"))
+        library, claims = build_claims(settings, library)
         watchers = [
             Watcher(
                 library,
@@ -68,6 +83,9 @@ def run_watch(
                 source,
                 stop,
                 told,
+                lambda news: look(alerts, news),
+                recordings=settings.library / RECORDINGS,
+                reserve_bytes=settings.index.reserve_bytes,
             )
             for source in sources
         ]
@@ -123,6 +141,13 @@ def _run_all(
     return states
 
 
+def look(alerts: AlertWatcher, news: LiveNews) -> None:
+    """Holds what is new against the standing questions."""
+    epoch = news.epoch
+    zero = epoch.wall_clock_start - epoch.start_seconds
+    alerts.see(news.video, epoch.number, zero, news.evidence)
+
+
 @contextmanager
 def stopping(stop: threading.Event) -> Iterator[list[int]]:
     """Ctrl-C and SIGTERM set the event, so that what is open is closed and written; a second one
@@ -175,6 +200,24 @@ class Told:
                 if self._as_json:
                     print_json(state)
                     sys.stdout.flush()
+            self._status()
+
+    def event(self, alert: Alert, event: AlertEvent, video: Video) -> None:
+        """A standing question has found something."""
+        from rag.alerts.delivery import notification, reason
+
+        with self._lock:
+            self._clear()
+            place = timestamp(event.start_seconds)
+            if event.wall_clock_start is not None:
+                place += f" ({time_of_day(event.wall_clock_start)})"
+            say(
+                (f"{safe(alert.name)}: ", "bold"),
+                f"{safe(video.title)}  {place}  {safe(reason(event))}",
+            )
+            if self._as_json:
+                print_json({"event": notification(alert, event, video)})
+                sys.stdout.flush()
             self._status()
 
     def _line(self, state: SourceState) -> None:

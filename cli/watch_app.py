@@ -28,6 +28,12 @@ def watch(
             help="What the source is called in the library; repeatable, in the sources' order.",
         ),
     ] = None,
+    record: Annotated[
+        bool | None,
+        typer.Option(
+            "--record/--no-record", help="Keep the stream itself, too, as it comes (live.record)."
+        ),
+    ] = None,
     channels: Annotated[
         str | None, typer.Option(metavar="A,B", help="Only these channels, as in screen_text.")
     ] = None,
@@ -40,6 +46,7 @@ def watch(
         common.settings(),
         sources,
         names=names or (),
+        record=record,
         channels=None if channels is None else comma_separated([channels], "--channels"),
         as_json=common.as_json,
     )

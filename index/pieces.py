@@ -14,6 +14,9 @@ import msgspec
 from index.schema import make_id, microseconds
 from index.store import Point, Store, scroll, where
 
+RECORDINGS = "recordings"
+"""The folder of all pieces, in that of the library."""
+
 PIECE_KINDS = ("piece", "pin")
 """Kinds of points that belong to a video and go with it. The files are the caller's to remove."""
 
@@ -86,7 +89,7 @@ class PieceBook:
 
 def recordings_folder(library: Path, video_id: str) -> Path:
     """Where the pieces of a video lie."""
-    return library / "recordings" / video_id
+    return library / RECORDINGS / video_id
 
 
 def _point(kind: str, record: Piece | Pin) -> Point:

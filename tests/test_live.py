@@ -3,6 +3,7 @@ happens to it: a lost connection, a clock that jumps, a kill."""
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 import socket
 import threading
@@ -11,11 +12,13 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import live_peers
+import numpy as np
 import pytest
 from clips import DATA, noise_picture, text_picture, write_clip
 from live_peers import TcpSender, UdpSender, eventually
 
 from index.library import Library
+from index.pieces import PieceBook
 from index.schema import Evidence, Video
 from ingest.channels.fingerprint import FingerprintChannel
 from ingest.channels.screen_text import ScreenTextChannel
@@ -26,6 +29,7 @@ from ingest.live.settings import LiveSettings
 from ingest.live.source import parse_source
 from ingest.live.watcher import SourceState, Watcher
 from ingest.plan import Channels, describe_analysis, describe_segments
+from ingest.segment_frames import Recording, RecordingReader
 from ingest.settings import IngestSettings
 from ingest.thumbnails import Thumbnails
 from rag.retrieve import Retriever
@@ -83,6 +87,7 @@ class Watch:
             self.stop,
             self.states.append,
             self.news.append,
+            recordings=home / "recordings",
         )
         self._thread = threading.Thread(target=self._watcher.run)
         self._thread.start()
@@ -350,7 +355,7 @@ def test_each_commit_is_told_with_the_time_of_day(watch, folder):
     assert {found.text for _, found in told} == {"MIND THE GAP"}
     assert len({found.id for _, found in told}) == 1
     assert "provisional" not in told[-1][1].attributes
-    assert all(news.source == "camera" and news.epoch.wall_clock_start for news, _ in told)
+    assert all(news.video.title == "camera" and news.epoch.wall_clock_start for news, _ in told)
 
 
 def test_what_ffmpeg_cannot_read_is_refused_at_once(watch):
@@ -379,3 +384,52 @@ def test_two_processes_do_not_watch_one_source(watch, folder):
         eventually(one.found("ONE AT A TIME"))
         assert watch(sender.url).ended().state == "failed"
         assert one.end().state == "stopped"
+
+
+def test_what_is_recorded_shows_the_pictures_that_were_found(watch, library, folder, tmp_path):
+    """Two connections: two epochs, and pieces of each, on the stream's clock."""
+    data = stream(folder, "FIRST WATCH"), stream(folder, "SECOND WATCH")
+    sender = TcpSender(data)
+    with closing_all(sender):
+        one = watch(sender.url, record=True)
+        eventually(one.found("SECOND WATCH"))
+        eventually(lambda: len(one.video.epochs) == 2 and one.video.epochs[1].end_seconds)
+        one.end()
+    pieces = PieceBook(library.store).pieces(one.video.id)
+    assert [piece.epoch for piece in pieces] == [0, 1]
+    for piece, epoch in zip(pieces, one.video.epochs, strict=True):
+        assert piece.start_seconds == pytest.approx(epoch.start_seconds, abs=0.05)
+        assert piece.end_seconds == pytest.approx(epoch.end_seconds, abs=0.2)
+    home = tmp_path / "library" / "recordings" / one.video.id
+    media = Recording(
+        tuple((home / piece.name, piece.start_seconds, piece.end_seconds) for piece in pieces)
+    )
+    found = {text.text: text for text in one.evidence()}
+    for text, shown in (("FIRST WATCH", 0), ("SECOND WATCH", 1)):
+        at = found[text].start_seconds
+        with RecordingReader(media) as reader:
+            ((time, picture),) = reader.read([at + 0.5], at, at + 1.0, snap=False)
+        assert time == pytest.approx(at + 0.5, abs=0.2)
+        expected = text_picture(text)
+        assert np.abs(picture.astype(int) - expected).mean() < 10, shown
+
+
+def test_pieces_that_a_kill_left_open_get_their_length_and_strays_go(
+    watch, library, folder, tmp_path
+):
+    sender = TcpSender([stream(folder, "KEPT ON FILM")] * 2)
+    with closing_all(sender):
+        one = watch(sender.url, record=True)
+        eventually(lambda: one.video and one.video.epochs[-1].end_seconds)
+        one.end()
+        book = PieceBook(library.store)
+        (piece, *_) = book.pieces(one.video.id)
+        book.put_piece(dataclasses.replace(piece, end_seconds=None, size=0))
+        home = tmp_path / "library" / "recordings" / one.video.id
+        (home / "1.mkv").write_bytes(b"nobody knows me")
+        again = watch(sender.url)
+        eventually(lambda: any(state.state == "lost" for state in again.states))
+        again.end()
+    (mended, *_) = book.pieces(one.video.id)
+    assert mended.end_seconds == pytest.approx(piece.end_seconds, abs=0.2)
+    assert not (home / "1.mkv").exists()

@@ -240,3 +240,23 @@ def test_what_is_no_source_is_wrong_usage(arguments, watch):
     command = watch(*arguments)
     assert command.wait() == 2
     assert "Traceback" not in command.stderr
+
+
+def test_a_standing_question_speaks_up_once_across_a_kill(watch, recording, tmp_path):
+    library, heard = tmp_path / "library", tmp_path / "heard"
+    tell = f"{sys.executable} -c \"import sys; open('{heard}', 'a').write(sys.stdin.read())\""
+    longtake(library, "alert", "add", "next ferry", "--exec", tell)
+    sender = TcpSender([recording], hold=True)
+    command = watch(sender.url, "--name", "pier", "--json")
+    told = eventually(lambda: heard.exists() and heard.read_text().splitlines())
+    assert json.loads(told[0])["text"] == "NEXT FERRY 9:40"
+    command.process.kill()
+    command.wait()
+    sender.close()
+    again = watch(sender.url, "--name", "pier", "--json")
+    again.until("lost")
+    assert again.stop(signal.SIGTERM) == 0
+    events = longtake(library, "alert", "history")
+    assert len(events) == 1
+    told = [json.loads(line) for line in heard.read_text().splitlines() if line]
+    assert {one["id"] for one in told} == {events[0]["event"]["id"]}

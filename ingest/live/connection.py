@@ -17,6 +17,7 @@ from index.errors import SourceError
 from index.schema import Stream
 from ingest.frames import pixel_aspect
 from ingest.live.growing import GrowingFile, StandardInput, Stopped
+from ingest.live.recording import Recorder
 from ingest.live.settings import LiveSettings
 from ingest.live.source import LiveSource
 from ingest.media import (
@@ -64,12 +65,15 @@ class Connection:
         *,
         after_raw_seconds: float | None = None,
         content: str = "",
+        recorder: Recorder | None = None,
     ):
-        """after_raw_seconds, content: where the source is a file that begins with that content,
-        what lies before that time is passed over: it has been seen."""
+        """recorder: is given all packets that it wants. after_raw_seconds, content: where the
+        source is a file that begins with that content, what lies before that time is passed over:
+        it has been seen."""
         self._source = source
         self._settings = settings
         self._stop = stop
+        self._recorder = recorder
         self._bytes = self._byte_stream()
         self._container = self._opened()
         try:
@@ -137,8 +141,13 @@ class Connection:
         video.thread_type = "AUTO" if self._source.waits else "SLICE"
         words = [s for s in container.streams if codec_name(s) in TEXT_SUBTITLES]
         self._video, self._words = video, words
+        self._wanted = [video, *words]
+        if self._recorder is not None:
+            self._recorder.connect(container, video)
+            more = self._recorder.wanted()
+            self._wanted += [stream for stream in more if stream not in self._wanted]
         for other in container.streams:
-            if other is not video and other not in words:
+            if other not in self._wanted:
                 other.discard = av.stream.Discard.all
         rate = float(video.average_rate or video.guessed_rate or 0.0)
         self.frame_rate = rate if _LEAST_RATE <= rate <= _MOST_RATE else _FALLBACK_RATE
@@ -169,8 +178,11 @@ class Connection:
 
     def __iter__(self) -> Iterator[Picture | SubtitlePacket]:
         for packet in self._unseen(self._packets()):
-            if packet.stream is not self._video:
+            if self._recorder is not None:
+                self._recorder.take(packet)
+            if packet.stream in self._words:
                 yield from self._said(packet)
+            if packet.stream is not self._video:
                 continue
             try:
                 for frame in self._video.codec_context.decode(packet if packet.size else None):
@@ -183,9 +195,8 @@ class Connection:
                 continue
 
     def _packets(self) -> Iterator[av.Packet]:
-        """Those of the streams that are looked at; at the end an empty one of each."""
-        wanted = [self._video, *self._words]
-        packets = self._container.demux(wanted)
+        """Those of the streams that are wanted; at the end an empty one of each."""
+        packets = self._container.demux(self._wanted)
         failures = 0
         while not self._stop.is_set():
             try:
@@ -201,7 +212,7 @@ class Connection:
                 failures += 1
                 if failures >= _ERRORS_IN_A_ROW or not isinstance(error, av.InvalidDataError):
                     raise SourceError(f"{self._source.shown}: {_reason(error)}.") from error
-                packets = self._container.demux(wanted)
+                packets = self._container.demux(self._wanted)
                 continue
             failures = 0
             yield packet

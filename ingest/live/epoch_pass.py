@@ -24,14 +24,13 @@ from ingest.work import Spent
 class LiveNews:
     """What one commit has made findable of a live source.
 
-    source: its name. epoch: with the time of day of its start. at_seconds: how far its pictures
-    have been looked at, on the video's clock. evidence: new, or changed since the last commit: one
+    epoch: with the time of day of its start. at_seconds: how far the pictures have been looked at,
+    on the video's clock. evidence: new, or changed since the last commit: one
     that is still open has `provisional` among its attributes, and comes again, with the same id,
     when its words change, when it has lasted some seconds longer, and when it is final.
     """
 
-    source: str
-    video_id: str
+    video: Video
     epoch: Epoch
     at_seconds: float
     evidence: tuple[Evidence, ...]
@@ -166,4 +165,4 @@ class EpochPass:
         evidence = tuple(one for commit in commits for one in commit.evidence)
         if not evidence:
             return None
-        return LiveNews(self.video.title, self.video.id, self.epoch, self.at_seconds, evidence)
+        return LiveNews(self.video, self.epoch, self.at_seconds, evidence)

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from index.errors import LongtakeError, SourceError
 from index.schema import Epoch, Stream
@@ -15,6 +16,7 @@ from ingest.frames import DecodedFrame
 from ingest.live.clock import StreamClock
 from ingest.live.connection import Connection, Picture
 from ingest.live.intake import Intake
+from ingest.live.recording import Recorder
 from ingest.live.settings import LiveSettings
 from ingest.live.source import LiveSource
 from ingest.media import SubtitlePacket
@@ -74,6 +76,13 @@ class Lost:
 
 
 @dataclass(frozen=True, slots=True)
+class Remark:
+    """What the user should know, in a sentence."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Over:
     """Nothing more comes. error: None where the source came to its end."""
 
@@ -81,7 +90,8 @@ class Over:
 
 
 class Reader:
-    """Reads one source into an intake: items as above, and picture events."""
+    """Reads one source into an intake: items as above, picture events, and the pieces that are
+    recorded."""
 
     def __init__(
         self,
@@ -92,9 +102,13 @@ class Reader:
         epochs: tuple[Epoch, ...],
         stop: threading.Event,
         *,
+        recordings: Path | None = None,
+        reserve_bytes: int = 0,
         now: Callable[[], float] = time.time,
     ):
-        """epochs: those that there have been. now: the time of day, in Unix time."""
+        """epochs: those that there have been. recordings: the folder for what is recorded of the
+        source; None: nothing is. reserve_bytes: of the disk that stay free then. now: the time of
+        day, in Unix time."""
         self._source = source
         self._settings = settings
         self._ingest = ingest
@@ -107,6 +121,17 @@ class Reader:
         self._early: list[SubtitlePacket] = []
         self._anchor = 0.0
         self._seen = _seen(epochs)
+        self._recorder: Recorder | None = None
+        if recordings is not None:
+            self._recorder = Recorder(
+                recordings,
+                source.video_id,
+                piece_seconds=settings.piece_seconds,
+                gap_seconds=settings.gap_seconds,
+                reserve_bytes=reserve_bytes,
+                tell=intake.put,
+                say=lambda text: intake.put(Remark(text)),
+            )
         # FFmpeg may be waiting for the network when everything else has ended: it must not keep
         # the process.
         self._thread = threading.Thread(target=self._run, name=f"read {source.name}", daemon=True)
@@ -163,7 +188,12 @@ class Reader:
         """One connection to its end. Returns whether the source has come to its end."""
         after, content = self._seen
         connection = Connection(
-            self._source, self._settings, self._stop, after_raw_seconds=after, content=content
+            self._source,
+            self._settings,
+            self._stop,
+            after_raw_seconds=after,
+            content=content,
+            recorder=self._recorder,
         )
         try:
             self._intake.put(Connected(connection.streams))
@@ -174,6 +204,8 @@ class Reader:
                     self._words(item)
             return not self._stop.is_set() and connection.is_over()
         finally:
+            if self._recorder is not None:
+                self._recorder.cut()
             self._end_epoch("reconnected")
             connection.close()
 
@@ -185,6 +217,8 @@ class Reader:
         before, end = clock.epoch, clock.end_seconds
         seconds = clock.place(picture.raw_seconds, length, self._now())
         assert clock.epoch is not None
+        if self._recorder is not None and picture.raw_seconds is not None:
+            self._recorder.placed(clock.epoch.number, picture.raw_seconds, seconds)
         if before is None or clock.epoch.number != before.number:
             if self._events is not None:
                 self._finish(end)

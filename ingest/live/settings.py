@@ -16,6 +16,8 @@ class LiveSettings(BaseModel):
         up to the latter.
     gap_seconds: a jump of the timestamps by more than that begins a new epoch.
     drop_after_seconds: pictures that have waited so long to be looked at are dropped.
+    record: whether the stream itself is kept, as it comes, in pieces. piece_seconds: a piece ends
+        with the first key frame after so long.
     waiting_bytes: of pictures that wait to be looked at; what is over it is dropped.
     """
 
@@ -29,4 +31,6 @@ class LiveSettings(BaseModel):
     retry_most_seconds: float = Field(30.0, gt=0)
     gap_seconds: float = Field(5.0, gt=0)
     drop_after_seconds: float = Field(5.0, gt=0)
+    record: bool = False
+    piece_seconds: float = Field(60.0, ge=1)
     waiting_bytes: int = Field(128 * 2**20, ge=2**20)

@@ -9,16 +9,19 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal
 
 from index.errors import LeaseLostError, LongtakeError
 from index.library import Library
+from index.pieces import Piece
 from index.schema import Epoch, Video
 from ingest.channel import Sample
 from ingest.claims import Claim, Claims
 from ingest.live.epoch_pass import EpochPass, LiveListener, LiveNews
 from ingest.live.intake import Intake
-from ingest.live.reader import Anchored, Began, Connected, Ended, Lost, Over, Reader, Said
+from ingest.live.reader import Anchored, Began, Connected, Ended, Lost, Over, Reader, Remark, Said
+from ingest.live.recorded import Recordings
 from ingest.live.settings import LiveSettings
 from ingest.live.source import LiveSource
 from ingest.live.writer import OPEN, settle
@@ -67,8 +70,12 @@ OnState = Callable[[SourceState], None]
 
 
 class Watcher:
-    """Runs one source. on_state: told whenever the state changes, and behind each commit. listener:
-    told what has become findable. Both are called in the thread that runs it."""
+    """Runs one source.
+
+    on_state: told whenever the state changes, and behind each commit. listener: told what has
+    become findable. Both are called in the thread that runs it. recordings: the folder of what is
+    recorded of all videos, where anything is to be; reserve_bytes: of its disk that stay free.
+    """
 
     def __init__(
         self,
@@ -82,6 +89,9 @@ class Watcher:
         stop: threading.Event,
         on_state: OnState,
         listener: LiveListener = lambda news: None,
+        *,
+        recordings: Path | None = None,
+        reserve_bytes: int = 0,
     ):
         self._library = library
         self._channels = channels
@@ -94,6 +104,8 @@ class Watcher:
         self._on_state = on_state
         self._listener = listener
         self._checks = Checks(library, stop.is_set)
+        self._recordings = Recordings(library, recordings, source.video_id)
+        self._reserve_bytes = reserve_bytes
         self._state = SourceState(source.name, source.video_id, "connecting")
         self._no_more = threading.Event()  # for the reader
         self._intake = Intake(settings, waits=source.waits, stop=self._no_more)
@@ -134,6 +146,7 @@ class Watcher:
 
     def _remove(self) -> None:
         self._thumbnails.remove(self._source.video_id)
+        self._recordings.remove()
         self._library.remove_video(self._source.video_id)
 
     def _watch(self) -> None:
@@ -147,6 +160,8 @@ class Watcher:
             self._intake,
             self._video.epochs,
             self._no_more,
+            recordings=self._recordings.folder if self._settings.record else None,
+            reserve_bytes=self._reserve_bytes,
         )
         reader.start()
         try:
@@ -172,6 +187,7 @@ class Watcher:
         left = [g for g in self._library.generations(video.id) if not g.complete]
         for generation in left:
             settle(self._library, generation)
+        self._recordings.mend()
         ends = {g.epoch: g.analysed_seconds for g in self._library.generations(video.id)}
         epochs = tuple(
             replace(one, end_seconds=max(ends.get(one.number, 0.0), one.start_seconds))
@@ -228,6 +244,11 @@ class Watcher:
                 self._write_video()
         elif isinstance(item, Connected):
             self._video = replace(self._video, streams=item.streams)
+        elif isinstance(item, Piece):
+            self._recordings.keep(item)
+        elif isinstance(item, Remark):
+            self._video = replace(self._video, notes=(*self._video.notes, item.text))
+            self._tell(self._state.state, item.text)
         elif isinstance(item, Lost):
             self._tell("lost", f"{item.reason} Trying again in {item.retry_seconds:g} s.")
 

@@ -254,4 +254,5 @@ def is_for(alert: Alert, video: Video) -> bool:
 
 def wall_clock_zero(video: Video, epoch: int) -> float | None:
     """When 0 of the video's clock was, by that epoch, in seconds since 1970."""
-    return video.wall_clock_start
+    start = video.wall_clock(epoch, 0.0)
+    return video.wall_clock_start if start is None else start
