@@ -11,6 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from cli.browse import being_watched
 from cli.compose import build_query_encoders, open_library
 from cli.render import data_line, print_json, safe, say
 from cli.settings import Settings
@@ -68,7 +69,7 @@ def run_ls(settings: Settings, *, as_json: bool) -> int:
         by_alert: dict[str, list[AlertEvent]] = {alert.id: [] for alert in alerts}
         for event in book.events():
             by_alert.setdefault(event.alert_id, []).append(event)
-        watched = [video for video in library.videos() if video.duration_seconds is None]
+        watched = [video for video in library.videos() if being_watched(video)]
     now = time.time()
     for alert in alerts:
         events = by_alert[alert.id]
@@ -315,7 +316,7 @@ def _source(name: str | None, library: Library) -> tuple[str | None, bool]:
         video = library.find(name)
     except VideoNotFoundError:
         return name, False
-    if video.duration_seconds is not None:
+    if not video.source:
         raise UsageError(
             f"“{name}” is {video.title}, which is no live source. A question about what is indexed "
             "is `longtake search`, and `longtake alert test` tries an alert on it."

@@ -118,8 +118,13 @@ def print_list(
 def duration_text(video: Video) -> str:
     if video.duration_seconds is not None:
         return timestamp(round(video.duration_seconds))
-    heard_of = time.time() - (video.indexed_at or 0.0)
-    return "live" if heard_of < HEARD_OF_SECONDS else "cut off"
+    return "live" if being_watched(video) else "cut off"
+
+
+def being_watched(video: Video) -> bool:
+    """By what the catalogue has heard of its watcher lately."""
+    lately = time.time() - (video.indexed_at or 0.0) < HEARD_OF_SECONDS
+    return video.duration_seconds is None and lately
 
 
 def coverage_text(shares: dict[str, float]) -> str:

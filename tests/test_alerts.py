@@ -35,7 +35,7 @@ from rag.settings import CosineScale, RetrieveSettings
 from rag.vectors import QueryEncoders
 
 SETTINGS = AlertSettings(first_wait_seconds=0.01, longest_wait_seconds=0.02, attempts=3)
-LIVE = make_video("Gate 3", None)
+LIVE = make_video("Gate 3", None, source="tcp://gate")
 ASKED_AT = 1000.0
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from index.alerts import Alert, AlertBook, AlertEvent
 from index.errors import LongtakeError
+from index.faults import fault_point
 from index.library import Library
 from index.schema import Evidence, Video
 from rag.alerts.checking import Checker
@@ -83,10 +84,10 @@ class AlertWatcher:
         it left in the outbox."""
         with self._lock:
             self._refresh(force=True)
+            self._send_pending()  # before anything new is pending
             for video in self._library.videos():
-                if video.duration_seconds is None:
+                if video.source:
                     self._catch_up(video)
-            self._send_pending()
 
     def see(
         self,
@@ -132,7 +133,11 @@ class AlertWatcher:
             for event in change.begun:
                 deliveries += deliveries_of(standing.alert, event)
                 begun.append((standing.alert, event))
+        if begun:
+            fault_point("before-event")
         self._book.put_events(written, deliveries)
+        if begun:
+            fault_point("after-event")
         self._written |= {event.id: event.end_seconds for event in written}
         for alert, event in begun:
             if self._checker is not None and alert.text:
