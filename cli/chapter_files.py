@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -89,8 +90,13 @@ def markdown(video: Video, overview: Overview) -> str:
 
 
 def _plain(text: str) -> str:
-    """Text that Markdown shows as it is."""
-    return _SPECIAL.sub(r"\\\1", " ".join(text.split()))
+    """Text that Markdown shows as it is, in one line that steers no terminal."""
+    return _SPECIAL.sub(r"\\\1", _one_line(text))
+
+
+def _one_line(text: str) -> str:
+    kept = " ".join(text.split())
+    return "".join(character for character in kept if unicodedata.category(character) != "Cc")
 
 
 def youtube(chapters: Sequence[ChapterNote], duration_seconds: float | None) -> str:
@@ -102,7 +108,7 @@ def youtube(chapters: Sequence[ChapterNote], duration_seconds: float | None) -> 
         if kept and start - kept[-1][0] < YOUTUBE_SECONDS:
             continue
         kept.append((start, called(number, one)))
-    end = duration_seconds or chapters[-1].end_seconds
+    end = duration_seconds or max((one.end_seconds for one in chapters), default=0.0)
     while len(kept) > 1 and end - kept[-1][0] < YOUTUBE_SECONDS:
         kept.pop()
     if len(kept) < YOUTUBE_CHAPTERS:
@@ -110,4 +116,4 @@ def youtube(chapters: Sequence[ChapterNote], duration_seconds: float | None) -> 
             f"YouTube shows chapters where there are at least {YOUTUBE_CHAPTERS} of "
             f"{YOUTUBE_SECONDS} s or longer; here are {len(kept)}. --format ffmetadata takes any."
         )
-    return "".join(f"{timestamp(start)} {' '.join(title.split())}\n" for start, title in kept)
+    return "".join(f"{timestamp(start)} {_one_line(title)}\n" for start, title in kept)

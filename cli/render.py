@@ -11,7 +11,6 @@ import json
 import shutil
 import sys
 import unicodedata
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -125,14 +124,26 @@ def _one_line(text: str) -> str:
 
 
 def telling_titles(videos: Iterable[tuple[str, str, str | None]]) -> dict[str, str]:
-    """Video id -> title, with the file's name (or the id) behind it where several videos have
-    the same. videos: (id, title, path)."""
+    """Video id -> title, and behind it, where several videos have the same, as much of the path's
+    end as tells them apart (or the id). videos: (id, title, path)."""
     known = {id: (title, path) for id, title, path in videos}
-    shared = Counter(title for title, _ in known.values())
+    alike: dict[str, dict[str, tuple[str, ...]]] = {}
+    for id, (title, path) in known.items():
+        alike.setdefault(title, {})[id] = Path(path).parts if path else (id[:8],)
     return {
-        id: f"{title} ({Path(path).name if path else id[:8]})" if shared[title] > 1 else title
-        for id, (title, path) in known.items()
+        id: f"{title} ({_telling_end(alike[title], id)})" if len(alike[title]) > 1 else title
+        for id, (title, _) in known.items()
     }
+
+
+def _telling_end(places: Mapping[str, tuple[str, ...]], id: str) -> Path:
+    """The shortest end of the path of `id` that no other path has."""
+    own = places[id]
+    others = [place for other, place in places.items() if other != id]
+    for length in range(1, len(own) + 1):
+        if all(other[-length:] != own[-length:] for other in others):
+            return Path(*own[-length:])
+    return Path(*own)
 
 
 def write_moment(moment: Moment, title: str | None = None, indent: int = 0) -> None:

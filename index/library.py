@@ -107,7 +107,11 @@ class Library:
             if len(found) == 1:
                 return found[0]
             if found:
-                listed = ", ".join(f"{video.id[:8]} ({video.title})" for video in found[:5])
+                same = len({video.title for video in found}) == 1
+                listed = ", ".join(
+                    f"{one.id[:8]} ({one.files[0].path if same and one.files else one.title})"
+                    for one in found[:5]
+                )
                 raise UsageError(f"“{name}” means {len(found)} videos: {listed}. Give the id.")
         if is_file:
             raise VideoNotFoundError(

@@ -187,7 +187,7 @@ def test_channels_that_were_never_begun_are_told(run, monkeypatch):
 
 def test_videos_of_one_title_are_told_apart_by_their_files(tmp_path, run):
     library = talks.open_library_at(tmp_path / "library")
-    for name in ("talk.mp4", "talk.webm"):
+    for name in ("a/talk.mp4", "b/talk.mp4", "talk.webm"):
         video = replace(
             talks.make_video(name), title="talk", files=(FileStat(f"/films/{name}", 1, 1, 1),)
         )
@@ -196,7 +196,10 @@ def test_videos_of_one_title_are_told_apart_by_their_files(tmp_path, run):
     library.store.close()
     for command in (("ls",), ("search", "hello")):
         text = "\n".join(run(*command, library=tmp_path / "library")[1])
-        assert "talk (talk.mp4)" in text and "talk (talk.webm)" in text
+        for end in ("a/talk.mp4", "b/talk.mp4", "talk.webm"):
+            assert f"talk ({end})" in text
+    status, _, err = run("show", "talk", library=tmp_path / "library")
+    assert status == 2 and "means 3 videos" in err and "(/films/b/talk.mp4)" in err
 
 
 def test_show_has_streams_coverage_counts_segments_and_a_timeline(run):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import unicodedata
 from dataclasses import replace
 from fractions import Fraction
 from html.parser import HTMLParser
@@ -457,3 +458,15 @@ def test_what_is_no_moment_is_said_with_its_line(line):
     good = b'{"video_id": "v", "start_seconds": 1, "end_seconds": 2}'
     with pytest.raises(UsageError, match="Line 2 of standard input"):
         read_moments([good, line.encode("latin-1")])
+
+
+def test_subtitles_of_strangers_words_steer_no_terminal_and_end_no_cue(films):
+    library, one, _ = films
+    odd = of(one, 0.0, 0.5, "red\x1b[31m\n\n\x07words\x9b2J")
+    untitled = replace(of(one, 1.0, 2.0, ""), title="a\n\n\x1b[1mtitle")
+    cuts, _ = cuts_of([odd, untitled], library)
+    for name in ("srt", "vtt"):
+        text = subtitles(cuts, name)
+        assert not any(unicodedata.category(c) == "Cc" for c in text if c != "\n")
+        read = pysubs2.SSAFile.from_string(text, format_=name)
+        assert [e.plaintext for e in read] == ["red[31m\nwords2J", "a\n[1mtitle"]

@@ -321,6 +321,8 @@ def test_enough_long_chapters_are_never_refused():
     assert youtube(chapters, 60.0) == "0:00 T0\n0:20 T1\n0:40 T2\n"
     with pytest.raises(UsageError, match="at least 3"):
         youtube(chapters[:2], 40.0)
+    with pytest.raises(UsageError, match="here are 0"):
+        youtube([], None)  # of a stream where nobody has spoken yet
 
 
 def test_markdown_shows_titles_as_they_are():
@@ -331,6 +333,7 @@ def test_markdown_shows_titles_as_they_are():
     )
     assert "# a \\*b\\* \\<script\\>" in text and "- a\\_b\\_c (1:02)" in text
     assert "**1 \\# \\[x\\](y)**" in text
+    assert "\x1b" not in markdown(talks.make_video("a\x1b[31m"), Overview((), (), "speech"))
 
 
 def test_the_command_prints_writes_and_refuses(library, tmp_path, capfd):

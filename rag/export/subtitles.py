@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import unicodedata
 from collections.abc import Sequence
 from typing import Literal
 
@@ -18,8 +19,7 @@ def subtitles(cuts: Sequence[Cut], format: Literal["srt", "vtt"]) -> str:
     its video."""
     file = pysubs2.SSAFile()
     for cut in cuts:
-        lines = [" ".join(line.split()) for line in cut.moment.text.splitlines()]
-        text = "\n".join(filter(None, lines)) or cut.moment.title
+        text = _shown(cut.moment.text) or _shown(cut.moment.title)
         text = text.replace("-->", _ARROW)
         if format == "vtt":
             text = html.escape(text, quote=False)
@@ -31,3 +31,10 @@ def subtitles(cuts: Sequence[Cut], format: Literal["srt", "vtt"]) -> str:
             )
         )
     return file.to_string(format, keep_ssa_tags=True)
+
+
+def _shown(text: str) -> str:
+    """Its lines, without empty ones (which end a cue) and without what steers a terminal."""
+    lines = (" ".join(line.split()) for line in text.splitlines())
+    kept = ("".join(c for c in line if unicodedata.category(c) != "Cc") for line in lines)
+    return "\n".join(filter(None, kept))
