@@ -128,6 +128,12 @@ def test_a_missing_model_is_told_with_its_size_and_both_ways_out(models):
         assert part in str(told.value)
 
 
+def test_a_name_that_nobody_knows_is_told_with_ways_to_one_that_is_known(models):
+    with pytest.raises(ModelMissingError) as told:
+        models.files("videollm", "nothere")
+    assert "longtake models ls --all" in str(told.value) and "models pull" not in str(told.value)
+
+
 def test_all_that_is_missing_is_told_at_once(models, monkeypatch):
     real = depot.lacking_packages
     monkeypatch.setattr(

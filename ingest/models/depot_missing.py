@@ -59,6 +59,12 @@ def explain(missing: Sequence[Missing]) -> str:
             f"On a machine without a network, copy the files of the model there: {folders} (the "
             "setting models.dir chooses another place)."
         )
+    if unknown := [one.name for one in absent if not one.pullable and not one.problem]:
+        names = " and ".join(dict.fromkeys(unknown))
+        lines.append(
+            f"Nor is {names} known: `longtake models ls --all` lists those that are; OWNER/NAME "
+            "means one of the Hugging Face hub, and ./FOLDER one that lies there."
+        )
     if packages := sorted({name for one in missing for name in one.packages}):
         lines.append(
             f"Not installed: {', '.join(packages)}; `pip install 'longtake[models]'` brings them."
