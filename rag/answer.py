@@ -11,7 +11,10 @@ from index.errors import UsageError
 from index.schema import AnswerEvent, Citation, Done, Moment, Source, Sources, Token
 from rag.corpus import answer_corpus, corpus_question
 from rag.fuse import only_about
+from rag.query import parse
+from rag.question_kind import question_kind
 from rag.retrieve import Retriever
+from rag.scope import Scope
 from rag.sentences import sentences_around
 from rag.settings import AnswerSettings
 from rag.timestamp import place_in_time
@@ -59,6 +62,8 @@ class ExtractiveAnswerer:
             return
         result = self._retriever.search(question, videos=videos, limit=settings.quotes * CANDIDATES)
         quotes = self._choose(result.moments, result.shares)
+        if not quotes and question_kind(parse(question).quoted) == "global":
+            quotes = self._whole(question, videos)
         note = coverage_note(self._retriever, videos)
         detail = {"answerer": "extractive"} | ({"coverage_note": note} if note else {})
 
@@ -74,6 +79,17 @@ class ExtractiveAnswerer:
             yield Token(f"“{moment.text}”")
             yield Citation(source)
         yield Done(found=bool(sources), detail=detail)
+
+    def _whole(self, question: str, videos: Sequence[str]) -> list[_Quote]:
+        """What stands for the videos looked in; nothing where these are too many to list."""
+        from rag.central import central_moments
+
+        library = self._retriever.library
+        scope = Scope.of(parse(question), library, videos)
+        looked_in = scope.looked_in(library)
+        if len(looked_in) > self._settings.videos:
+            return []
+        return [_Quote(one, one.text, ()) for one in central_moments(library, looked_in, scope)]
 
     def _choose(self, moments: Sequence[Moment], shares: Sequence[float]) -> list[_Quote]:
         settings = self._settings

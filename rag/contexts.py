@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from index.errors import UsageError
-from index.schema import Moment, Video
+from index.schema import Moment
 from rag.answer_settings import CONTEXTS, AskSettings
 from rag.fuse import only_about
 from rag.material import WORDS
+from rag.query import parse
 from rag.question_kind import Kind, Opinion, question_kind
 from rag.retrieve import Retriever
+from rag.scope import Scope
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,41 +47,36 @@ def evidence_for(
     context = settings.context
     if context not in CONTEXTS:
         raise UsageError(f"No context “{context}”. Known: {', '.join(CONTEXTS)}.")
-    kind = question_kind(question)
+    query = parse(question)
+    kind = question_kind(query.quoted)
     if context == "none":
         return Evidence((), kind, (), False)
-    looked_in = _looked_in(retriever, videos)
+    scope = Scope.of(query, retriever.library, videos)
     if context == "uniform":
-        return _covering(retriever, looked_in, settings, kind, words=())
+        return _covering(retriever, scope, settings, kind, words=())
     if context == "subtitles":
-        return _covering(retriever, looked_in, settings, kind, words=("speech",), pictures=False)
+        return _covering(retriever, scope, settings, kind, words=("speech",), pictures=False)
     if kind == "local" and opinion is not None:
         kind = opinion(question) or kind
     if kind == "global":
-        return _covering(retriever, looked_in, settings, kind)
+        return _covering(retriever, scope, settings, kind)
     count = settings.stretches if kind == "count" else settings.moments
     result = retriever.search(question, videos=videos, limit=count * settings.attempts)
     moments = tuple(one for one in result.moments if not only_about(one))
-    if not moments and len(looked_in) == 1:
+    looked_in = () if moments else scope.looked_in(retriever.library)
+    if len(looked_in) == 1:
         # What is asked may be seen there though nothing says so.
         note = (
             f"Nothing was found by searching; the answer is from a view of “{looked_in[0].title}”."
         )
-        return _covering(retriever, looked_in, settings, kind, notes=(*result.notes, note))
+        return _covering(retriever, scope, settings, kind, notes=(*result.notes, note))
     batches = tuple(moments[at : at + count] for at in range(0, len(moments), count))
     return Evidence(batches, kind, notes=result.notes)
 
 
-def _looked_in(retriever: Retriever, videos: Sequence[str]) -> list[Video]:
-    library = retriever.library
-    known = library.videos()
-    found = [library.find(name, among=known) for name in videos] if videos else known
-    return list({video.id: video for video in found}.values())
-
-
 def _covering(
     retriever: Retriever,
-    videos: Sequence[Video],
+    scope: Scope,
     settings: AskSettings,
     kind: Kind,
     *,
@@ -89,6 +86,7 @@ def _covering(
 ) -> Evidence:
     from rag.stretched import stretches
 
-    found = tuple(stretches(retriever.library, videos, settings.stretches))
+    videos = scope.looked_in(retriever.library)
+    found = tuple(scope.clipped(stretches(retriever.library, videos, settings.stretches)))
     batches = (found,) if found else ()
     return Evidence(batches, kind, words, pictures, True, notes)

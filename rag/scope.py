@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from index.errors import UsageError
 from index.languages import TAGS
 from index.library import Library
-from index.schema import CHANNELS, Video, microseconds
+from index.schema import CHANNELS, Moment, Video, microseconds
 from index.store import Condition, Filter, Match, Range
 from rag.fuse import Dropped, Find
 from rag.query import Bound, ParsedQuery
@@ -31,7 +31,8 @@ class Scope:
     """channels: to look in; all where empty. languages: likewise, of what is said and written; what
     has no words has no language. conditions: what passages and evidence must hold, and what the
     vectors of passages must not (`but_not`: those of older libraries do not say their language).
-    within: video id -> its window; `window` for the others.
+    within: video id -> its window; `window` for the others. videos: the ids of those looked in;
+    None is all.
     """
 
     channels: tuple[str, ...] = ()
@@ -39,6 +40,7 @@ class Scope:
     conditions: tuple[Condition, ...] = ()
     within: Mapping[str, Window] = field(default_factory=dict)
     window: Window = _ALWAYS
+    videos: tuple[str, ...] | None = None
 
     @classmethod
     def of(
@@ -72,7 +74,8 @@ class Scope:
         if looked_in:
             conditions.append(Match("channel", looked_in))
         conditions += _overlapping(window)
-        return cls(looked_in, query.languages, tuple(conditions), within, window)
+        named = ids if ids or dated else None
+        return cls(looked_in, query.languages, tuple(conditions), within, window, named)
 
     def asks(self, channel: str) -> bool:
         """Whether the space of that channel ("text": passages) is looked in."""
@@ -110,7 +113,27 @@ class Scope:
 
     def only(self, videos: Sequence[str]) -> Scope:
         """The same in these videos alone."""
-        return replace(self, conditions=(*self.conditions, Match("video_id", tuple(videos))))
+        conditions = (*self.conditions, Match("video_id", tuple(videos)))
+        return replace(self, conditions=conditions, videos=tuple(videos))
+
+    def looked_in(self, library: Library) -> list[Video]:
+        """In the order in which they were named."""
+        known = library.videos()
+        if self.videos is None:
+            return known
+        by_id = {video.id: video for video in known}
+        return [by_id[id] for id in self.videos if id in by_id]
+
+    def clipped(self, moments: Iterable[Moment]) -> list[Moment]:
+        """What of them lies in the time looked in."""
+        kept = []
+        for moment in moments:
+            after, before = self.within.get(moment.video_id, self.window)
+            start = moment.start_seconds if after is None else max(moment.start_seconds, after)
+            end = moment.end_seconds if before is None else min(moment.end_seconds, before)
+            if end > start:
+                kept.append(replace(moment, start_seconds=start, end_seconds=end))
+        return kept
 
     def keep(self, finds: Iterable[Find]) -> tuple[list[Find], list[Dropped]]:
         """Those that overlap the time looked in, and the others."""

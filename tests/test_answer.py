@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
-from talks import LIGHTHOUSE, put_channel, put_video
+from talks import LIGHTHOUSE, TIDES, put_channel, put_video
 
 from index.errors import UsageError
 from index.library import Library
@@ -91,6 +91,32 @@ def test_the_same_words_are_quoted_once(writable):
 
 def test_only_the_asked_videos(films):
     assert not ask(films, "Who invented the lens?", ["Tides"])[-1].found
+
+
+@pytest.mark.parametrize(
+    ("question", "videos"),
+    [("Summarise this video", ["Tides"]), ("What is it all about? Summarise video:Tides", ())],
+)
+def test_the_whole_is_told_in_its_central_sentences(films, question, videos):
+    events = ask(films, question, videos)
+    assert events[-1].found and {s.moment.title for s in events[0].sources} == {"Tides"}
+    said = {text: (start, end) for start, end, text in TIDES}
+    for source in events[0].sources:
+        moment = source.moment
+        assert (moment.start_seconds, moment.end_seconds) == said[moment.text]
+        assert moment.channel == "speech"
+
+
+def test_of_several_whole_videos_each_has_a_sentence(films):
+    titles = [source.moment.title for source in ask(films, "Summarise these videos")[0].sources]
+    assert len(titles) > 1 and len(set(titles)) == len(titles)
+    one_at_most = ExtractiveAnswerer(Retriever(films), AnswerSettings(videos=1))
+    assert not list(one_at_most.ask("Summarise these videos"))[-1].found  # too many to list
+
+
+def test_of_a_part_of_a_video_the_central_sentences_lie_in_it(films):
+    sources = ask(films, "Summarise this video video:Tides before:0:12")[0].sources
+    assert all(source.moment.start_seconds < 12.0 for source in sources)
 
 
 def test_a_long_quote_is_cut_to_whole_sentences_around_the_match(library):

@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 import tiny_videollm
 from clips import solid, write_clip
-from talks import LIGHTHOUSE, put_channel, put_video
+from talks import LIGHTHOUSE, TIDES, put_channel, put_video
 from test_videollm_openai import Server, begin_stream, event, refuses, reply, send, stream
 
 from cli.compose import build_answerer
@@ -300,6 +300,18 @@ def test_a_question_about_the_whole_is_shown_the_whole(film, served):
     text = user_text(server.bodies[0])
     assert LIGHTHOUSE[0][2] in text and LIGHTHOUSE[-1][2] in text
     assert events[-1].detail["kind"] == "global"
+
+
+def test_a_question_about_the_whole_keeps_to_the_filters_in_it(film, served):
+    put_channel(film, put_video(film, "Tides", 60.0), "speech", TIDES)
+    server, settings = served(saying("A lighthouse [1]."), stretches=4)
+    ask(film, settings, "Summarise video:Lighthouse after:0:30")
+    text = user_text(server.bodies[0])
+    early = [line for start, _, line in LIGHTHOUSE if start < 20.0]
+    late = [line for start, _, line in LIGHTHOUSE if start >= 30.0]
+    assert early and late
+    assert all(line in text for line in late) and not any(line in text for line in early)
+    assert not any(line in text for _, _, line in TIDES)
 
 
 def test_what_exceeds_the_budget_is_read_in_parts(library, served):
