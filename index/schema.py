@@ -114,6 +114,7 @@ class Video:
     digest: of the whole content, where --verify has read it.
     notes: what went wrong or is worth knowing, in sentences for the user.
     source: of a live source, where it comes from, without passwords. epochs: its clocks, in order.
+    kept_from_seconds: what began before it was let go, but for what is pinned.
     """
 
     id: str
@@ -129,6 +130,7 @@ class Video:
     notes: tuple[str, ...] = ()
     source: str = ""
     epochs: tuple[Epoch, ...] = ()
+    kept_from_seconds: float = 0.0
 
     def wall_clock(self, epoch: int, seconds: float) -> float | None:
         """Unix time of a time on the video's clock; None where it has no clock of that number."""

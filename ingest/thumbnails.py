@@ -68,6 +68,13 @@ class Thumbnails:
             if path not in wanted:
                 path.unlink(missing_ok=True)
 
+    def remove_between(self, video_id: str, start_seconds: float, end_seconds: float) -> None:
+        """Those of segments that begin in [start_seconds, end_seconds)."""
+        first, last = microseconds(start_seconds), microseconds(end_seconds)
+        for path in (self.folder / video_id).glob("*.jpg"):
+            if path.stem.isdecimal() and first <= int(path.stem) < last:
+                path.unlink(missing_ok=True)
+
     def remove(self, video_id: str) -> None:
         shutil.rmtree(self.folder / video_id, ignore_errors=True)
 
