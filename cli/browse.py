@@ -209,6 +209,10 @@ def print_head(video: Video) -> None:
         print_field("file", f"{safe(file.path)}  ({size_text(file.size)})")
     if video.source:
         print_field("source", safe(video.source))
+    if video.kept_from_seconds:
+        print_field(
+            "kept", f"from {timestamp(round(video.kept_from_seconds))} on, and what is pinned"
+        )
     for epoch in video.epochs[-EPOCHS_SHOWN:]:
         print_field("epoch", safe(epoch_text(epoch)))
     for file in video.sidecars:

@@ -23,6 +23,7 @@ from cli.export_app import export
 from cli.highlights_app import highlights
 from cli.models_app import models
 from cli.options import Common, with_common_options
+from cli.pin_app import pin
 from cli.summarize_app import summarize
 from cli.watch_app import watch
 
@@ -242,6 +243,7 @@ def search(
 
 
 app.command()(watch)
+app.command()(pin)
 app.command()(highlights)
 app.command()(summarize)
 app.command()(ask)

@@ -38,19 +38,23 @@ def run_watch(
     *,
     names: Sequence[str] = (),
     record: bool | None = None,
+    keep_seconds: float | None = None,
+    keep_bytes: int | None = None,
     channels: Sequence[str] | None = None,
     as_json: bool = False,
 ) -> int:
     """Watches until all sources have ended or the user stops. Returns the exit status: 1 where a
-    source failed, 130 after Ctrl-C, 0 after SIGTERM. record: None does as the settings say.
+    source failed, 130 after Ctrl-C, 0 after SIGTERM. record, keep_seconds, keep_bytes: None does as
+    the settings say.
 
     Raises UsageError for what is no source.
     """
     sources = parse_sources(given, names)
     settings = for_streams(settings, channels)
-    if record is not None:
-        live = settings.live.model_copy(update={"record": record})
-        settings = settings.model_copy(update={"live": live})
+    said = {"record": record, "keep_seconds": keep_seconds, "keep_bytes": keep_bytes}
+    changes = {name: value for name, value in said.items() if value is not None}
+    live = settings.live.model_copy(update=changes)
+    settings = settings.model_copy(update={"live": live})
     senses = Senses(settings)
     senses.check_models()
     stop = threading.Event()

@@ -34,12 +34,28 @@ def watch(
             "--record/--no-record", help="Keep the stream itself, too, as it comes (live.record)."
         ),
     ] = None,
+    keep: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            help="Let go of what is older, as in 36h or 7d: of media, evidence and all "
+            "(live.keep_seconds).",
+        ),
+    ] = None,
+    keep_size: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIZE",
+            help="Keep this much of recorded media a source, as in 50GB (live.keep_bytes).",
+        ),
+    ] = None,
     channels: Annotated[
         str | None, typer.Option(metavar="A,B", help="Only these channels, as in screen_text.")
     ] = None,
 ) -> int:
     """Index streams while they run, until Ctrl-C. What was shown is found seconds later."""
     from cli.main import comma_separated
+    from cli.quantities import length_of_time, number_of_bytes
     from cli.watch import run_watch
 
     return run_watch(
@@ -47,6 +63,8 @@ def watch(
         sources,
         names=names or (),
         record=record,
+        keep_seconds=None if keep is None else length_of_time(keep, "--keep"),
+        keep_bytes=None if keep_size is None else number_of_bytes(keep_size, "--keep-size"),
         channels=None if channels is None else comma_separated([channels], "--channels"),
         as_json=common.as_json,
     )

@@ -230,6 +230,26 @@ def test_a_sender_that_dies_and_comes_back_begins_an_epoch(watch, library, folde
     assert by_text["SECOND WATCH"].start_seconds >= second.start_seconds
 
 
+def test_a_full_epoch_is_followed_by_another_and_old_ones_are_let_go_of(watch, library, folder):
+    """In one connection; what is still on the screen then is found in both."""
+    path = folder / "long.ts"
+    pictures = [*[text_picture("MIND THE GAP")] * 35, *[noise_picture(4, 320, 180)] * 10]
+    write_clip(path, pictures, rate=10, key_frame_every=10)
+    sender = TcpSender([path.read_bytes()], hold=True)
+    with closing_all(sender):
+        one = watch(sender.url, epoch_seconds=2.0, record=True, piece_seconds=1.0)
+        eventually(lambda: one.video is not None and len(one.video.epochs) == 3)
+        state = one.end()
+    first, second, third = one.video.epochs
+    assert first.end_seconds == pytest.approx(second.start_seconds, abs=1e-6) == 2.0
+    assert second.end_seconds == pytest.approx(third.start_seconds, abs=1e-6)
+    found = one.evidence()
+    assert [(each.text, each.epoch) for each in found] == [("MIND THE GAP", 0), ("MIND THE GAP", 1)]
+    assert found[1].start_seconds == pytest.approx(2.0, abs=0.3)
+    assert all(generation.complete for generation in library.generations(one.video.id))
+    assert state.state == "stopped"
+
+
 @pytest.mark.parametrize(
     ("first", "then", "why"),
     [

@@ -2,13 +2,15 @@
 
 Each unbroken clock of the source is an epoch. Stream time begins with the first picture ever seen,
 never goes back, and goes on between two epochs as the time of day does; so what nobody saw is a
-gap in it. The time of day of an epoch's start is when its first picture was shown: what has been
-lying in a buffer arrives late and nothing arrives early, so it is the earliest that any of the
-first pictures allows.
+gap in it. One that becomes too long to be kept, counted and let go of as one is followed by
+another without a gap. The time of day of an epoch's start is when its first picture was shown: what
+has been lying in a buffer arrives late and nothing arrives early, so it is the earliest that any of
+the first pictures allows.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 from index.schema import Epoch
@@ -26,16 +28,25 @@ class StreamClock:
     """Places the times of a source's pictures.
 
     epochs: those there have been. waits: whether the source waits for its reader: then pictures
-    come as fast as they are read, and the time of day says nothing about a gap.
+    come as fast as they are read, and the time of day says nothing about a gap. longest_seconds: of
+    an epoch.
     """
 
-    def __init__(self, epochs: tuple[Epoch, ...], *, waits: bool, gap_seconds: float):
+    def __init__(
+        self,
+        epochs: tuple[Epoch, ...],
+        *,
+        waits: bool,
+        gap_seconds: float,
+        longest_seconds: float = math.inf,
+    ):
         self.epoch: Epoch | None = None
         self.end_seconds = epochs[-1].end_seconds or epochs[-1].start_seconds if epochs else 0.0
         self._number = epochs[-1].number + 1 if epochs else 0
         self._origin = epochs[0].wall_clock_start - epochs[0].start_seconds if epochs else None
         self._waits = waits
         self._gap_seconds = gap_seconds
+        self._longest_seconds = longest_seconds
         self._why: str | None = "started again" if epochs else "started"
         self._raw = 0.0
         self._raw_start = 0.0
@@ -54,6 +65,8 @@ class StreamClock:
         raw_seconds, gap = self._checked(raw_seconds, length_seconds)
         if self.epoch is None:
             self._begin(raw_seconds, gap, now)
+        elif self.from_raw(raw_seconds) - self.epoch.start_seconds >= self._longest_seconds:
+            self._follow(raw_seconds)
         assert self.epoch is not None
         self._raw = raw_seconds
         seconds = self.from_raw(raw_seconds)
@@ -91,6 +104,17 @@ class StreamClock:
             start = max(self.end_seconds, now - self._origin)
         self.epoch = Epoch(
             self._number, start, now, source_start_seconds=raw, began=self._why or ""
+        )
+        self._number += 1
+        self._raw_start = raw
+
+    def _follow(self, raw: float) -> None:
+        """Another epoch of the same clock, right behind."""
+        assert self.epoch is not None
+        start = self.from_raw(raw)
+        wall = self.epoch.wall_clock_start + start - self.epoch.start_seconds
+        self.epoch = Epoch(
+            self._number, start, wall, source_start_seconds=raw, began="the one before was full"
         )
         self._number += 1
         self._raw_start = raw

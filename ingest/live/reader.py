@@ -115,7 +115,12 @@ class Reader:
         self._intake = intake
         self._stop = stop
         self._now = now
-        self._clock = StreamClock(epochs, waits=source.waits, gap_seconds=settings.gap_seconds)
+        self._clock = StreamClock(
+            epochs,
+            waits=source.waits,
+            gap_seconds=settings.gap_seconds,
+            longest_seconds=settings.epoch_seconds,
+        )
         self._events: PictureEvents | None = None
         self._index = 0
         self._early: list[SubtitlePacket] = []

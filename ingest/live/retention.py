@@ -14,9 +14,10 @@ import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
-from index.disk import translate
+from index.disk import human_bytes, translate
 from index.library import Library
 from index.outline import BLOCK_SECONDS
 from index.pieces import Piece, PieceBook
@@ -38,16 +39,22 @@ class Pruned:
     pieces: int
     bytes: int
 
+    @property
+    def text(self) -> str:
+        """For the user."""
+        recorded = f", {human_bytes(self.bytes)} of it recorded" if self.pieces else ""
+        return f"let go of what was before {timedelta(seconds=self.kept_from_seconds)}{recorded}"
+
 
 class Retention:
     """keep_seconds: how much of a source's time is kept; keep_bytes: of recorded media, a source.
-    None: all of it. folder: under which the pieces of each video lie."""
+    None: all of it. folder: where its pieces lie; None where none do."""
 
     def __init__(
         self,
         library: Library,
         thumbnails: Thumbnails,
-        folder: Path,
+        folder: Path | None,
         *,
         keep_seconds: float | None,
         keep_bytes: int | None,
@@ -87,7 +94,7 @@ class Retention:
         self._library.store.flush()
         dropped = [piece for piece in pieces if _droppable(piece, before, kept)]
         for piece in dropped:
-            self._remove(video.id, piece)
+            self._remove(piece)
         self._library.store.flush()
         left = tuple(epoch for epoch in video.epochs if epoch not in gone)
         video = dataclasses.replace(video, epochs=left, kept_from_seconds=before)
@@ -118,12 +125,13 @@ class Retention:
         for kind in _TIMED:
             self._library.store.delete(where(kind=kind, video_id=video_id).and_(span))
 
-    def _remove(self, video_id: str, piece: Piece) -> None:
-        path = self._folder / video_id / piece.name
-        try:
-            path.unlink(missing_ok=True)
-        except OSError as error:
-            raise translate(error, path, "removing what is too old") from error
+    def _remove(self, piece: Piece) -> None:
+        if self._folder is not None:
+            path = self._folder / piece.name
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as error:
+                raise translate(error, path, "removing what is too old") from error
         self._book.remove_piece(piece)
 
 

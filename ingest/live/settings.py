@@ -15,9 +15,13 @@ class LiveSettings(BaseModel):
     retry_seconds, retry_most_seconds: before the first try to connect again, doubled until it works
         up to the latter.
     gap_seconds: a jump of the timestamps by more than that begins a new epoch.
+    epoch_seconds: an epoch that has lasted so long is followed by another, without a gap: what is
+        written of one is counted, and let go of, together.
     drop_after_seconds: pictures that have waited so long to be looked at are dropped.
     record: whether the stream itself is kept, as it comes, in pieces. piece_seconds: a piece ends
         with the first key frame after so long.
+    keep_seconds: how much of the source's time is kept, of evidence and of media; keep_bytes: of
+        recorded media, for each source. None: all. keep_check_seconds: how often that is looked at.
     waiting_bytes: of pictures that wait to be looked at; what is over it is dropped.
     """
 
@@ -30,7 +34,11 @@ class LiveSettings(BaseModel):
     retry_seconds: float = Field(0.5, gt=0)
     retry_most_seconds: float = Field(30.0, gt=0)
     gap_seconds: float = Field(5.0, gt=0)
+    epoch_seconds: float = Field(3600.0, gt=0)
     drop_after_seconds: float = Field(5.0, gt=0)
     record: bool = False
     piece_seconds: float = Field(60.0, ge=1)
+    keep_seconds: float | None = Field(None, gt=0)
+    keep_bytes: int | None = Field(None, ge=0)
+    keep_check_seconds: float = Field(60.0, gt=0)
     waiting_bytes: int = Field(128 * 2**20, ge=2**20)

@@ -22,6 +22,7 @@ from ingest.live.epoch_pass import EpochPass, LiveListener, LiveNews
 from ingest.live.intake import Intake
 from ingest.live.reader import Anchored, Began, Connected, Ended, Lost, Over, Reader, Remark, Said
 from ingest.live.recorded import Recordings
+from ingest.live.retention import Retention
 from ingest.live.settings import LiveSettings
 from ingest.live.source import LiveSource
 from ingest.live.writer import OPEN, settle
@@ -106,6 +107,14 @@ class Watcher:
         self._checks = Checks(library, stop.is_set)
         self._recordings = Recordings(library, recordings, source.video_id)
         self._reserve_bytes = reserve_bytes
+        self._retention = Retention(
+            library,
+            thumbnails,
+            self._recordings.folder,
+            keep_seconds=settings.keep_seconds,
+            keep_bytes=settings.keep_bytes,
+        )
+        self._pruned_at = time.monotonic()
         self._state = SourceState(source.name, source.video_id, "connecting")
         self._no_more = threading.Event()  # for the reader
         self._intake = Intake(settings, waits=source.waits, stop=self._no_more)
@@ -210,6 +219,8 @@ class Watcher:
                 self._commit()
             if time.monotonic() - self._recorded_at >= _RECORD_SECONDS:
                 self._write_video()
+            if time.monotonic() - self._pruned_at >= self._settings.keep_check_seconds:
+                self._prune(reader.end_seconds)
         if over is None:
             self._drain()
         self._end_epoch(reader.end_seconds)
@@ -294,6 +305,17 @@ class Watcher:
         self._hear(news)
         self._told(end, ended.epoch)
 
+    def _prune(self, reached_seconds: float) -> None:
+        """Lets go of what is too old, or too much."""
+        self._pruned_at = time.monotonic()
+        if not self._known:
+            return
+        self._checks.removed(self._video)
+        self._video, pruned = self._retention.prune(self._video, reached_seconds)
+        if pruned is not None:
+            self._write_video()
+            self._tell(self._state.state, pruned.text)
+
     def _due_in(self) -> float:
         due = self._committed_at + self._settings.commit_seconds - time.monotonic()
         return min(max(due, 0.0), 0.25)
@@ -351,7 +373,8 @@ class Watcher:
             lag_seconds=time.time() - wall_clock,
             epoch=epoch.number,
         )
-        self._tell(self._state.state, self._state.message)
+        # A remark is for once; why a source is lost stays true.
+        self._tell(self._state.state, "" if self._live else self._state.message)
 
     def _tell(self, state: str, message: str = "") -> None:
         self._state = replace(
