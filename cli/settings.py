@@ -41,6 +41,7 @@ from ingest.models.settings import ModelsSettings
 from ingest.settings import IngestSettings
 from rag.alerts.settings import AlertSettings
 from rag.answer_settings import AskSettings
+from rag.narrate_settings import NarrateSettings
 from rag.settings import AnswerSettings, RetrieveSettings
 
 PROFILES = Path(configs.__file__).parent
@@ -107,6 +108,7 @@ class Settings(BaseSettings):
     answer: AnswerSettings = Field(default_factory=AnswerSettings)
     ask: AskSettings = Field(default_factory=AskSettings)
     alert: AlertSettings = Field(default_factory=AlertSettings)
+    narrate: NarrateSettings = Field(default_factory=NarrateSettings)
 
     @field_validator("library", mode="before")
     @classmethod

@@ -12,7 +12,8 @@ from datetime import UTC, datetime
 
 from cli.compose import build_alert_watcher, build_claims, build_thumbnails, open_library
 from cli.index import while_its_folder_is_there
-from cli.render import print_json, safe, say, say_error
+from cli.narration import Narration
+from cli.render import data_line, print_json, safe, say, say_error
 from cli.senses import Senses, chosen_channels
 from cli.settings import Settings
 from index.alerts import Alert, AlertEvent
@@ -23,6 +24,7 @@ from ingest.live.epoch_pass import LiveNews
 from ingest.live.source import LiveSource, parse_sources
 from ingest.live.watcher import SourceState, Watcher
 from rag.alerts.watcher import AlertWatcher
+from rag.narrate import Remark
 from rag.timestamp import time_of_day, timestamp
 
 PERCEIVED = ("speech", "screen_text", "fingerprint", "frame", "object")
@@ -40,6 +42,7 @@ def run_watch(
     record: bool | None = None,
     keep_seconds: float | None = None,
     keep_bytes: int | None = None,
+    narrate: bool = False,
     channels: Sequence[str] | None = None,
     as_json: bool = False,
 ) -> int:
@@ -76,6 +79,21 @@ def run_watch(
         for note in alerts.notes:
             say((safe(note), "yellow"))
         library, claims = build_claims(settings, library)
+        narration = None
+        if narrate:
+            narration = Narration(settings, told.remark, lambda text: say((safe(text), "yellow")))
+            closing.callback(narration.close)
+
+        def heard(news: LiveNews) -> None:
+            look(alerts, news)
+            if narration is not None:
+                narration.hear(news)
+
+        def on_state(state: SourceState) -> None:
+            told(state)
+            if narration is not None:
+                narration.on_state(state)
+
         watchers = [
             Watcher(
                 library,
@@ -86,8 +104,9 @@ def run_watch(
                 claims,
                 source,
                 stop,
-                told,
-                lambda news: look(alerts, news),
+                on_state,
+                heard,
+                onlooker=(lambda *_: None) if narration is None else narration.look,
                 recordings=settings.library / RECORDINGS,
                 reserve_bytes=settings.index.reserve_bytes,
             )
@@ -222,6 +241,24 @@ class Told:
             if self._as_json:
                 print_json({"event": notification(alert, event, video)})
                 sys.stdout.flush()
+            self._status()
+
+    def remark(self, source: str, remark: Remark) -> None:
+        """What happens in a source: this is data."""
+        with self._lock:
+            self._clear()
+            state = self._states.get(source)
+            wall = None
+            if state is not None and state.wall_clock is not None:
+                wall = state.wall_clock + remark.at_seconds - state.at_seconds
+            if self._as_json:
+                told = {"source": source, "text": remark.text, "at_seconds": remark.at_seconds}
+                print_json({"remark": told | {"wall_clock": wall}})
+            else:
+                place = timestamp(round(remark.at_seconds))
+                place += "" if wall is None else f" ({time_of_day(wall)})"
+                data_line((safe(source), "bold"), "  ", (place, "cyan"), f"  {safe(remark.text)}")
+            sys.stdout.flush()
             self._status()
 
     def _line(self, state: SourceState) -> None:

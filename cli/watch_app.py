@@ -49,6 +49,9 @@ def watch(
             help="Keep this much of recorded media a source, as in 50GB (live.keep_bytes).",
         ),
     ] = None,
+    narrate: Annotated[
+        bool, typer.Option("--narrate", help="Say what happens, where something new does.")
+    ] = False,
     channels: Annotated[
         str | None, typer.Option(metavar="A,B", help="Only these channels, as in screen_text.")
     ] = None,
@@ -65,6 +68,7 @@ def watch(
         record=record,
         keep_seconds=None if keep is None else length_of_time(keep, "--keep"),
         keep_bytes=None if keep_size is None else number_of_bytes(keep_size, "--keep-size"),
+        narrate=narrate,
         channels=None if channels is None else comma_separated([channels], "--channels"),
         as_json=common.as_json,
     )

@@ -74,8 +74,9 @@ class Watcher:
     """Runs one source.
 
     on_state: told whenever the state changes, and behind each commit. listener: told what has
-    become findable. Both are called in the thread that runs it. recordings: the folder of what is
-    recorded of all videos, where anything is to be; reserve_bytes: of its disk that stay free.
+    become findable. onlooker: shown each picture that was looked at. All are called in the thread
+    that runs it. recordings: the folder of what is recorded of all videos, where anything is to be;
+    reserve_bytes: of its disk that stay free.
     """
 
     def __init__(
@@ -91,6 +92,7 @@ class Watcher:
         on_state: OnState,
         listener: LiveListener = lambda news: None,
         *,
+        onlooker: Callable[[str, Sample], None] = lambda source, sample: None,
         recordings: Path | None = None,
         reserve_bytes: int = 0,
     ):
@@ -104,6 +106,7 @@ class Watcher:
         self._stop = stop
         self._on_state = on_state
         self._listener = listener
+        self._onlooker = onlooker
         self._checks = Checks(library, stop.is_set)
         self._recordings = Recordings(library, recordings, source.video_id)
         self._reserve_bytes = reserve_bytes
@@ -240,6 +243,8 @@ class Watcher:
         if isinstance(item, Sample | ShotEnded | Progress):
             if self._pass is not None:
                 self._pass.take(item)
+                if isinstance(item, Sample):
+                    self._onlooker(self._source.name, item)
         elif isinstance(item, Said):
             if self._pass is not None:
                 self._pass.say(item.packet)
