@@ -4,6 +4,8 @@ bytes."""
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -11,6 +13,8 @@ from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+
+import av
 
 DATAGRAM = 7 * 188
 
@@ -102,6 +106,33 @@ class UdpSender:
         self._thread.join()
 
 
+def published(path: Path, address: str) -> subprocess.Popen:
+    """A process that sends a recording's packets to whoever listens there by RTMP: PyAV calls with
+    the interpreter's lock held, which who listens needs as well."""
+    return subprocess.Popen([sys.executable, __file__, str(path), address])
+
+
+def publish(path: Path, address: str, seconds: float = 20.0) -> None:
+    """As it says; waits until somebody listens."""
+    until = time.monotonic() + seconds
+    with av.open(str(path)) as recording:
+        source = recording.streams.video[0]
+        while True:
+            output = av.open(address, "w", format="flv")
+            stream = output.add_stream_from_template(source)
+            try:
+                output.start_encoding()  # calls
+                break
+            except OSError:
+                assert time.monotonic() < until, "nobody listens"
+                time.sleep(0.05)
+        with output:
+            for packet in recording.demux(source):
+                if packet.pts is not None:
+                    packet.stream = stream
+                    output.mux(packet)
+
+
 class _Quiet(SimpleHTTPRequestHandler):
     def log_message(self, *_: object) -> None:
         pass
@@ -137,3 +168,7 @@ def write_playlist(path: Path, pieces: Sequence[tuple[str, float]], *, ended: bo
     partial_path = path.with_suffix(".part")
     partial_path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     partial_path.replace(path)
+
+
+if __name__ == "__main__":
+    publish(Path(sys.argv[1]), sys.argv[2])

@@ -453,3 +453,16 @@ def test_pieces_that_a_kill_left_open_get_their_length_and_strays_go(
     (mended, *_) = book.pieces(one.video.id)
     assert mended.end_seconds == pytest.approx(piece.end_seconds, abs=0.2)
     assert not (home / "1.mkv").exists()
+
+
+def test_a_sender_that_calls_by_rtmp(watch, folder):
+    """We listen, as a server does that an encoder publishes to."""
+    path = folder / "studio.flv"
+    write_clip(path, [*[text_picture("ON AIR")] * 20, *[noise_picture(1, 320, 180)] * 20], rate=10)
+    port = live_peers.free_port()
+    one = watch(f"rtmp://127.0.0.1:{port}/live/studio?listen=1")
+    with live_peers.published(path, f"rtmp://127.0.0.1:{port}/live/studio") as sender:
+        eventually(one.found("ON AIR"))
+        eventually(lambda: one.video.epochs[-1].end_seconds)
+        assert sender.wait(20) == 0
+    one.end()

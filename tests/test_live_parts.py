@@ -1,0 +1,241 @@
+"""The parts of watching a stream, each by itself: what a source is, what time it is, what is
+dropped, and what is written of what is still open."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+
+from index.errors import UsageError
+from index.schema import Evidence, Generation, Video
+from index.store import scroll, where
+from ingest.channel import Sample
+from ingest.live.clock import WRAP_SECONDS, StreamClock
+from ingest.live.intake import Intake
+from ingest.live.settings import LiveSettings
+from ingest.live.source import parse_source, parse_sources
+from ingest.live.writer import OPEN, LiveWriter, commit_live, settle
+from ingest.picture_events import Progress
+from rag.retrieve import Retriever
+
+NOW = 1_800_000_000.0
+FRAME = 0.04
+
+
+# --- sources ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("given", "name", "shown"),
+    [
+        ("rtsp://user:secret@cam.local:554/one", "cam.local:554/one", "rtsp://cam.local:554/one"),
+        ("https://host/live.m3u8?token=secret", "host/live.m3u8", "https://host/live.m3u8"),
+        ("tcp://[::1]:9000", "[::1]:9000", "tcp://[::1]:9000"),
+        ("udp://239.1.1.1:5000", "239.1.1.1:5000", "udp://239.1.1.1:5000"),
+        ("-", "stdin", "standard input"),
+        ("avfoundation:0", "0", "avfoundation:0"),
+    ],
+)
+def test_a_source_has_a_name_and_shows_no_password(given, name, shown):
+    source = parse_source(given)
+    assert (source.name, source.shown) == (name, shown)
+    assert source.video_id == parse_source("-", name).video_id
+
+
+def test_rtmp_waits_for_a_sender_where_its_address_says_so():
+    source = parse_source("rtmp://0.0.0.0:1935/live/key?listen=1")
+    assert source.listens
+    assert source.options["listen"] == "1"
+    assert source.location == "rtmp://0.0.0.0:1935/live/key"
+
+
+@pytest.mark.parametrize("given", [["a.ts", "b/a.ts"], ["http://h/x", "http://h/x?y=1"]])
+def test_two_sources_of_one_name_are_refused(given):
+    with pytest.raises(UsageError, match="Two sources"):
+        parse_sources(given)
+    assert len(parse_sources(given, ["one", "two"])) == 2
+
+
+# --- time -------------------------------------------------------------------------------------
+
+
+def clock(epochs=(), *, waits=False, **more) -> StreamClock:
+    return StreamClock(epochs, waits=waits, gap_seconds=5.0, **more)
+
+
+def test_stream_time_follows_the_source_and_knows_the_time_of_day():
+    here = clock()
+    times = [here.place(100.0 + n * FRAME, FRAME, NOW + n * FRAME) for n in range(100)]
+    assert times == pytest.approx([n * FRAME for n in range(100)])
+    assert here.epoch.wall_clock_start == pytest.approx(NOW)
+    assert here.end_seconds == pytest.approx(100 * FRAME)
+
+
+def test_what_lay_in_a_buffer_was_shown_before_it_came():
+    """Four seconds come at once, a second after they began to be sent; the next are in time."""
+    here = clock()
+    for n in range(100):
+        here.place(n * FRAME, FRAME, NOW + 0.001 * n)
+    assert here.epoch.wall_clock_start == pytest.approx(NOW + 0.099 - 99 * FRAME)
+
+
+@pytest.mark.parametrize(
+    ("to", "after_seconds", "why"),
+    [
+        (0.5, 1.0, "timestamps wrapped"),
+        (50_000.0, 1.0, "timestamps went back"),
+        (WRAP_SECONDS + 300.0, 1.0, "a gap of 301"),
+        (WRAP_SECONDS + 20.0, 21.0, "a gap of 21"),
+    ],
+)
+def test_another_clock_begins_an_epoch_where_the_time_of_day_is(to, after_seconds, why):
+    here = clock()
+    here.place(WRAP_SECONDS - 1.0, FRAME, NOW)
+    first = here.epoch
+    placed = here.place(to, FRAME, NOW + after_seconds)
+    assert here.epoch.number == first.number + 1
+    assert why in here.epoch.began
+    assert placed == here.epoch.start_seconds == pytest.approx(after_seconds)
+    assert here.epoch.wall_clock_start == NOW + after_seconds
+
+
+def test_stream_time_never_goes_back():
+    """The time of day does: somebody set the clock."""
+    here = clock()
+    here.place(0.0, FRAME, NOW)
+    here.break_off("reconnected")
+    assert here.place(7.0, FRAME, NOW - 3600) == pytest.approx(FRAME)
+
+
+def test_times_that_stand_still_or_are_missing_go_on():
+    here = clock()
+    given = [0.0, FRAME, FRAME, None, 3 * FRAME]
+    times = [here.place(raw, FRAME, NOW) for raw in given]
+    assert times == sorted(times)
+    assert len(set(times)) == len(times)
+    assert here.epoch.number == 0
+
+
+# --- what waits -------------------------------------------------------------------------------
+
+
+def sample(at: float, side: int = 600) -> Sample:
+    return Sample(at, 0.0, np.zeros((side, side, 3), np.uint8))  # about a megabyte
+
+
+def intake(*, waits=False, **settings) -> Intake:
+    return Intake(LiveSettings(**settings), waits=waits, stop=threading.Event())
+
+
+def test_of_pictures_that_find_no_room_the_oldest_are_dropped_and_counted():
+    here = intake(waiting_bytes=3 * 2**20)
+    for at in range(6):
+        here.put(sample(at))
+        here.put(Progress(at, 0.0))
+    kept = [here.get(0.0) for _ in range(8)]
+    assert [item.time_seconds for item in kept if isinstance(item, Sample)] == [4, 5]
+    assert sum(isinstance(item, Progress) for item in kept) == 6, "only pictures are dropped"
+    assert here.dropped == 4
+    assert here.get(0.0) is None
+
+
+def test_pictures_that_have_waited_too_long_are_dropped_but_the_last():
+    here = intake(drop_after_seconds=0.05)
+    for at in range(3):
+        here.put(sample(at, 8))
+    threading.Event().wait(0.06)
+    assert here.get(0.0).time_seconds == 2
+    assert here.dropped == 2
+
+
+def test_a_source_that_can_wait_is_made_to():
+    here = intake(waits=True, waiting_bytes=2 * 2**20)
+    sent = []
+
+    def send():
+        for at in range(6):
+            here.put(sample(at))
+            sent.append(at)
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    got = [here.get(5.0).time_seconds for _ in range(6)]
+    thread.join()
+    assert got == list(range(6))
+    assert here.dropped == 0
+
+
+# --- what is written --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def writer(library) -> LiveWriter:
+    library.put_video(Video("camera", "camera", source="tcp://camera", duration_seconds=None))
+    generation = library.begin(Generation("camera", 0, "screen_text", "1"))
+    return LiveWriter(library, generation)
+
+
+def text(writer: LiveWriter, start: float, end: float, words: str, language="en") -> Evidence:
+    generation = writer.generation
+    return Evidence(
+        "camera", 0, "screen_text", generation.id, start, end, words,
+        {"language": language, "boxes": [[0.1, 0.1, 0.5, 0.2]]}, key=f"line at {start}",
+    )  # fmt: skip
+
+
+def of_kind(library, kind: str) -> list:
+    return [point.payload for point in scroll(library.store, where(kind=kind))]
+
+
+def test_an_open_line_is_found_bettered_and_sealed_under_one_id(library, writer):
+    early = writer.take_live(0.0, 2.0, [text(writer, 1.0, 2.0, "exit bloc")])
+    commit_live(library, [early])
+    assert Retriever(library).search("exit").moments
+    again = writer.take_live(0.0, 3.0, [text(writer, 1.0, 3.0, "exit bloc")])
+    assert again.empty, "a second longer is no news"
+    better = writer.take_live(0.0, 4.0, [text(writer, 1.0, 4.0, "Ausgang blockiert", "de")])
+    commit_live(library, [better])
+    assert not Retriever(library).search("exit").moments
+    assert Retriever(library).search("blockiert").moments
+    assert {payload["language"] for payload in of_kind(library, "passage")} == {"de"}
+
+    writer.add([text(writer, 1.0, 5.0, "Ausgang blockiert", "de")])
+    commit_live(library, [writer.take_live(6.0, 6.0)])
+    (final,) = library.evidence("camera")
+    assert final.id == early.evidence[0].id
+    assert final.end_seconds == 5.0
+    for kind in ("evidence", "passage", "text_stats"):
+        assert all(OPEN not in payload for payload in of_kind(library, kind)), kind
+
+
+def test_words_of_open_lines_count_once_for_how_rare_they_are(library, writer):
+    from index.text import TextStatistics, analyzer
+
+    def known() -> float:
+        (term,) = analyzer("english").query("ferry")
+        return TextStatistics(library.store).document_frequencies("english", [term])[1][term]
+
+    commit_live(library, [writer.take_live(0.0, 2.0, [text(writer, 1.0, 2.0, "next ferry")])])
+    assert known() == 1
+    writer.add([text(writer, 1.0, 3.0, "next ferry")])
+    commit_live(library, [writer.take_live(4.0, 4.0)])
+    assert known() == 1
+
+
+def test_what_a_kill_left_open_is_settled_as_it_stands(library, writer):
+    writer.add([text(writer, 1.0, 2.0, "mind the gap")])
+    lines = [text(writer, 6.0, 8.0, "next ferry"), text(writer, 7.0, 8.0, "pier closed")]
+    commit_live(library, [writer.take_live(5.0, 8.0, lines)])
+    before = {one.id for one in library.evidence("camera")}
+    (left,) = library.generations("camera")
+    settle(library, left)
+    assert {one.id for one in library.evidence("camera")} == before
+    (done,) = library.generations("camera")
+    assert done.complete
+    assert done.analysed_seconds == 8.0
+    for kind in ("evidence", "passage", "text_stats"):
+        assert all(OPEN not in payload for payload in of_kind(library, kind)), kind
+    for words in ("gap", "ferry", "pier"):
+        assert len(Retriever(library).search(words).moments) == 1
