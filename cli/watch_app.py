@@ -17,7 +17,7 @@ def watch(
         typer.Argument(
             metavar="SOURCE...",
             help="A stream's address (rtsp, rtmp, http with HLS or MPEG-TS, tcp, udp), a file that "
-            "is still being written, a capture device, or - for standard input.",
+            "is still being written, a folder of pieces, a capture device, or - for a pipe.",
         ),
     ],
     names: Annotated[

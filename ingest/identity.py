@@ -27,7 +27,7 @@ _NOT_THE_USERS = frozenset(
     {"$recycle.bin", "system volume information", "lost+found", "@eadir", "__macosx"}
 )
 
-_OF_A_LIBRARY = frozenset({"shards", "thumbnails", "claims"})
+_OF_A_LIBRARY = frozenset({"shards", "thumbnails", "claims", "recordings"})
 
 _BLOCK = 64 * 1024
 _WHOLE = 1024 * 1024

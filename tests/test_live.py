@@ -4,6 +4,7 @@ happens to it: a lost connection, a clock that jumps, a kill."""
 from __future__ import annotations
 
 import dataclasses
+import os
 import shutil
 import socket
 import threading
@@ -466,3 +467,48 @@ def test_a_sender_that_calls_by_rtmp(watch, folder):
         eventually(lambda: one.video.epochs[-1].end_seconds)
         assert sender.wait(20) == 0
     one.end()
+
+
+def drop(folder: Path, name: str, data: bytes, ended_at: float) -> None:
+    """As a recorder does: whole at once, under its name."""
+    folder.mkdir(exist_ok=True)
+    hidden = folder / f".{name}"
+    hidden.write_bytes(data)
+    os.utime(hidden, (ended_at, ended_at))
+    hidden.rename(folder / name)
+
+
+def test_a_folder_that_a_recorder_drops_pieces_into(watch, folder, tmp_path):
+    """Two pieces of one clock, then one whose clock begins anew, an hour later; after a stop the
+    next one."""
+    pieces, hour = tmp_path / "pieces", 1_800_000_000.0
+    drop(pieces, "part9.ts", stream(folder, "FIRST PART"), hour)
+    drop(pieces, "part10.ts", stream(folder, "SECOND PART", start_seconds=3.0), hour + 3)
+    (pieces / "notes.txt").write_text("nothing to see")
+    one = watch(str(pieces), settle_seconds=0.2)
+    eventually(one.found("SECOND PART"))
+    drop(pieces, "part11.ts", stream(folder, "AN HOUR LATER"), hour + 3600)
+    eventually(one.found("AN HOUR LATER"))
+    one.end()
+    first, later = one.video.epochs
+    assert first.end_seconds == pytest.approx(6.0, abs=0.3)
+    assert first.wall_clock_start == pytest.approx(hour - 3, abs=0.3)
+    assert later.start_seconds == pytest.approx(3600, abs=0.3)
+    assert later.wall_clock_start == pytest.approx(hour + 3597, abs=0.3)
+
+    again = watch(str(pieces), settle_seconds=0.2)
+    drop(pieces, "part12.ts", stream(folder, "LAST PART"), hour + 3610)
+    eventually(again.found("LAST PART"))
+    again.end()
+    texts = [text.text for text in again.evidence()]
+    assert texts == ["FIRST PART", "SECOND PART", "AN HOUR LATER", "LAST PART"]
+
+
+def test_a_piece_that_cannot_be_read_is_passed_over(watch, folder, tmp_path):
+    pieces, hour = tmp_path / "pieces", 1_800_000_000.0
+    drop(pieces, "part1.mp4", b"\0" * 1000, hour)
+    drop(pieces, "part2.ts", stream(folder, "SECOND PART"), hour + 3)
+    one = watch(str(pieces), settle_seconds=0.2)
+    eventually(one.found("SECOND PART"))
+    one.end()
+    assert any("part1.mp4" in note for note in one.video.notes)

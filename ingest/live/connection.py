@@ -51,8 +51,8 @@ class Connection:
     clock), in the order they come.
 
     streams: what the source has. frame_rate: average, pictures a second. pixel_aspect: see
-    DecodedFrame. content: see GrowingFile. The iteration ends where the source does, or where
-    `stop` is set.
+    DecodedFrame. claimed_seconds: how long it says it is. content: see GrowingFile. The iteration
+    ends where the source does, or where `stop` is set.
 
     Raises SourceError, also while iterating.
     """
@@ -154,8 +154,9 @@ class Connection:
         self.pixel_aspect = pixel_aspect(video)
         sounds = [s for s in container.streams.audio if s.codec_context is not None]
         self.streams: tuple[Stream, ...] = tuple(map(describe_stream, (video, *sounds, *words)))
+        self.claimed_seconds = claimed_duration(container, container_start(container))
         self._finite = self._source.kind == "stdin" or (
-            not self._source.waits and _says_how_long(container)
+            not self._source.waits and self.claimed_seconds is not None
         )
 
     def is_over(self) -> bool:
@@ -165,7 +166,7 @@ class Connection:
             return self._finite
         try:
             with self._opened() as again:
-                return _says_how_long(again)
+                return claimed_duration(again, container_start(again)) is not None
         except SourceError:
             return False
 
@@ -260,10 +261,6 @@ class Connection:
             end_seconds=start + float(packet.duration * time_base) if packet.duration else None,
             data=data,
         )
-
-
-def _says_how_long(container: av.container.InputContainer) -> bool:
-    return claimed_duration(container, container_start(container)) is not None
 
 
 def _reason(error: Exception) -> str:

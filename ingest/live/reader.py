@@ -15,6 +15,7 @@ from index.schema import Epoch, Stream
 from ingest.frames import DecodedFrame
 from ingest.live.clock import StreamClock
 from ingest.live.connection import Connection, Picture
+from ingest.live.folder import FilePiece, PieceFolder
 from ingest.live.intake import Intake
 from ingest.live.recording import Recorder
 from ingest.live.settings import LiveSettings
@@ -117,7 +118,7 @@ class Reader:
         self._now = now
         self._clock = StreamClock(
             epochs,
-            waits=source.waits,
+            waits=source.waits and source.kind != "folder",
             gap_seconds=settings.gap_seconds,
             longest_seconds=settings.epoch_seconds,
         )
@@ -126,6 +127,7 @@ class Reader:
         self._early: list[SubtitlePacket] = []
         self._anchor = 0.0
         self._seen = _seen(epochs)
+        self._seen_until = _seen_until(epochs)
         self._recorder: Recorder | None = None
         if recordings is not None:
             self._recorder = Recorder(
@@ -190,7 +192,11 @@ class Reader:
             wait = min(2 * wait, self._settings.retry_most_seconds)
 
     def _read_once(self) -> bool:
-        """One connection to its end. Returns whether the source has come to its end."""
+        """One connection to its end, or all pieces of a folder. Returns whether the source has come
+        to its end."""
+        if self._source.kind == "folder":
+            self._read_folder()
+            return False
         after, content = self._seen
         connection = Connection(
             self._source,
@@ -201,12 +207,7 @@ class Reader:
             recorder=self._recorder,
         )
         try:
-            self._intake.put(Connected(connection.streams))
-            for item in connection:
-                if isinstance(item, Picture):
-                    self._picture(connection, item)
-                else:
-                    self._words(item)
+            self._read(connection, lambda picture: self._now())
             return not self._stop.is_set() and connection.is_over()
         finally:
             if self._recorder is not None:
@@ -214,13 +215,55 @@ class Reader:
             self._end_epoch("reconnected")
             connection.close()
 
-    def _picture(self, connection: Connection, picture: Picture) -> None:
+    def _read(self, connection: Connection, now: Callable[[Picture], float]) -> None:
+        """now: when a picture came, as Unix time."""
+        self._intake.put(Connected(connection.streams))
+        for item in connection:
+            if isinstance(item, Picture):
+                self._picture(connection, item, now(item))
+            else:
+                self._words(item)
+
+    def _read_folder(self) -> None:
+        """Pieces whose clock goes on from one to the next are one epoch."""
+        folder = PieceFolder(Path(self._source.location), self._settings.settle_seconds, self._stop)
+        try:
+            for piece in folder.pieces(self._seen_until):
+                try:
+                    self._read_piece(piece)
+                except SourceError as error:
+                    self._intake.put(Remark(f"Passed over: {error}"))
+                self._seen_until = piece.ended_at
+        finally:
+            self._end_epoch("reconnected")
+
+    def _read_piece(self, piece: FilePiece) -> None:
+        source = replace(
+            self._source, kind="url", location=f"file:{piece.path}", shown=str(piece.path)
+        )
+        connection = Connection(source, self._settings, self._stop, recorder=self._recorder)
+        first: list[float] = []
+
+        def now(picture: Picture) -> float:
+            """As if it had come when it was recorded."""
+            raw = picture.raw_seconds or 0.0
+            first[:] = first or [raw]
+            return piece.ended_at - (connection.claimed_seconds or 0.0) + (raw - first[0])
+
+        try:
+            self._read(connection, now)
+        finally:
+            if self._recorder is not None:
+                self._recorder.cut()
+            connection.close()
+
+    def _picture(self, connection: Connection, picture: Picture, now: float) -> None:
         clock, frame = self._clock, picture.frame
         length = 1 / connection.frame_rate
         if frame.duration and frame.time_base:
             length = min(max(float(frame.duration * frame.time_base), 1e-3), 60.0)
         before, end = clock.epoch, clock.end_seconds
-        seconds = clock.place(picture.raw_seconds, length, self._now())
+        seconds = clock.place(picture.raw_seconds, length, now)
         assert clock.epoch is not None
         if self._recorder is not None and picture.raw_seconds is not None:
             self._recorder.placed(clock.epoch.number, picture.raw_seconds, seconds)
@@ -279,6 +322,14 @@ class Reader:
             self._intake.put(event)
         self._events = None
         self._intake.put(Ended(end_seconds))
+
+
+def _seen_until(epochs: tuple[Epoch, ...]) -> float:
+    """The time of day up to which a folder's pieces have been seen."""
+    last = epochs[-1] if epochs else None
+    if last is None or last.end_seconds is None:
+        return 0.0
+    return last.wall_clock_start + last.end_seconds - last.start_seconds
 
 
 def _seen(epochs: tuple[Epoch, ...]) -> tuple[float | None, str]:

@@ -14,6 +14,7 @@ class LiveSettings(BaseModel):
         not there, or as lost; what comes as pieces (HLS) needs longer than a piece lasts.
     retry_seconds, retry_most_seconds: before the first try to connect again, doubled until it works
         up to the latter.
+    settle_seconds: a piece in a folder that nothing was written to for so long is whole.
     gap_seconds: a jump of the timestamps by more than that begins a new epoch.
     epoch_seconds: an epoch that has lasted so long is followed by another, without a gap: what is
         written of one is counted, and let go of, together.
@@ -33,6 +34,7 @@ class LiveSettings(BaseModel):
     read_timeout_seconds: float = Field(20.0, gt=0)
     retry_seconds: float = Field(0.5, gt=0)
     retry_most_seconds: float = Field(30.0, gt=0)
+    settle_seconds: float = Field(3.0, gt=0)
     gap_seconds: float = Field(5.0, gt=0)
     epoch_seconds: float = Field(3600.0, gt=0)
     drop_after_seconds: float = Field(5.0, gt=0)

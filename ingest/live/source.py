@@ -21,14 +21,15 @@ _DEVICE_FORMATS = ("v4l2", "avfoundation", "dshow", "gdigrab", "x11grab")
 class LiveSource:
     """Where a stream comes from.
 
-    kind: "url" for whatever FFmpeg opens by an address; "file" is one that grows. location: what is
+    kind: "url" for whatever FFmpeg opens by an address; "file" is one that grows, "folder" one that
+    a recorder drops pieces into. location: what is
     opened. shown: the same without a password, for people and for the library. waits: whether what
     is not read yet stays there until it is (a file, a pipe); else it comes when it comes.
     listens: whether we wait for the sender to call. format, options: for FFmpeg.
     """
 
     name: str
-    kind: Literal["url", "stdin", "file", "device"]
+    kind: Literal["url", "stdin", "file", "folder", "device"]
     location: str
     shown: str
     listens: bool = False
@@ -37,7 +38,7 @@ class LiveSource:
 
     @property
     def waits(self) -> bool:
-        return self.kind in ("stdin", "file")
+        return self.kind in ("stdin", "file", "folder")
 
     @property
     def video_id(self) -> str:
@@ -78,7 +79,8 @@ def parse_source(text: str, name: str | None = None) -> LiveSource:
         return LiveSource(name or device, "device", device, text, format=form)
     path = os.path.abspath(text)
     if os.path.isdir(path):
-        raise UsageError(f"{text} is a folder: give a file that grows, or `longtake index` it.")
+        called = name or os.path.basename(path) or path
+        return LiveSource(called, "folder", path, path)
     try:
         device_file = stat.S_ISCHR(os.stat(path).st_mode)
     except OSError:

@@ -37,6 +37,8 @@ logger = logging.getLogger(__name__)
 _RECORD_SECONDS = 10.0
 """How often the catalogue is told that a source is watched, and how far one has come that shows
 nothing new."""
+_NOTES = 20
+"""So many remarks, the newest, are kept with a video."""
 _DRAIN_SECONDS = 1.5
 """So long what has been read is still looked at when the user stops."""
 _ANSWER_SECONDS = 0.3
@@ -263,7 +265,7 @@ class Watcher:
         elif isinstance(item, Piece):
             self._recordings.keep(item)
         elif isinstance(item, Remark):
-            self._video = replace(self._video, notes=(*self._video.notes, item.text))
+            self._video = replace(self._video, notes=(*self._video.notes, item.text)[-_NOTES:])
             self._tell(self._state.state, item.text)
         elif isinstance(item, Lost):
             self._tell("lost", f"{item.reason} Trying again in {item.retry_seconds:g} s.")
