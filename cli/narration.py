@@ -10,7 +10,7 @@ from cli.senses import prompt_text
 from cli.settings import Settings
 from ingest.channel import Sample
 from ingest.live.epoch_pass import LiveNews
-from ingest.live.watcher import SourceState
+from ingest.live.state import SourceState
 from rag.narrate import Commentator, Describing, Narrator, Quoting, Remark, Remembering
 
 

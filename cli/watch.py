@@ -22,13 +22,14 @@ from index.pieces import RECORDINGS
 from index.schema import Video
 from ingest.live.epoch_pass import LiveNews
 from ingest.live.source import LiveSource, parse_sources
-from ingest.live.watcher import SourceState, Watcher
+from ingest.live.state import SourceState
+from ingest.live.watcher import Watcher
 from rag.alerts.watcher import AlertWatcher
 from rag.narrate import Remark
 from rag.timestamp import time_of_day, timestamp
 
 PERCEIVED = ("speech", "screen_text", "fingerprint", "frame", "object")
-"""Channels that look at a stream while it runs; of what is said, its subtitles alone."""
+"""Channels that look at a stream, or listen to it, while it runs."""
 
 _LINE_SECONDS = 60.0
 """How often a line tells how a source is doing, where there is no terminal."""
@@ -127,14 +128,11 @@ def for_streams(settings: Settings, named: Sequence[str] | None) -> Settings:
     looking = tuple(name for name in chosen if name in PERCEIVED)
     given = settings.channels
     other = [name for name in chosen if name not in PERCEIVED]
-    if "speech" in chosen and given.recognition.enabled:
-        other.insert(0, "speech recognition")
     if not looking:
         raise ConfigError(f"Of live sources only these are made: {', '.join(PERCEIVED)}.")
     if other:
         say((f"Of live sources not made so far: {', '.join(other)}.", "dim"))
-    silent = given.recognition.model_copy(update={"enabled": False})
-    channels = given.model_copy(update={"enabled": looking, "recognition": silent})
+    channels = given.model_copy(update={"enabled": looking})
     return settings.model_copy(update={"channels": channels})
 
 

@@ -130,11 +130,12 @@ def _silence(channels: int, samples: int, at_once: int) -> Iterator[np.ndarray]:
 def audio_stream(path: Path) -> int | None:
     """Index of the stream that read_audio reads when none is named; None without sound."""
     with open_container(path) as container:
-        chosen = _choose(container, None)
+        chosen = choose_stream(container, None)
         return None if chosen is None else chosen.index
 
 
-def _choose(container: av.container.InputContainer, index: int | None):
+def choose_stream(container: av.container.InputContainer, index: int | None = None):
+    """The audio stream of that index; None names the one that is heard. None without any."""
     streams = [s for s in container.streams.audio if s.codec_context is not None]
     if index is not None:
         return next((s for s in streams if s.index == index), None)
@@ -157,7 +158,7 @@ class _Source:
 
     def __init__(self, path: Path, container, index: int | None, problems: Problems):
         self._path, self._container, self._problems = path, container, problems
-        chosen = _choose(container, index)
+        chosen = choose_stream(container, index)
         if chosen is None:
             which = "no sound" if index is None else f"no audio stream {index}"
             raise NotMediaError(f"{path}: has {which} that can be decoded.")

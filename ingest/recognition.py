@@ -33,6 +33,7 @@ _CODE_VERSION = 1
 """Raised when a change in this file, in ingest.audio or ingest.models.whisper changes sentences."""
 
 _SHORTEST_SECONDS = 0.02
+_LIVE_SEAL_SECONDS = 5.0
 _AHEAD_STRETCHES = 16  # as many chunks as a GPU takes at once; 2 MB each
 
 _log = logging.getLogger(__name__)
@@ -132,6 +133,21 @@ class Recognition:
             )
         yield run.finish(tuple(broken))
         _log.debug("%s: not believed: %s", path, dict(run.dropped) or "nothing")
+
+    def listen(self, sound: Iterator[AudioBlock]) -> Iterator[Heard]:
+        """What is said in a sound that is still coming, 16 kHz from 0 on: told behind each stretch,
+        so half a minute late where somebody talks on. Nobody resumes it.
+
+        Raises ModelMissingError, and LongtakeError where the recogniser fails.
+        """
+        settings = self._settings.model_copy(update={"seal_seconds": _LIVE_SEAL_SECONDS})
+        run = _Run(settings, self._loaded, 0.0)
+        chunk_seconds = settings.chunk_seconds
+        for stretch in stretches(self._hearing(), sound, chunk_seconds=chunk_seconds):
+            heard = run.push(stretch)
+            if heard is not None:
+                yield heard
+        yield run.finish(())
 
     def _hearing(self) -> Voice:
         if self._voice is None:

@@ -8,6 +8,7 @@ import os
 import shutil
 import socket
 import threading
+import time
 from collections.abc import Callable
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ import numpy as np
 import pytest
 from clips import DATA, noise_picture, text_picture, write_clip
 from live_peers import TcpSender, UdpSender, eventually
+from recognisers import SCRIPTED_FILES, Loudness, Scripted
 
 from index.library import Library
 from index.pieces import PieceBook
@@ -28,8 +30,10 @@ from ingest.claims import FileClaims
 from ingest.live.clock import WRAP_SECONDS
 from ingest.live.settings import LiveSettings
 from ingest.live.source import parse_source
-from ingest.live.watcher import SourceState, Watcher
+from ingest.live.state import SourceState
+from ingest.live.watcher import Watcher
 from ingest.plan import Channels, describe_analysis, describe_segments
+from ingest.recognition import Recognition
 from ingest.segment_frames import Recording, RecordingReader
 from ingest.settings import IngestSettings
 from ingest.thumbnails import Thumbnails
@@ -121,7 +125,7 @@ class Watch:
 def watch(library, channels, tmp_path):
     watches: list[Watch] = []
 
-    def begin(given: str, **settings) -> Watch:
+    def begin(given: str, *, channels: Channels = channels, **settings) -> Watch:
         watches.append(Watch(library, channels, given, tmp_path / "library", **settings))
         return watches[-1]
 
@@ -512,3 +516,87 @@ def test_a_piece_that_cannot_be_read_is_passed_over(watch, folder, tmp_path):
     eventually(one.found("SECOND PART"))
     one.end()
     assert any("part1.mp4" in note for note in one.video.notes)
+
+
+def talk(folder: Path, *, start_seconds: float = 0.0) -> bytes:
+    """MPEG-TS of 20 s with somebody who hums all the time."""
+    path = folder / f"talk-{start_seconds:g}.ts"
+    if not path.exists():
+        pictures = [noise_picture(4, 160, 90)] * 40
+        write_clip(path, pictures, rate=2, start_seconds=start_seconds, audio_seconds=20.0)
+    return path.read_bytes()
+
+
+def hears(recognizer) -> Channels:
+    """recognizer: what makes words of chunks."""
+    heard = Recognition(SCRIPTED_FILES, load=lambda files: recognizer, voice=Loudness())
+    return Channels(
+        (SpeechChannel(recognizer=heard),),
+        (FingerprintChannel(),),
+        describe_analysis(INGEST),
+        describe_segments(INGEST),
+    )
+
+
+def seconds_said(evidence: list[Evidence], start: float) -> list[int]:
+    """Of which seconds of an epoch the scripted recogniser spoke, from where they lie."""
+    words = [word for one in evidence for word in one.attributes["words"]]
+    return [round(begins - start - 0.1) for begins, _, _ in words]
+
+
+def test_what_is_said_is_recognised_behind_the_pictures(watch, folder):
+    """Two connections: two epochs, each with its own clock and all of its sound."""
+    sender = TcpSender([talk(folder), talk(folder, start_seconds=500.0)])
+    with closing_all(sender):
+        one = watch(sender.url, channels=hears(Scripted()))
+        eventually(lambda: len({said.epoch for said in one.evidence("speech")}) == 2)
+        eventually(lambda: len(one.video.epochs) == 2 and one.video.epochs[1].end_seconds)
+        eventually(lambda: len(seconds_said(one.evidence("speech"), 0.0)) >= 38)
+        one.end()
+    for epoch in one.video.epochs:
+        said = [found for found in one.evidence("speech") if found.epoch == epoch.number]
+        assert set(range(1, 19)) <= set(seconds_said(said, epoch.start_seconds)) <= set(range(21))
+        assert said[0].attributes["source"] == "recognized by scripted"
+    told = [one for news in one.news for one in news.evidence if one.channel == "speech"]
+    assert len({found.id for found in told}) == len(one.evidence("speech"))
+
+
+def test_no_sound_is_dropped_where_the_recogniser_is_slow(watch, folder):
+    """It begins only when everything has been sent."""
+    gate = threading.Event()
+
+    class Slow(Scripted):
+        def transcribe(self, chunks):
+            gate.wait(30)
+            return super().transcribe(chunks)
+
+    sender = TcpSender([talk(folder)], hold=True)
+    with closing_all(sender):
+        one = watch(sender.url, channels=hears(Slow()))
+        eventually(lambda: one.evidence("fingerprint"))
+        sender.let_go()
+        eventually(lambda: one.video.epochs[0].end_seconds)
+        assert not one.evidence("speech")
+        gate.set()
+        eventually(lambda: len(seconds_said(one.evidence("speech"), 0.0)) >= 19)
+        one.end()
+
+
+def test_stopping_does_not_wait_for_all_that_was_said(watch, library, folder):
+    gate = threading.Event()
+
+    class Stuck(Scripted):
+        def transcribe(self, chunks):
+            gate.wait(60)
+            return super().transcribe(chunks)
+
+    sender = TcpSender([talk(folder)], hold=True)
+    with closing_all(sender):
+        one = watch(sender.url, channels=hears(Stuck()))
+        eventually(lambda: one.evidence("fingerprint"))
+        began = time.monotonic()
+        assert one.end().state == "stopped"
+        assert time.monotonic() - began < 5
+    gate.set()
+    (speech,) = [g for g in library.generations(one.video.id) if g.channel == "speech"]
+    assert not speech.complete

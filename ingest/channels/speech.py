@@ -139,6 +139,10 @@ class SpeechChannel:
         self._sources = tuple(sources)
         self._recognizer = recognizer
 
+    @property
+    def recognizer(self) -> Recognition | None:
+        return self._recognizer
+
     def describe(self, path: Path, video: Video) -> Mapping[str, Any]:
         """The recogniser is in it only where no source covers the video, so that another model
         concerns no video that has subtitles. (Whether a subtitle stream has anything in it is not
@@ -202,7 +206,9 @@ class SpeechChannel:
         source = f"recognized by {self._recognizer.name}"
         cue = next(written, None)
         for heard in self._recognizer.run(path, from_seconds):
-            evidence = [_recognised(generation, sentence, source) for sentence in heard.sentences]
+            evidence = [
+                recognised_evidence(generation, sentence, source) for sentence in heard.sentences
+            ]
             while cue is not None and cue.start_seconds < heard.watermark_seconds:
                 evidence.append(cue)
                 cue = next(written, None)
@@ -281,7 +287,8 @@ def written_evidence(generation: Generation, cue: Cue, track: Track) -> Evidence
     return _spoken(generation, cue, attributes)
 
 
-def _recognised(generation: Generation, sentence: Sentence, source: str) -> Evidence:
+def recognised_evidence(generation: Generation, sentence: Sentence, source: str) -> Evidence:
+    """A sentence that was heard as evidence. source: by whom."""
     words = [
         [round(word.start_seconds, 3), round(word.end_seconds, 3), word.text.strip()]
         for word in sentence.words

@@ -15,6 +15,7 @@ import av
 
 from index.errors import SourceError
 from index.schema import Stream
+from ingest.audio import choose_stream
 from ingest.frames import pixel_aspect
 from ingest.live.growing import GrowingFile, StandardInput, Stopped
 from ingest.live.recording import Recorder
@@ -46,9 +47,17 @@ class Picture:
     frame: av.VideoFrame
 
 
+@dataclass(frozen=True, slots=True)
+class SoundFrame:
+    """Decoded sound. raw_seconds: when it begins by the source's clock."""
+
+    raw_seconds: float
+    frame: av.AudioFrame
+
+
 class Connection:
-    """Opened when made; iterate it for `Picture`s and `SubtitlePacket`s (with times by the source's
-    clock), in the order they come.
+    """Opened when made; iterate it for `Picture`s, `SubtitlePacket`s (with times by the source's
+    clock) and `SoundFrame`s, in the order they come.
 
     streams: what the source has. frame_rate: average, pictures a second. pixel_aspect: see
     DecodedFrame. claimed_seconds: how long it says it is. content: see GrowingFile. The iteration
@@ -66,14 +75,16 @@ class Connection:
         after_raw_seconds: float | None = None,
         content: str = "",
         recorder: Recorder | None = None,
+        listens: bool = False,
     ):
-        """recorder: is given all packets that it wants. after_raw_seconds, content: where the
-        source is a file that begins with that content, what lies before that time is passed over:
-        it has been seen."""
+        """listens: whether sound is wanted where there are no subtitles. recorder: is given all
+        packets that it wants. after_raw_seconds, content: where the source is a file that begins
+        with that content, what lies before that time is passed over: it has been seen."""
         self._source = source
         self._settings = settings
         self._stop = stop
         self._recorder = recorder
+        self._listens = listens
         self._bytes = self._byte_stream()
         self._container = self._opened()
         try:
@@ -142,6 +153,9 @@ class Connection:
         words = [s for s in container.streams if codec_name(s) in TEXT_SUBTITLES]
         self._video, self._words = video, words
         self._wanted = [video, *words]
+        self._sound = choose_stream(container) if self._listens and not words else None
+        if self._sound is not None:
+            self._wanted.append(self._sound)
         if self._recorder is not None:
             self._recorder.connect(container, video)
             more = self._recorder.wanted()
@@ -177,12 +191,14 @@ class Connection:
         if self._bytes is not None:
             self._bytes.close()
 
-    def __iter__(self) -> Iterator[Picture | SubtitlePacket]:
+    def __iter__(self) -> Iterator[Picture | SubtitlePacket | SoundFrame]:
         for packet in self._unseen(self._packets()):
             if self._recorder is not None:
                 self._recorder.take(packet)
             if packet.stream in self._words:
                 yield from self._said(packet)
+            if packet.stream is self._sound:
+                yield from self._heard(packet)
             if packet.stream is not self._video:
                 continue
             try:
@@ -232,6 +248,21 @@ class Connection:
             if not packet.size or (packet.pts is not None and packet.pts * time_base > after):
                 yield from held
                 after = None
+
+    def _heard(self, packet: av.Packet) -> Iterator[SoundFrame]:
+        try:
+            for frame in self._sound.codec_context.decode(packet if packet.size else None):
+                if frame.pts is not None:
+                    raw = float(frame.pts * (frame.time_base or self._sound.time_base))
+                    if not self._is_seen(raw):
+                        yield SoundFrame(raw, frame)
+        except av.FFmpegError:  # lost on the way; it will be silence
+            return
+
+    @property
+    def has_sound(self) -> bool:
+        """Whether sound comes of it."""
+        return self._sound is not None
 
     def _is_seen(self, raw_seconds: float | None) -> bool:
         return self._after is not None and (raw_seconds or 0.0) <= self._after

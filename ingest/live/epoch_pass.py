@@ -8,13 +8,17 @@ from dataclasses import dataclass
 from index.errors import LeaseLostError
 from index.library import Library
 from index.schema import Epoch, Evidence, Generation, Video
+from ingest.channels.speech import SpeechChannel
 from ingest.claims import Claim
+from ingest.live.listening import Ear
+from ingest.live.sound import EpochSound
 from ingest.live.words import CODE, LiveWords
 from ingest.live.writer import LiveCommit, LiveWriter, commit_live
 from ingest.media import SubtitlePacket
 from ingest.perception import Perception
 from ingest.picture_events import Event, Progress, ShotEnded
 from ingest.plan import Channels, digest
+from ingest.recognition import Recognition
 from ingest.settings import IngestSettings
 from ingest.thumbnails import Thumbnails
 from ingest.work import Spent
@@ -36,11 +40,16 @@ class LiveNews:
     evidence: tuple[Evidence, ...]
 
 
-NO_SUBTITLES = "no subtitles in the stream; what else is said is not recognised of live sources yet"
+NO_SUBTITLES = "no subtitles; speech recognition is not in this profile"
 
 LiveListener = Callable[[LiveNews], None]
 """Called behind each commit that has anything new, in the thread that looks at the source: what
 takes long belongs elsewhere."""
+
+
+def recognition_of(channels: Channels) -> Recognition | None:
+    """What recognises speech where there are no subtitles, if anything is to."""
+    return next((c.recognizer for c in channels.files if isinstance(c, SpeechChannel)), None)
 
 
 class EpochPass:
@@ -59,7 +68,9 @@ class EpochPass:
         video: Video,
         epoch: Epoch,
         claim: Claim,
+        sound: EpochSound | None = None,
     ):
+        """sound: of the epoch; `ear` is what it takes to listen to it, then."""
         self._library = library
         self._claim = claim
         self.video = video
@@ -81,10 +92,18 @@ class EpochPass:
         )
         self._found.at_seconds = epoch.start_seconds
         self._words: tuple[LiveWords, LiveWriter] | None = None
-        if any(channel.name == "speech" for channel in channels.files):
+        self.ear: Ear | None = None
+        recognition = recognition_of(channels)
+        if sound is not None and recognition is not None:
+            described = {"live": "speech", "recognition": recognition.describe(), "code": CODE}
+            model = channels.models.get("speech")
+            generation = self._begin("speech", digest(described), model)
+            self.ear = Ear(video, epoch, generation, sound)
+        elif any(channel.name == "speech" for channel in channels.files):
             generation = self._begin("speech", digest({"live": "subtitles", "code": CODE}), None)
             writer = LiveWriter(library, generation)
-            if not any(stream.kind == "subtitle" for stream in video.streams):
+            kinds = {stream.kind for stream in video.streams}
+            if "audio" in kinds and "subtitle" not in kinds:
                 writer.note([NO_SUBTITLES])
             self._words = LiveWords(generation), writer
         library.store.flush()

@@ -14,11 +14,12 @@ from index.errors import LongtakeError, SourceError
 from index.schema import Epoch, Stream
 from ingest.frames import DecodedFrame
 from ingest.live.clock import StreamClock
-from ingest.live.connection import Connection, Picture
+from ingest.live.connection import Connection, Picture, SoundFrame
 from ingest.live.folder import FilePiece, PieceFolder
 from ingest.live.intake import Intake
 from ingest.live.recording import Recorder
 from ingest.live.settings import LiveSettings
+from ingest.live.sound import EpochSound
 from ingest.live.source import LiveSource
 from ingest.media import SubtitlePacket
 from ingest.picture_events import PictureEvents
@@ -41,10 +42,11 @@ class Connected:
 
 @dataclass(frozen=True, slots=True)
 class Began:
-    """An epoch begins: what follows is in it."""
+    """An epoch begins: what follows is in it. sound: where it is to be listened to."""
 
     epoch: Epoch
     streams: tuple[Stream, ...]
+    sound: EpochSound | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,19 +105,22 @@ class Reader:
         epochs: tuple[Epoch, ...],
         stop: threading.Event,
         *,
+        listens: bool = False,
         recordings: Path | None = None,
         reserve_bytes: int = 0,
         now: Callable[[], float] = time.time,
     ):
-        """epochs: those that there have been. recordings: the folder for what is recorded of the
-        source; None: nothing is. reserve_bytes: of the disk that stay free then. now: the time of
-        day, in Unix time."""
+        """epochs: those that there have been. listens: whether sound is wanted. recordings: the
+        folder for what is recorded of the source; None: nothing is. reserve_bytes: of the disk that
+        stay free then. now: the time of day, in Unix time."""
         self._source = source
         self._settings = settings
         self._ingest = ingest
         self._intake = intake
         self._stop = stop
         self._now = now
+        self._listens = listens
+        self._sound: EpochSound | None = None
         self._clock = StreamClock(
             epochs,
             waits=source.waits and source.kind != "folder",
@@ -205,6 +210,7 @@ class Reader:
             after_raw_seconds=after,
             content=content,
             recorder=self._recorder,
+            listens=self._listens,
         )
         try:
             self._read(connection, lambda picture: self._now())
@@ -221,6 +227,8 @@ class Reader:
         for item in connection:
             if isinstance(item, Picture):
                 self._picture(connection, item, now(item))
+            elif isinstance(item, SoundFrame):
+                self._hear(item)
             else:
                 self._words(item)
 
@@ -241,7 +249,9 @@ class Reader:
         source = replace(
             self._source, kind="url", location=f"file:{piece.path}", shown=str(piece.path)
         )
-        connection = Connection(source, self._settings, self._stop, recorder=self._recorder)
+        connection = Connection(
+            source, self._settings, self._stop, recorder=self._recorder, listens=self._listens
+        )
         first: list[float] = []
 
         def now(picture: Picture) -> float:
@@ -283,7 +293,8 @@ class Reader:
     def _begin(self, connection: Connection, epoch: Epoch) -> None:
         self._anchor = epoch.wall_clock_start
         began = replace(epoch, content=connection.content)
-        self._intake.put(Began(began, connection.streams))
+        self._sound = EpochSound() if connection.has_sound else None
+        self._intake.put(Began(began, connection.streams, self._sound))
         self._events = PictureEvents(
             ShotDetector(self._ingest.shots, connection.frame_rate),
             self._ingest.sampling,
@@ -294,6 +305,20 @@ class Reader:
         early, self._early = self._early, []
         for packet in early:
             self._words(packet)
+
+    def _hear(self, heard: SoundFrame) -> None:
+        epoch = self._clock.epoch
+        if self._sound is None or epoch is None:
+            return
+        at = self._clock.from_raw(heard.raw_seconds) - epoch.start_seconds
+        if not -_FAR_SECONDS < at + epoch.start_seconds - self._clock.end_seconds < _FAR_SECONDS:
+            return
+        try:
+            self._sound.put(at, heard.frame)
+        except OSError as error:
+            self._intake.put(Remark(f"The sound can be kept no more: {error.strerror}."))
+            self._sound.end()
+            self._sound = None
 
     def _words(self, packet: SubtitlePacket) -> None:
         epoch = self._clock.epoch
@@ -321,6 +346,9 @@ class Reader:
         for event in self._events.finish(end_seconds):
             self._intake.put(event)
         self._events = None
+        if self._sound is not None:
+            self._sound.end()
+            self._sound = None
         self._intake.put(Ended(end_seconds))
 
 

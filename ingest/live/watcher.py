@@ -8,23 +8,24 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 from index.errors import LeaseLostError, LongtakeError
 from index.library import Library
 from index.pieces import Piece
-from index.schema import Epoch, Video
+from index.schema import Epoch, Evidence, Video
 from ingest.channel import Sample
 from ingest.claims import Claim, Claims
-from ingest.live.epoch_pass import EpochPass, LiveListener, LiveNews
+from ingest.live.epoch_pass import EpochPass, LiveListener, LiveNews, recognition_of
 from ingest.live.intake import Intake
+from ingest.live.listening import Ear, Listening
 from ingest.live.reader import Anchored, Began, Connected, Ended, Lost, Over, Reader, Remark, Said
 from ingest.live.recorded import Recordings
 from ingest.live.retention import Retention
 from ingest.live.settings import LiveSettings
 from ingest.live.source import LiveSource
+from ingest.live.state import OnState, SourceState
 from ingest.live.writer import OPEN, settle
 from ingest.picture_events import Progress, ShotEnded
 from ingest.plan import Channels
@@ -41,35 +42,10 @@ _NOTES = 20
 """So many remarks, the newest, are kept with a video."""
 _DRAIN_SECONDS = 1.5
 """So long what has been read is still looked at when the user stops."""
+_LISTEN_SECONDS = 1.0
+"""So long what was said last is waited for then."""
 _ANSWER_SECONDS = 0.3
 """So long the reader is waited for then: it may hang in FFmpeg, which waits for the network."""
-
-
-@dataclass(frozen=True, slots=True)
-class SourceState:
-    """How a source is doing.
-
-    state: "connecting", "live", "lost" (it is tried again), "ended", "stopped" or "failed".
-    message: what is wrong, or why it ended. at_seconds: how far it is findable, on the stream's
-    clock; wall_clock: the same as Unix time. lag_seconds: how far that is behind the time of day
-    (of what does not come in real time it says nothing). dropped: pictures left out because
-    looking could not keep up, in this run. found: pieces of evidence, in this run. epoch: its
-    number.
-    """
-
-    source: str
-    video_id: str
-    state: Literal["connecting", "live", "lost", "ended", "stopped", "failed"]
-    message: str = ""
-    at_seconds: float | None = None
-    wall_clock: float | None = None
-    lag_seconds: float | None = None
-    dropped: int = 0
-    found: int = 0
-    epoch: int | None = None
-
-
-OnState = Callable[[SourceState], None]
 
 
 class Watcher:
@@ -128,6 +104,7 @@ class Watcher:
         self._committed_at = self._recorded_at = time.monotonic()
         self._dropped_before = 0
         self._found = 0
+        self._listening: Listening | None = None
         self._known = self._live = False  # in the catalogue, and as live
 
     def run(self) -> SourceState:
@@ -144,6 +121,9 @@ class Watcher:
                 except RemovedMeanwhile:
                     self._remove()
                     raise
+                finally:
+                    if self._listening is not None:
+                        self._listening.give_up()
         except RemovedMeanwhile:
             name = self._source.name
             self._tell("failed", f"“{name}” was removed from the library and is watched no more.")
@@ -159,6 +139,8 @@ class Watcher:
         return self._state
 
     def _remove(self) -> None:
+        if self._listening is not None:
+            self._listening.give_up()
         self._thumbnails.remove(self._source.video_id)
         self._recordings.remove()
         self._library.remove_video(self._source.video_id)
@@ -167,6 +149,9 @@ class Watcher:
         self._video = self._known_video()
         self._write_video()
         self._tell("connecting")
+        recognition = recognition_of(self._channels)
+        if recognition is not None:
+            self._listening = Listening(self._library, recognition, self._heard, self._remark)
         reader = Reader(
             self._source,
             self._settings,
@@ -174,6 +159,7 @@ class Watcher:
             self._intake,
             self._video.epochs,
             self._no_more,
+            listens=self._listening is not None,
             recordings=self._recordings.folder if self._settings.record else None,
             reserve_bytes=self._reserve_bytes,
         )
@@ -185,6 +171,8 @@ class Watcher:
             if self._pass is not None:
                 self._pass.close()
         reader.join(_ANSWER_SECONDS)
+        if self._listening is not None:
+            self._listening.finish(self._stop, _LISTEN_SECONDS)
         self._live = False
         self._write_video()
         if over is not None and over.error is not None:
@@ -295,7 +283,10 @@ class Watcher:
             self._video,
             began.epoch,
             self._claim,
+            began.sound,
         )
+        if self._listening is not None and self._pass.ear is not None:
+            self._listening.put(self._pass.ear)
         self._committed_at = self._recorded_at = time.monotonic()
         self._tell("live")
 
@@ -305,6 +296,8 @@ class Watcher:
         with closing(self._pass) as ended:
             self._checks.removed(self._video)
             self._pass = None
+            if ended.ear is not None:  # the reader may hang before it says so
+                ended.ear.sound.end()
             news = ended.finish(end_seconds)
             end = max(end_seconds, ended.at_seconds)
             self._set_epoch(replace(ended.epoch, end_seconds=end))
@@ -346,6 +339,14 @@ class Watcher:
         if news is not None:
             self._found += sum(OPEN not in one.attributes for one in news.evidence)
             self._listener(news)
+
+    def _heard(self, ear: Ear, at_seconds: float, evidence: tuple[Evidence, ...]) -> None:
+        """In the thread that listens."""
+        self._hear(LiveNews(ear.video, ear.epoch, at_seconds, evidence))
+
+    def _remark(self, text: str) -> None:
+        """From any thread: what the user should know."""
+        self._intake.put(Remark(text))
 
     def _set_epoch(self, epoch: Epoch) -> None:
         """dropped: counted here."""

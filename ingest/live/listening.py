@@ -1,0 +1,125 @@
+"""Speech of a live source: one thread listens to its epochs, one after the other, behind the
+pictures, and commits what was said by itself."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from index.errors import LongtakeError
+from index.library import Library
+from index.schema import Epoch, Evidence, Generation, Video
+from ingest.channels.speech import recognised_evidence
+from ingest.live.sound import EpochSound
+from ingest.live.writer import LiveWriter, commit_live
+from ingest.recognition import Recognition
+from ingest.sentences import Sentence
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Ear:
+    """An epoch to listen to. generation: of its speech."""
+
+    video: Video
+    epoch: Epoch
+    generation: Generation
+    sound: EpochSound
+
+
+class Listening:
+    """told: called with what was found, behind each commit. failed: with what went wrong; nothing
+    more is heard then. Both in the thread that listens."""
+
+    def __init__(
+        self,
+        library: Library,
+        recognition: Recognition,
+        told: Callable[[Ear, float, tuple[Evidence, ...]], None],
+        failed: Callable[[str], None],
+    ):
+        self._library = library
+        self._recognition = recognition
+        self._told = told
+        self._failed = failed
+        self._ears: queue.SimpleQueue[Ear | None] = queue.SimpleQueue()
+        self._given_up = threading.Event()
+        # It may be in the middle of half a minute of sound: it must not keep the process.
+        self._thread = threading.Thread(target=self._run, name="listen", daemon=True)
+        self._thread.start()
+
+    def put(self, ear: Ear) -> None:
+        """The next epoch, as it begins."""
+        self._ears.put(ear)
+
+    def finish(self, stop: threading.Event, grace_seconds: float) -> None:
+        """Waits until all that was put is heard, which all must have ended; where the user stops,
+        so much longer. What was not heard then is missing, and the next run closes what there is.
+        """
+        self._ears.put(None)
+        while self._thread.is_alive() and not stop.is_set():
+            self._thread.join(0.2)
+        self._thread.join(grace_seconds)
+        self._given_up.set()
+
+    def give_up(self) -> None:
+        """Nothing more is written, but what is being written."""
+        self._given_up.set()
+        self._ears.put(None)
+
+    def _run(self) -> None:
+        try:
+            while (ear := self._ears.get()) is not None:
+                self._listen(ear)
+        except LongtakeError as error:
+            self._failed(str(error))
+        except Exception as error:
+            logger.exception("Listening failed")
+            self._failed(f"Listening failed ({type(error).__name__}: {error}).")
+
+    def _listen(self, ear: Ear) -> None:
+        start = ear.epoch.start_seconds
+        writer = LiveWriter(self._library, ear.generation)
+        end = start
+        for heard in self._recognition.listen(iter(ear.sound)):
+            if self._given_up.is_set() or self._library.video(ear.video.id) is None:
+                ear.sound.end()
+                return
+            end = start + heard.analysed_seconds
+            writer.add([self._evidence(ear, sentence) for sentence in heard.sentences])
+            writer.note(heard.notes)
+            self._commit(ear, writer, start + heard.watermark_seconds, end)
+        if not self._given_up.is_set():
+            self._commit(ear, writer, end, end, last=True)
+
+    def _commit(
+        self, ear: Ear, writer: LiveWriter, watermark: float, at: float, *, last: bool = False
+    ) -> None:
+        commit = writer.take_live(watermark, at, last=last)
+        commit_live(self._library, [commit], last=last)
+        if commit.evidence:
+            self._told(ear, at, commit.evidence)
+
+    def _evidence(self, ear: Ear, sentence: Sentence) -> Evidence:
+        return recognised_evidence(
+            ear.generation,
+            shifted(sentence, ear.epoch.start_seconds),
+            f"recognized by {self._recognition.name}",
+        )
+
+
+def shifted(sentence: Sentence, seconds: float) -> Sentence:
+    """The same, so much later."""
+    words = tuple(
+        replace(
+            word,
+            start_seconds=word.start_seconds + seconds,
+            end_seconds=word.end_seconds + seconds,
+        )
+        for word in sentence.words
+    )
+    return replace(sentence, words=words)

@@ -1,0 +1,117 @@
+"""The sound of one epoch of a live source, from the thread that reads to the one that listens.
+
+None of it is dropped: it waits in a file without a name, so that memory does not grow where the one
+that listens is slower than the world.
+
+With ingest/media.py and the others that docs/architecture.md names, one of the files that touch
+PyAV.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import threading
+from collections.abc import Iterator
+
+import av
+import numpy as np
+from av.audio.resampler import AudioResampler
+
+from ingest.audio import AudioBlock
+
+RATE = 16_000
+"""Samples a second: what voice activity and recognisers of speech hear."""
+
+_DRIFT_SECONDS = 0.1
+_LONGEST_SILENCE_SECONDS = 3600.0
+_BYTES = 2  # of a sample
+_FULL_SCALE = 32768.0
+
+
+class EpochSound:
+    """`put` decoded frames and `end` it in one thread; iterate it, once, in another.
+
+    Times are seconds of the epoch, which begins at 0. Sample n lies at n / RATE: what is missing is
+    silence, and what comes twice is taken once. Timestamps are followed where they part from the
+    count of samples by more than a tenth of a second (as in ingest.audio).
+    """
+
+    def __init__(self) -> None:
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115 (closed with the iteration)
+        self._changed = threading.Condition()
+        self._written = 0  # samples, since the epoch began
+        self._read = 0
+        self._offset = 0  # the sample that lies at the file's beginning
+        self._ended = False
+        self._resampler: AudioResampler | None = None
+        self._shape: tuple = ()
+
+    def put(self, at_seconds: float, frame: av.AudioFrame) -> None:
+        """A frame that begins then. Raises OSError where the disk is full."""
+        begins = round(at_seconds * RATE)
+        apart = begins - self._written
+        shape = (frame.format.name, frame.layout.name, frame.sample_rate)
+        if self._resampler is None or shape != self._shape or abs(apart) > _DRIFT_SECONDS * RATE:
+            if apart > 0:
+                self._silence(min(apart, round(_LONGEST_SILENCE_SECONDS * RATE)))
+            self._resampler = AudioResampler(format="s16", layout="mono", rate=RATE)
+            self._shape = shape
+        if apart < -_DRIFT_SECONDS * RATE:  # it has been heard
+            return
+        frame.pts = None  # the samples are counted
+        for out in self._resampler.resample(frame):
+            if out is not None and out.samples:
+                self._write(out.to_ndarray()[0].astype(np.int16).tobytes())
+
+    def end(self) -> None:
+        """Nothing more comes. May be called again."""
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+
+    @property
+    def waiting_seconds(self) -> float:
+        """How much has come and was not listened to."""
+        with self._changed:
+            return (self._written - self._read) / RATE
+
+    def __iter__(self) -> Iterator[AudioBlock]:
+        """Blocks of a second, as they come; ends with the sound."""
+        try:
+            while (samples := self._next()) is not None:
+                start = (self._read - len(samples)) / RATE
+                yield AudioBlock(start, samples.astype(np.float32) / _FULL_SCALE)
+        finally:
+            with self._changed:
+                self._file.close()
+                self._ended = True
+
+    def _silence(self, samples: int) -> None:
+        while samples > 0:
+            now = min(samples, RATE)
+            self._write(bytes(now * _BYTES))
+            samples -= now
+
+    def _write(self, data: bytes) -> None:
+        with self._changed:
+            if self._ended:
+                return
+            if self._read == self._written and self._offset != self._written:  # all was heard
+                os.ftruncate(self._file.fileno(), 0)
+                self._offset = self._written
+            os.pwrite(self._file.fileno(), data, (self._written - self._offset) * _BYTES)
+            self._written += len(data) // _BYTES
+            self._changed.notify_all()
+
+    def _next(self) -> np.ndarray | None:
+        with self._changed:
+            while self._written - self._read < RATE and not self._ended:
+                self._changed.wait()
+            count = min(RATE, self._written - self._read)
+            if not count:
+                return None
+            at = (self._read - self._offset) * _BYTES
+            data = os.pread(self._file.fileno(), count * _BYTES, at)
+            self._read += count
+            return np.frombuffer(data, np.int16)
