@@ -16,6 +16,17 @@ from index.library import Library
 MIB = 2**20
 
 
+def pytest_configure():
+    """Of several processes that share the tests each keeps to cores of its own: libraries take a
+    thread for each core they see, and threads that wait by spinning take the time of others."""
+    worker = os.environ.get("PYTEST_XDIST_WORKER")
+    if worker and hasattr(os, "sched_setaffinity"):
+        every = int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
+        own = sorted(os.sched_getaffinity(0))[int(worker.removeprefix("gw")) :: every]
+        if own:
+            os.sched_setaffinity(0, own)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def needs_no_download():
     """What tests run, in this process and in children, uses the profile that works everywhere."""
