@@ -223,13 +223,13 @@ def _measure(retriever: Retriever, task: _Task, videos: Mapping[str, str], optio
             figures["unanswerable"] = calibration(
                 retriever, questions, videos, other=task.other, removals=task.removals, done=step
             )
-    if options.per_query is not None:
-        texts = (question.text for question in questions)
-        write_lines(options.per_query, map(as_record, judged, texts))
     if options.as_json:
         print_json(figures)
     else:
         print_report(figures)
+    if options.per_query is not None:  # last, since it may be that it cannot be written
+        texts = (question.text for question in questions)
+        write_lines(options.per_query, map(as_record, judged, texts))
     return 0
 
 

@@ -66,12 +66,12 @@ def run_qa(
             for name, own in chosen.items()
             if name != "retrieved"
         }
-    if per_question is not None:
-        write_lines(per_question, (as_record(one) for own in chosen.values() for one in own))
     if as_json:
         print_json(report)
     else:
         print_qa(report)
+    if per_question is not None:  # last, since it may be that it cannot be written
+        write_lines(per_question, (as_record(one) for own in chosen.values() for one in own))
     return 0
 
 

@@ -346,6 +346,20 @@ def test_a_question_about_a_video_without_a_transcript_counts_as_not_found(capsy
     assert printed[-1]["unanswerable"]["video"]["queries"] == 1
 
 
+def test_a_question_that_reads_like_a_filter_counts_as_not_found(capsys, tmp_path, talks):
+    odd = QUESTIONS[1] | {"query": "what does video:nosuch mean"}
+    status, printed, _ = evaluate(capsys, talks, lines(tmp_path / "q.jsonl", [QUESTIONS[0], odd]))
+    assert status == 0 and printed[-1]["moment_recall"]["10"] == 0.5
+
+
+def test_results_that_cannot_be_written_cost_no_figures(capsys, talks, questions):
+    if not Path("/dev/full").exists():
+        pytest.skip("this system has no /dev/full")
+    status, printed, err = evaluate(capsys, talks, questions, "--per-query", "/dev/full")
+    assert status == 1 and "/dev/full cannot be written" in err
+    assert printed[-1]["moment_recall"]["1"] == 1.0
+
+
 def test_two_questions_of_one_id_are_two_questions(capsys, tmp_path, talks):
     queries = lines(tmp_path / "q.jsonl", [QUESTIONS[0], QUESTIONS[1] | {"qid": "1"}])
     results = tmp_path / "r.jsonl"

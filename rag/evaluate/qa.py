@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from index.errors import UsageError
+from index.errors import UsageError, VideoNotFoundError
 from index.schema import Moment
 from ingest.models.videollm import (
     ContextOverflowError,
@@ -138,7 +138,7 @@ class Examiner:
         for text in (question.text, question.text.replace(":", " ").replace('"', " ")):
             try:
                 return evidence_for(text, self._retriever, self._settings, [question.video])
-            except UsageError:
+            except (UsageError, VideoNotFoundError):
                 continue
         return Evidence((), "local")
 

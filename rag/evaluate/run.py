@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from index.errors import UsageError
+from index.errors import UsageError, VideoNotFoundError
 from index.schema import Moment
 from rag.evaluate.datasets import Question, read_json_lines
 from rag.evaluate.metrics import RANKS, Judged, Result
@@ -43,10 +43,11 @@ def ask(
 def search(
     retriever: Retriever, text: str, *, explain: bool = False, misses: bool = False
 ) -> SearchResult:
-    """As deep as recall is measured; nothing for text without a word to search for."""
+    """As deep as recall is measured; nothing for text without a word to search for, or in which a
+    colon makes a filter that means nothing here."""
     try:
         return retriever.search(text, limit=max(RANKS), explain=explain, misses=misses)
-    except UsageError:
+    except (UsageError, VideoNotFoundError):
         return SearchResult(())
 
 
