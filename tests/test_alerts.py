@@ -183,11 +183,20 @@ def test_what_begins_earlier_than_was_known_belongs_to_the_event_all_the_same():
 
 def test_what_goes_on_needs_less_than_what_begins():
     events = tracker()
-    assert events.see([sight(10, 11, 0.7)], 0.0).begun == ()
-    (begun,) = events.see([sight(12, 13, 0.8)], 0.0).begun
-    assert events.see([sight(14, 15, 0.65)], 0.0).grown[0].end_seconds == 15.0
-    assert events.see([sight(16, 17, 0.6)], 0.0).grown == ()
-    assert begun.score == 0.8
+    assert events.see([sight(10, 12, 0.45, "frame")], 0.0).begun == ()
+    (begun,) = events.see([sight(12, 14, 0.5, "frame")], 0.0).begun
+    assert events.see([sight(14, 15, 0.41, "frame")], 0.0).grown[0].end_seconds == 15.0
+    assert events.see([sight(16, 17, 0.39, "frame")], 0.0).grown == ()
+    assert begun.score == 0.5
+
+
+def test_most_of_the_words_is_another_text_and_keeps_nothing_going():
+    events = tracker()
+    (begun,) = events.see([sight(10, 11, 1.0)], 0.0).begun
+    for at in range(12, 30, 2):
+        assert events.see([sight(at, at + 1, 0.67)], 0.0).grown == ()
+    (another,) = events.see([sight(30, 31, 1.0)], 0.0).begun
+    assert another.id != begun.id
 
 
 def test_one_look_at_a_picture_may_be_an_accident():

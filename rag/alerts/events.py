@@ -18,8 +18,9 @@ from index.schema import Video, make_id
 from rag.alerts.gate import Sighting
 from rag.alerts.settings import AlertSettings
 
-IN_A_ROW = ("frame", "sound")
-"""Kinds of sightings of which one alone may be an accident."""
+BY_COSINE = ("frame", "sound")
+"""Kinds of sightings whose scores waver: one alone may be an accident, and what goes on may dip. Of
+words and equal pictures neither is so: most of a question's words is another text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +75,8 @@ class EventTracker:
                 continue
             one = replace(one, start_seconds=max(one.start_seconds, asked_seconds))
             high = self._threshold(one.kind)
-            if one.score < high * self._settings.hysteresis:
+            low = high * self._settings.hysteresis if one.kind in BY_COSINE else high
+            if one.score < low:
                 self._runs.pop(one.kind, None)
                 continue
             if (event := self._event_of(one)) is not None:
@@ -87,7 +89,7 @@ class EventTracker:
                 self._runs.pop(one.kind, None)
                 continue
             run = self._run_with(one)
-            if one.kind in IN_A_ROW and _looks(run) < self._settings.in_a_row:
+            if one.kind in BY_COSINE and _looks(run) < self._settings.in_a_row:
                 continue
             self._runs.pop(one.kind, None)
             event = self._event_from(run, now, epoch, wall_clock_zero)

@@ -16,9 +16,9 @@ class AlertSettings(BaseModel):
     words: share of the question's words that what is said or written must hold. frame, sound: score
         of a picture or a sound, as in searches (retrieve.frame, retrieve.sound). picture: of a
         picture against the one that was given, 1 - the share of its bits that differ.
-    hysteresis: what goes on needs only this share of the threshold.
-    in_a_row: looks in a row that must see it, where what they see is judged by a cosine; what stays
-        on screen counts once a second. Words and pictures that are the same need but one.
+    hysteresis: what is judged by a cosine needs only this share of the threshold to go on.
+    in_a_row: looks in a row that must see it, where it is judged by a cosine; what stays on screen
+        counts once a second. Words and pictures that are the same need but one.
     refractory_seconds: what comes back within that time is the same event.
     check: a Video-LLM that looks at the pictures of an event before anybody is told. Off without
         one. check_floor: it must be this sure (the probability of "yes" as its first word).
