@@ -210,10 +210,22 @@ def test_several_sources_fail_alone(watch, recording, tmp_path):
 
 
 def test_a_source_that_is_not_there_is_tried_again(watch, tmp_path):
-    port = free_port()
-    command = watch(f"tcp://127.0.0.1:{port}", "--json")
+    """Nothing that is said or logged of it has its password."""
+    command = watch(f"rtsp://user:sesame@127.0.0.1:{free_port()}/one", "--json", "--verbose")
     command.until("lost")
     assert command.stop(signal.SIGINT) == 130
+    log = tmp_path / "longtake.log"
+    for told in (command.stdout, command.stderr, log.read_text() if log.exists() else ""):
+        assert "sesame" not in told
+
+
+def test_stopping_in_the_middle_of_a_file_is_quiet(watch, recording, tmp_path):
+    path = tmp_path / "pier.ts"
+    path.write_bytes(recording)
+    command = watch(str(path), "--json")
+    command.until("live")
+    assert command.stop(signal.SIGTERM) == 0
+    assert "Traceback" not in command.stderr
 
 
 def test_a_pipe_that_ends_is_the_end(recording, tmp_path):

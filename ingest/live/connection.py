@@ -17,7 +17,7 @@ from index.errors import SourceError
 from index.schema import Stream
 from ingest.audio import choose_stream
 from ingest.frames import pixel_aspect
-from ingest.live.growing import GrowingFile, StandardInput, Stopped
+from ingest.live.growing import GrowingFile, StandardInput
 from ingest.live.recording import Recorder
 from ingest.live.settings import LiveSettings
 from ingest.live.source import LiveSource
@@ -118,18 +118,17 @@ class Connection:
                 metadata_errors="replace",
                 timeout=(settings.open_timeout_seconds, settings.read_timeout_seconds),
             )
-        except Stopped:
-            raise SourceError("Stopped.") from None
-        except av.ProtocolNotFoundError as error:
+        except av.ProtocolNotFoundError:
             scheme = source.location.partition(":")[0]
             raise SourceError(
                 f"{source.shown}: FFmpeg as it comes with PyAV cannot read {scheme}://. Have a "
                 "relay turn it into something it can, as `ffmpeg -i SOURCE -c copy -f mpegts -` "
                 "in a pipe to `longtake watch -`.",
                 lasting=True,
-            ) from error
+            ) from None
         except (av.FFmpegError, OSError, ValueError) as error:
-            raise self._refused(error) from error
+            # FFmpeg's own errors name the address as it is, passwords included: none may go on.
+            raise self._refused(error) from None
 
     def _refused(self, error: Exception) -> SourceError:
         shown = self._source.shown
@@ -137,7 +136,8 @@ class Connection:
             return SourceError(f"{shown}: does not answer.")
         if isinstance(error, av.InvalidDataError):
             return SourceError(f"{shown}: sends nothing that can be read as video.")
-        return SourceError(f"{shown}: {_reason(error)}.")
+        unknown = isinstance(error, ValueError) and not isinstance(error, av.FFmpegError)
+        return SourceError(f"{shown}: {_reason(error)}.", lasting=unknown)
 
     def _choose(self) -> None:
         container = self._container
@@ -218,17 +218,17 @@ class Connection:
         while not self._stop.is_set():
             try:
                 packet = next(packets)
-            except (StopIteration, Stopped):
+            except StopIteration:
                 return
-            except av.ExitError as error:
+            except av.ExitError:
                 seconds = self._settings.read_timeout_seconds
                 raise SourceError(
                     f"{self._source.shown}: nothing came for {seconds:g} s."
-                ) from error
+                ) from None
             except (av.FFmpegError, OSError) as error:
                 failures += 1
                 if failures >= _ERRORS_IN_A_ROW or not isinstance(error, av.InvalidDataError):
-                    raise SourceError(f"{self._source.shown}: {_reason(error)}.") from error
+                    raise SourceError(f"{self._source.shown}: {_reason(error)}.") from None
                 packets = self._container.demux(self._wanted)
                 continue
             failures = 0

@@ -14,12 +14,9 @@ _POLL_SECONDS = 0.1
 _HEAD_BYTES = 4096
 
 
-class Stopped(Exception):
-    """Reading was given up because the user stops."""
-
-
 class StandardInput:
-    """Gives bytes as they come. `read` waits for some, and returns none at the end."""
+    """Gives bytes as they come. `read` waits for some, and returns none at the end, or where the
+    user stops."""
 
     name = "standard input"
 
@@ -31,7 +28,7 @@ class StandardInput:
         while not self._stop.is_set():
             if select.select([self._descriptor], [], [], _POLL_SECONDS)[0]:
                 return os.read(self._descriptor, size)
-        raise Stopped
+        return b""
 
     def close(self) -> None:
         pass
@@ -40,8 +37,8 @@ class StandardInput:
 class GrowingFile:
     """Gives a file's bytes, then waits for more.
 
-    It ends where another file has taken its name, or it has become shorter. Raises SourceError
-    where it cannot be read.
+    It ends where another file has taken its name, it has become shorter, or the user stops. Raises
+    SourceError where it cannot be read.
     """
 
     def __init__(self, path: str, stop: threading.Event):
@@ -74,7 +71,7 @@ class GrowingFile:
             if self._replaced():
                 return b""
             self._stop.wait(_POLL_SECONDS)
-        raise Stopped
+        return b""
 
     def _replaced(self) -> bool:
         """Also where it was removed and nothing has come in its place yet."""
