@@ -2,9 +2,10 @@
 titles, and what searchers see flips from the old one to the new one at once.
 
 Its evidence is a chapter each, and the summary as one over the whole video; its segments are the
-chapters. What is quoted from the video is no text of its evidence: searches find that where it is
-said, and would otherwise take it for a second witness. The generations that it was made from go
-into its fingerprint: where none of them was replaced it stands, else it is stale.
+chapters. What is quoted from the video, or put together from its words as a title, is no text of
+its evidence: searches find that where it is said, and would otherwise take it for a second
+witness. The generations that it was made from go into its fingerprint: where none of them was
+replaced it stands, else it is stale.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from rag.overview import ChapterNote, Overview, Said, active_sources
 
 CHANNEL = "summary"
 
-_CODE = 1
+_CODE = 2
 """Raised when a change here, in rag.overview, .topics or .keyphrases changes what comes out."""
 
 
@@ -71,6 +72,7 @@ def save(
     end = video.duration_seconds or max((c.end_seconds for c in overview.chapters), default=0.0)
     language = {"language": overview.language} if overview.language else {}
     by_model = overview.model is not None
+    titled = by_model or overview.source == "container"
     evidence = [
         Evidence(
             video.id,
@@ -79,7 +81,9 @@ def save(
             generation.id,
             chapter.start_seconds,
             chapter.end_seconds,
-            ". ".join(filter(None, (chapter.title, chapter.text if by_model else ""))),
+            ". ".join(
+                filter(None, (chapter.title if titled else "", chapter.text if by_model else ""))
+            ),
             {**language, "title": chapter.title, "text": chapter.text},
             key=f"chapter {number}",
         )

@@ -150,6 +150,20 @@ def test_searches_find_a_chapter_by_its_title_where_it_is_said_in_other_words(li
     assert both.channel == "speech"  # whose words they are
 
 
+def test_titles_of_the_videos_own_words_are_no_second_witness(library):
+    video = two_subjects(library)
+    before = Retriever(library).search("layer mask")
+    overview = overview_of(plain_settings(), library, video)
+    assert any("mask" in one.title.casefold() for one in overview.chapters)
+    after = Retriever(library).search("layer mask")
+    assert [(m.start_seconds, m.score) for m in after.moments] == [
+        (m.start_seconds, m.score) for m in before.moments
+    ]
+    assert [one.title for one in library.chapters(video.id)] == [
+        one.title for one in overview.chapters
+    ]
+
+
 def test_a_summary_that_holds_little_of_the_query_is_no_result(library):
     own = (Chapter(0.0, 48.0, "Vignettes"), Chapter(48.0, 96.0, "Publishing"))
     video = two_subjects(library, chapters=own)
