@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cli.compose import build_thumbnails, open_library
+from cli.compose import build_thumbnails, media_of, open_library
 from cli.export_input import parse_span, read_moments, standard_input
 from cli.export_target import (
     CLIP_ENDINGS,
@@ -103,7 +103,7 @@ def export_moments(
     if not moments:
         say("Nothing to export.")
         return 0
-    cuts, wrong = cuts_of(moments, library)
+    cuts, wrong = cuts_of(moments, library, media_of(settings, library))
     for problem in wrong:
         say_error(problem)
     if target.format == "clips":
@@ -237,7 +237,7 @@ def _write_clips(
         if not cut.footage.there:  # said already
             continue
         span = f"{_clock(cut.start_seconds)}-{_clock(cut.end_seconds)}"
-        place = target.place / f"{names[cut.moment.video_id]}-{span}"
+        place = target.place / f"{names[cut.reel]}-{span}"
         if not target.folder:
             place = target.place.with_suffix("")
         try:
@@ -315,11 +315,11 @@ def _say_notes(clip: Clip) -> None:
 
 
 def _file_names(cuts: Sequence[Cut]) -> dict[str, str]:
-    """Video id -> a name for files made of it: that of its file, as every system takes it, with a
+    """`Cut.reel` -> a name for files made of it: that of its file, as every system takes it, with a
     piece of the id where two have the same."""
     names: dict[str, str] = {}
     for cut in cuts:
-        id = cut.moment.video_id
+        id = cut.reel
         if id in names:
             continue
         stem = cut.footage.name.rpartition(".")[0] or cut.footage.name

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from talks import make_video, put_channel, put_video
 
-from index.schema import Chapter, Segment
+from index.schema import Chapter, Epoch, Generation, Segment, Video
 from ingest.models.videollm.picture_tokens import UNKNOWN, picture_tokens
 from rag.question_kind import question_kind
 from rag.stretched import stretches
@@ -80,6 +80,27 @@ def test_stretches_begin_with_chapters_and_segments_near_by(library):
     put_channel(library, video, "shot", [(0, 100, "")], language=None, segments=segments)
     found = stretches(library, [video], 4)
     assert [moment.start_seconds for moment in found] == [0.0, 27.0, 52.0, 75.0]
+
+
+def test_each_epoch_of_a_live_source_is_covered_as_far_as_it_has_come(library):
+    epochs = (
+        Epoch(0, 0.0, 1000.0, 100.0),
+        Epoch(1, 150.0, 1150.0, 250.0),
+        Epoch(2, 300.0, 1300.0),
+    )
+    video = Video("camera", "Camera", source="tcp://x", epochs=epochs, kept_from_seconds=50.0)
+    library.put_video(video)
+    library.begin(Generation("camera", 2, "speech", "1", analysed_seconds=330.0))
+    found = stretches(library, [video], 7)
+    spans = [(one.epoch, one.start_seconds, one.end_seconds) for one in found]
+    assert spans[0][:2] == (0, 50.0) and spans[-1][::2] == (2, 330.0)
+    assert {epoch for epoch, *_ in spans} == {0, 1, 2}
+    for number, start, end in ((0, 50.0, 100.0), (1, 150.0, 250.0), (2, 300.0, 330.0)):
+        own = [span for span in spans if span[0] == number]
+        assert (own[0][1], own[-1][2]) == (start, end)
+        assert all(one[2] == other[1] for one, other in pairwise(own))
+    assert found[0].wall_clock_start == 1050.0
+    assert stretches(library, [Video("new", "New", source="tcp://y")], 5) == []
 
 
 # What pictures and words cost on servers

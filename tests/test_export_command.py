@@ -16,7 +16,8 @@ import talks
 from clips import corrupted, noise_picture, write_clip
 
 from cli.main import main
-from index.schema import FileStat, Segment
+from index.pieces import Piece, PieceBook, recordings_folder
+from index.schema import Epoch, FileStat, Segment, Video
 from ingest.thumbnails import Thumbnails
 
 pytestmark = pytest.mark.usefixtures("own_places")
@@ -263,3 +264,38 @@ def test_a_reader_that_goes_away_is_no_matter(films, tmp_path):
         timeout=60,
     )
     assert done.stdout.startswith("<!doctype") and done.stderr == ""
+
+
+def test_what_was_recorded_of_a_live_source_is_cut_out_of_its_pieces(run, tmp_path):
+    """With the times of each piece, which is the file that players and editors have."""
+    library = talks.open_library_at(tmp_path / "library")
+    video = Video("camera", "Camera", source="tcp://x", duration_seconds=None)
+    video = replace(video, epochs=(Epoch(0, 0.0, 1_000_000.0),))
+    library.put_video(video)
+    talks.put_channel(library, video, "speech", ((105.0, 109.0, "The gate is opened again."),))
+    book = PieceBook(library.store)
+    folder = recordings_folder(tmp_path / "library", video.id)
+    folder.mkdir(parents=True)
+    for name, start in (("1", 100.0), ("2", 108.0)):
+        pictures = [noise_picture(at // 25) for at in range(200)]
+        write_clip(folder / f"{name}.mkv", pictures, key_frame_every=25)
+        book.put_piece(Piece(video.id, 0, f"{name}.mkv", start, start + 8.0))
+    library.put_video(Video("silent", "Silent", source="tcp://y"))
+    library.store.close()
+
+    status, out, err = run("export", "Camera", "--span", "1:47-1:49", "-o", "clips/", "--json")
+    assert (status, err) == (0, "")
+    cut = [json.loads(line) for line in out.splitlines()]
+    asked = [(one["asked_start_seconds"], one["asked_end_seconds"]) for one in cut]
+    assert asked == [(7.0, 8.0), (0.0, 1.0)]
+    assert len({one["path"] for one in cut}) == 2
+    status, out, err = run("search", "gate", "--export", "hits.csv")
+    assert status == 0, err
+    rows = Path("hits.csv").read_text().splitlines()
+    assert len(rows) == 3 and "1.mkv" in rows[1] and "2.mkv" in rows[2]
+    status, out, err = run("export", "Camera", "--span", "1:47-1:48", "-o", "one.srt")
+    assert status == 0 and "00:00:07,000 --> 00:00:08,000" in Path("one.srt").read_text()
+    status, _, err = run("export", "Silent", "--span", "1-2", "-o", "none/")
+    assert status == 1 and "was not recorded" in err
+    status, _, err = run("export", "Camera", "--span", "1-2", "-o", "none/")  # before the first
+    assert status == 1 and "was not recorded" in err

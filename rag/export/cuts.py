@@ -6,8 +6,9 @@ Every format is written from the same `Cut`s, so times agree to the frame in all
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -16,6 +17,7 @@ from index.errors import LongtakeError, MediaError
 from index.library import Library
 from index.schema import Moment, Video
 from ingest.cut_points import SOUND_RATE, CutPoints
+from ingest.segment_frames import Media, Recording
 
 STANDARD_RATES = (
     *(Fraction(24_000, 1001), Fraction(24), Fraction(25)),
@@ -73,6 +75,11 @@ class Cut:
         return start, max(start + 1, self.footage.frame(self.end_seconds))
 
     @property
+    def reel(self) -> str:
+        """Tells footage apart: a recorded source lies in several files."""
+        return f"{self.moment.video_id}\x1f{self.footage.path}"
+
+    @property
     def text(self) -> str:
         """What was said or read there, on one line."""
         return " ".join(self.moment.text.split())
@@ -87,20 +94,26 @@ def counting_rate(average: Fraction, *, constant: bool = True) -> Fraction:
     return average
 
 
-def cuts_of(moments: Iterable[Moment], library: Library) -> tuple[list[Cut], list[str]]:
+def cuts_of(
+    moments: Iterable[Moment],
+    library: Library,
+    media_of: Callable[[str], Media | None] = lambda video_id: None,
+) -> tuple[list[Cut], list[str]]:
     """The moments as cuts, in their order and each span once, and what is wrong, in sentences.
 
     A moment whose file is not where it was is still cut, on the frames that the library remembers;
-    one that begins after the end of its video is not.
+    one that begins after the end of its video is not. Of a live source it is cut out of the pieces
+    that were recorded (`media_of`), with the times of each.
     """
-    given = list(moments)
+    media = functools.cache(media_of)
+    given = [part for moment in moments for part in _recorded(moment, media)]
     wrong: list[str] = []
-    cuts: dict[tuple[str, float, float], Cut] = {}
-    by_id: dict[str, list[int]] = {}
+    cuts: dict[tuple[str, str | None, float, float], Cut] = {}
+    by_file: dict[tuple[str, str | None], list[int]] = {}
     for at, moment in enumerate(given):
-        by_id.setdefault(moment.video_id, []).append(at)
+        by_file.setdefault((moment.video_id, moment.path), []).append(at)
     spans: dict[int, tuple[Footage, float, float]] = {}
-    for id, own in by_id.items():  # a video at a time, so that few files are open
+    for (id, _), own in by_file.items():  # a file at a time, so that few are open
         video = library.video(id)
         footage, points = _open(given[own[0]], video, wrong)
         with contextlib.nullcontext() if points is None else points:
@@ -115,16 +128,42 @@ def cuts_of(moments: Iterable[Moment], library: Library) -> tuple[list[Cut], lis
         footage, start, end = spans[at]
         path = None if footage.path is None else str(footage.path)
         moved = replace(given[at], start_seconds=start, end_seconds=end, path=path)
-        cuts.setdefault((moved.video_id, start, end), Cut(moved, footage))
+        cuts.setdefault((moved.video_id, path, start, end), Cut(moved, footage))
     return list(cuts.values()), wrong
 
 
 def by_video(cuts: Sequence[Cut]) -> dict[str, list[Cut]]:
-    """Video id -> its cuts in time order."""
+    """Reel -> its cuts in time order."""
     found: dict[str, list[Cut]] = {}
     for cut in sorted(cuts, key=lambda cut: (cut.start_seconds, cut.end_seconds)):
-        found.setdefault(cut.moment.video_id, []).append(cut)
+        found.setdefault(cut.reel, []).append(cut)
     return found
+
+
+def _recorded(moment: Moment, media_of: Callable[[str], Media | None]) -> list[Moment]:
+    """The moment; of a recorded source, what each piece has of it, by the piece's clock."""
+    media = media_of(moment.video_id)
+    if not isinstance(media, Recording):
+        return [moment]
+    found = []
+    for path, start, end in media.parts:
+        first = max(moment.start_seconds, start)
+        last = moment.end_seconds if end is None else min(moment.end_seconds, end)
+        if first < last or first == last == moment.start_seconds:
+            found.append(
+                replace(
+                    moment,
+                    path=str(path),
+                    start_seconds=first - start,
+                    end_seconds=last - start,
+                    text_start_seconds=max(moment.text_start_seconds - start, 0.0),
+                    text_end_seconds=max(moment.text_end_seconds - start, 0.0),
+                    wall_clock_start=None
+                    if moment.wall_clock_start is None
+                    else moment.wall_clock_start + first - moment.start_seconds,
+                )
+            )
+    return found or [moment]
 
 
 def _open(
@@ -135,6 +174,8 @@ def _open(
     place = next((path for path in places if os.path.isfile(path)), None)
     try:
         if place is None:
+            if video is not None and video.source:
+                raise MediaError(f"“{video.title}” was not recorded there; only what was found is.")
             named = places[0] if places else f"“{moment.title}”"
             raise MediaError(
                 f"{named}: is not there (any more); put it back, or connect its drive."

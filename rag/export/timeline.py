@@ -114,7 +114,7 @@ def edl(cuts: Sequence[Cut], title: str) -> str:
             source_range=TimeRange(
                 RationalTime(origin + first, counted), RationalTime(last - first, counted)
             ),
-            metadata={"cmx_3600": {"reel": reels[cut.moment.video_id]}},
+            metadata={"cmx_3600": {"reel": reels[cut.reel]}},
         )
         if footage.path is not None:
             place = _one_line(str(footage.path))
@@ -146,7 +146,7 @@ def edl_rate(cuts: Sequence[Cut]) -> tuple[Fraction, bool]:
 def timeline_notes(cuts: Sequence[Cut], format: str) -> list[str]:
     """What an editor should know of the times in a timeline of these cuts, in sentences."""
     notes = []
-    footages = {cut.moment.video_id: cut.footage for cut in cuts}.values()
+    footages = {cut.reel: cut.footage for cut in cuts}.values()
     for footage in footages:
         if not footage.constant:
             notes.append(
@@ -186,10 +186,10 @@ def _channels(footage: Footage) -> str:
 
 
 def _reels(cuts: Sequence[Cut]) -> dict[str, str]:
-    """Video id -> the name of its reel: eight letters and digits that no other video has."""
+    """`Cut.reel` -> its name: eight letters and digits that no other has."""
     reels: dict[str, str] = {}
     for cut in cuts:
-        if cut.moment.video_id in reels:
+        if cut.reel in reels:
             continue
         stem = cut.footage.name.rpartition(".")[0] or cut.footage.name
         letters = re.sub(r"[^A-Z0-9]", "", stem.upper()) or "REEL"
@@ -197,7 +197,7 @@ def _reels(cuts: Sequence[Cut]) -> dict[str, str]:
         while reel in reels.values() or reel in ("AX", "BL"):
             number += 1
             reel = f"{letters[: _REEL_LETTERS - len(str(number))]}{number}"
-        reels[cut.moment.video_id] = reel
+        reels[cut.reel] = reel
     return reels
 
 
