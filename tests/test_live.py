@@ -600,3 +600,35 @@ def test_stopping_does_not_wait_for_all_that_was_said(watch, library, folder):
     gate.set()
     (speech,) = [g for g in library.generations(one.video.id) if g.channel == "speech"]
     assert not speech.complete
+
+
+def still(folder: Path, text: str, *, start_seconds: float = 0.0) -> bytes:
+    """MPEG-TS of five minutes in which nothing moves, a picture each second."""
+    path = folder / f"still-{text}-{start_seconds:g}.ts"
+    if not path.exists():
+        pictures = [text_picture(text)] * 300
+        times = [float(at) for at in range(300)]
+        write_clip(path, pictures, rate=25, times=times, start_seconds=start_seconds)
+    return path.read_bytes()
+
+
+def test_a_camera_that_sees_nothing_costs_little(watch, library, folder, tmp_path):
+    """Once an epoch has ended, what stayed is one piece of evidence, found as before."""
+    path = tmp_path / "gate.ts"
+    path.write_bytes(still(folder, "GATE CLOSED") + stream(folder, "GATE OPEN", start_seconds=900))
+    one = watch(str(path))
+    eventually(one.found("GATE OPEN"), 60)
+    one.end()
+    first = one.video.epochs[0]
+    assert (first.start_seconds, first.end_seconds) == pytest.approx((0, 300), abs=1)
+    for channel in ("screen_text", "fingerprint"):
+        (found,) = [e for e in one.evidence(channel) if e.epoch == 0]
+        assert (found.start_seconds, found.end_seconds) == pytest.approx((0, 300), abs=1.5)
+    (segment,) = [s for s in library.segments(one.video.id) if s.epoch == 0]
+    assert (segment.start_seconds, segment.end_seconds) == pytest.approx((0, 300), abs=1)
+    pictures = list((tmp_path / "library" / "thumbnails" / one.video.id).glob("*.jpg"))
+    assert len(pictures) == len(library.segments(one.video.id))
+    moment = Retriever(library).search("gate closed").moments[0]
+    assert moment.text == "GATE CLOSED"
+    assert {g.state for g in library.generations(one.video.id)} == {"active"}
+    assert all(g.complete for g in library.generations(one.video.id))

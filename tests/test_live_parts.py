@@ -4,15 +4,17 @@ dropped, and what is written of what is still open."""
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from index.errors import UsageError
-from index.schema import Evidence, Generation, Video
+from index.schema import Evidence, Generation, Segment, Video
 from index.store import scroll, where
 from ingest.channel import Sample
 from ingest.live.clock import WRAP_SECONDS, StreamClock
+from ingest.live.consolidation import join, join_segments, same_line
 from ingest.live.intake import Intake
 from ingest.live.settings import LiveSettings
 from ingest.live.source import parse_source, parse_sources
@@ -239,3 +241,43 @@ def test_what_a_kill_left_open_is_settled_as_it_stands(library, writer):
         assert all(OPEN not in payload for payload in of_kind(library, kind)), kind
     for words in ("gap", "ferry", "pier"):
         assert len(Retriever(library).search(words).moments) == 1
+
+
+# --- what is joined ---------------------------------------------------------------------------
+
+
+def test_only_neighbours_that_say_the_same_in_the_same_place_are_joined(writer):
+    elsewhere = {"boxes": [[0.6, 0.6, 0.9, 0.7]], "language": "en"}
+    lines = [
+        text(writer, 0.0, 60.0, "no smoking"),
+        text(writer, 0.0, 60.0, "gate 3"),
+        text(writer, 60.0, 120.0, "no smoking"),
+        replace(text(writer, 60.0, 120.0, "gate 3"), attributes=elsewhere),
+        text(writer, 120.0, 180.0, "no parking"),
+        text(writer, 185.0, 190.0, "no parking"),
+    ]
+    spans = [(one.start_seconds, one.end_seconds, one.text) for one in join(lines, same_line)]
+    assert spans == [
+        (0.0, 120.0, "no smoking"),
+        (0.0, 60.0, "gate 3"),
+        (60.0, 120.0, "gate 3"),
+        (120.0, 180.0, "no parking"),
+        (185.0, 190.0, "no parking"),
+    ]
+
+
+@pytest.mark.parametrize("cut_at", [30.0, 60.0, 90.0])
+def test_segments_are_joined_within_a_shot_and_a_still(cut_at):
+    generation = Generation("camera", 0, "shot", "1")
+
+    def shown(channel: str, start: float, end: float) -> Evidence:
+        return Evidence("camera", 0, channel, generation.id, start, end)
+
+    segments = [
+        Segment("camera", 0, generation.id, at, at + 30.0) for at in (0.0, 30.0, 60.0, 90.0)
+    ]
+    shots = [shown("shot", 0.0, cut_at), shown("shot", cut_at, 120.0)]
+    stills = [shown("fingerprint", 0.2, 120.0)]
+    joined = join_segments(segments, shots, stills)
+    assert [(s.start_seconds, s.end_seconds) for s in joined] == [(0.0, cut_at), (cut_at, 120.0)]
+    assert join_segments(segments, shots, []) == segments

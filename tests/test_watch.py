@@ -272,3 +272,25 @@ def test_a_standing_question_speaks_up_once_across_a_kill(watch, recording, tmp_
     assert len(events) == 1
     told = [json.loads(line) for line in heard.read_text().splitlines() if line]
     assert {one["id"] for one in told} == {events[0]["event"]["id"]}
+
+
+@pytest.mark.parametrize("point", ["before-flip", "after-flip"])
+def test_killed_while_old_still_stretches_are_joined(point, watch, recording, tmp_path):
+    """Five minutes in which nothing moves, then another epoch."""
+    library, path = tmp_path / "library", tmp_path / "gate.ts"
+    times = [float(at) for at in range(300)]
+    write_clip(path, [text_picture("GATE CLOSED")] * 300, times=times)
+    later = tmp_path / "later.ts"
+    write_clip(later, [text_picture("GATE OPEN")] * 20, rate=10, start_seconds=900)
+    path.write_bytes(path.read_bytes() + later.read_bytes())
+    assert watch(str(path), fault=point).wait() == KILLED
+    again = watch(str(path), "--json")
+    again.until("live")
+    eventually(finds(library, "open"))
+    assert again.stop(signal.SIGTERM) == 0
+    found = texts(library)
+    assert found[0] == ("GATE CLOSED", 0, False)
+    assert [text for text, *_ in found].count("GATE CLOSED") == 1
+    assert "GATE OPEN" in [text for text, *_ in found]
+    (shown,) = longtake(library, "show", "gate")
+    assert all(channel["complete"] for channel in shown["channels"].values())

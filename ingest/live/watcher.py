@@ -14,11 +14,13 @@ from pathlib import Path
 from index.errors import LeaseLostError, LongtakeError
 from index.library import Library
 from index.pieces import Piece
-from index.schema import Epoch, Evidence, Video
+from index.schema import Epoch, Evidence
 from ingest.channel import Sample
 from ingest.claims import Claim, Claims
+from ingest.live.consolidation import Consolidation
 from ingest.live.epoch_pass import EpochPass, LiveListener, LiveNews, recognition_of
 from ingest.live.intake import Intake
+from ingest.live.known import known_video
 from ingest.live.listening import Ear, Listening
 from ingest.live.reader import Anchored, Began, Connected, Ended, Lost, Over, Reader, Remark, Said
 from ingest.live.recorded import Recordings
@@ -26,7 +28,7 @@ from ingest.live.retention import Retention
 from ingest.live.settings import LiveSettings
 from ingest.live.source import LiveSource
 from ingest.live.state import OnState, SourceState
-from ingest.live.writer import OPEN, settle
+from ingest.live.writer import OPEN
 from ingest.picture_events import Progress, ShotEnded
 from ingest.plan import Channels
 from ingest.settings import IngestSettings
@@ -95,6 +97,7 @@ class Watcher:
             keep_seconds=settings.keep_seconds,
             keep_bytes=settings.keep_bytes,
         )
+        self._consolidation = Consolidation(library, thumbnails)
         self._pruned_at = time.monotonic()
         self._state = SourceState(source.name, source.video_id, "connecting")
         self._no_more = threading.Event()  # for the reader
@@ -146,7 +149,10 @@ class Watcher:
         self._library.remove_video(self._source.video_id)
 
     def _watch(self) -> None:
-        self._video = self._known_video()
+        self._video = known_video(
+            self._library, self._source, self._recordings, self._consolidation
+        )
+        self._known = bool(self._video.epochs)
         self._write_video()
         self._tell("connecting")
         recognition = recognition_of(self._channels)
@@ -178,26 +184,6 @@ class Watcher:
         if over is not None and over.error is not None:
             raise over.error
         self._tell("stopped" if over is None else "ended")
-
-    def _known_video(self) -> Video:
-        """The catalogue's entry, with what a run that was killed left unfinished settled."""
-        source = self._source
-        video = self._library.video(source.video_id)
-        if video is None:
-            return Video(source.video_id, source.name, source=source.shown)
-        self._known = bool(video.epochs)
-        left = [g for g in self._library.generations(video.id) if not g.complete]
-        for generation in left:
-            settle(self._library, generation)
-        self._recordings.mend()
-        ends = {g.epoch: g.analysed_seconds for g in self._library.generations(video.id)}
-        epochs = tuple(
-            replace(one, end_seconds=max(ends.get(one.number, 0.0), one.start_seconds))
-            if one.end_seconds is None
-            else one
-            for one in video.epochs
-        )
-        return replace(video, source=source.shown, epochs=epochs)
 
     def _take_all(self, reader: Reader) -> Over | None:
         """Until nothing more comes; None where the user stops."""
@@ -304,6 +290,8 @@ class Watcher:
             self._write_video()
         self._hear(news)
         self._told(end, ended.epoch)
+        if not self._stop.is_set():  # else the next run does it
+            self._consolidation.run(self._video, ended.epoch.number)
 
     def _prune(self, reached_seconds: float) -> None:
         """Lets go of what is too old, or too much."""

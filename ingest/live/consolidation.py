@@ -1,0 +1,200 @@
+"""Old still stretches of a live source are joined, so that a camera that sees nothing costs little.
+
+While a stream runs, what stays is written anew about once a minute, so that it is found at once and
+little is lost in a kill. When an epoch has ended, neighbours that say the same become one: pictures
+that hardly differ, lines that stand where they stood, segments of one shot in which nothing
+changes. What is joined is written as a generation of its own beside the old one, which it replaces
+in one atomic write; so searches see all of the one or all of the other, and so does who comes after
+a kill.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from index.library import Library
+from index.passages import PassageBuilder, passage_point, reading_order
+from index.records import segment_point
+from index.schema import Evidence, Generation, Segment, Video
+from index.store import Point
+from ingest.channels.settings import FingerprintSettings
+from ingest.plan import digest
+from ingest.thumbnails import Thumbnails
+
+CODE = 1
+"""Raised when other things are joined."""
+
+_NEIGHBOURS_SECONDS = 0.1
+_WORTH_SHARE = 0.8
+"""A channel is written anew where no more than this share of it is left."""
+_SAME_PLACE = 0.5
+
+Alike = Callable[[Evidence, Evidence], bool]
+
+
+class Consolidation:
+    """still_distance: bits in which two fingerprints may differ, of what never moved."""
+
+    def __init__(
+        self,
+        library: Library,
+        thumbnails: Thumbnails,
+        still_distance: int = FingerprintSettings().still_distance,
+    ):
+        self._library = library
+        self._thumbnails = thumbnails
+        self._still_distance = still_distance
+
+    def run(self, video: Video, epoch: int) -> int:
+        """Of an epoch that has ended; returns how many pieces of evidence and segments went. The
+        generations must be nobody else's. Errors: the store's."""
+        active = {
+            g.channel: g
+            for g in self._library.generations(video.id, epoch)
+            if g.state == "active" and g.complete
+        }
+        went = 0
+        stills: Sequence[Evidence] = ()
+        if (generation := active.get("fingerprint")) is not None:
+            before, stills = self._joined(generation, self._same_picture)
+            went += self._replace(generation, before, stills)
+        if (generation := active.get("screen_text")) is not None:
+            before, after = self._joined(generation, same_line)
+            went += self._replace(generation, before, after)
+        if (generation := active.get("shot")) is not None and stills:
+            went += self._join_segments(video, generation, stills)
+        return went
+
+    def forget_unfinished(self, video_id: str) -> None:
+        """What a kill left: generations that were being built, and those that were replaced."""
+        for generation in self._library.generations(video_id):
+            if generation.state != "active":
+                self._library.drop(generation)
+
+    def _joined(
+        self, generation: Generation, alike: Alike
+    ) -> tuple[list[Evidence], list[Evidence]]:
+        """The evidence as it is, and joined."""
+        before = self._library.evidence(
+            generation.video_id, generation=generation.id, with_vectors=True
+        )
+        return before, join(before, alike)
+
+    def _same_picture(self, one: Evidence, other: Evidence) -> bool:
+        blank = "blank" in one.attributes
+        if blank or "blank" in other.attributes:
+            return blank and "blank" in other.attributes
+        bits = [int(each.attributes["fingerprint"], 16) for each in (one, other)]
+        return (bits[0] ^ bits[1]).bit_count() <= self._still_distance
+
+    def _replace(
+        self, old: Generation, before: Sequence[Evidence], after: Sequence[Evidence]
+    ) -> int:
+        if len(after) > _WORTH_SHARE * len(before):
+            return 0
+        self._write(old, after, [])
+        return len(before) - len(after)
+
+    def _write(self, old: Generation, evidence: Sequence[Evidence], points: list[Point]) -> None:
+        """evidence, points: what takes the place of all that the old generation holds."""
+        new = self._begin(old)
+        own = sorted((replace(one, generation=new.id) for one in evidence), key=reading_order)
+        builder = PassageBuilder(new)
+        points += map(passage_point, builder.push([one for one in own if one.text]))
+        points += [*builder.statistics_points(), *builder.outline_points()]
+        self._library.finish([(new, own, points)])
+
+    def _begin(self, old: Generation) -> Generation:
+        fingerprint = digest({"joined": old.fingerprint, "code": CODE})
+        wanted = replace(old, fingerprint=fingerprint, revision=0, complete=False)
+        return self._library.begin(wanted)
+
+    def _join_segments(
+        self, video: Video, generation: Generation, stills: Sequence[Evidence]
+    ) -> int:
+        shots = self._library.evidence(video.id, generation=generation.id)
+        before = [s for s in self._library.segments(video.id) if s.generation == generation.id]
+        after = join_segments(before, shots, stills)
+        if len(after) > _WORTH_SHARE * len(before):
+            return 0
+        new = self._begin(generation)
+        points = [segment_point(replace(one, generation=new.id)) for one in after]
+        own = [replace(one, generation=new.id) for one in shots]
+        self._library.finish([(new, own, points)])
+        kept = {self._thumbnails.path(one) for one in after}
+        for one in before:
+            if (path := self._thumbnails.path(one)) not in kept:
+                path.unlink(missing_ok=True)
+        return len(before) - len(after)
+
+
+def join(evidence: Sequence[Evidence], alike: Alike) -> list[Evidence]:
+    """The evidence, in time order, with neighbours in time that are alike as one: the first, which
+    lasts as long as all of them. It is always held against the first, so slow changes add up."""
+    joined: list[Evidence] = []
+    open_: list[int] = []
+    for one in evidence:
+        open_ = [
+            at for at in open_ if one.start_seconds - joined[at].end_seconds <= _NEIGHBOURS_SECONDS
+        ]
+        follows = next(
+            (
+                at
+                for at in open_
+                if abs(one.start_seconds - joined[at].end_seconds) <= _NEIGHBOURS_SECONDS
+                and alike(joined[at], one)
+            ),
+            None,
+        )
+        if follows is None:
+            open_.append(len(joined))
+            joined.append(one)
+        else:
+            joined[follows] = replace(joined[follows], end_seconds=one.end_seconds)
+    return joined
+
+
+def same_line(one: Evidence, other: Evidence) -> bool:
+    """The same words in the same place."""
+    if one.text != other.text:
+        return False
+    boxes = [each.attributes.get("boxes") for each in (one, other)]
+    return not all(boxes) or _overlap(boxes[0][0], boxes[1][0]) >= _SAME_PLACE
+
+
+def _overlap(one: Sequence[float], other: Sequence[float]) -> float:
+    """Intersection over union of two boxes."""
+    width = min(one[2], other[2]) - max(one[0], other[0])
+    height = min(one[3], other[3]) - max(one[1], other[1])
+    both = max(width, 0.0) * max(height, 0.0)
+    areas = [(box[2] - box[0]) * (box[3] - box[1]) for box in (one, other)]
+    return both / (sum(areas) - both) if both else 0.0
+
+
+def join_segments(
+    segments: Sequence[Segment], shots: Sequence[Evidence], stills: Sequence[Evidence]
+) -> list[Segment]:
+    """Segments in time order, with neighbours as one that lie in one shot and in one still."""
+    joined: list[Segment] = []
+    for one in segments:
+        last = joined[-1] if joined else None
+        span = None if last is None else (last.start_seconds, one.end_seconds)
+        # A still begins with the first sample of its shot, a moment after it.
+        still = span is not None and _within(span, stills, late_seconds=1.5)
+        if still and _within(span, shots):
+            joined[-1] = replace(joined[-1], end_seconds=one.end_seconds)
+        else:
+            joined.append(one)
+    return joined
+
+
+def _within(
+    span: tuple[float, float], evidence: Sequence[Evidence], late_seconds: float = 0.0
+) -> bool:
+    """late_seconds: the evidence may begin so much later than the span."""
+    slack = _NEIGHBOURS_SECONDS
+    return any(
+        one.start_seconds - late_seconds - slack <= span[0] and span[1] <= one.end_seconds + slack
+        for one in evidence
+    )
