@@ -294,3 +294,20 @@ def test_killed_while_old_still_stretches_are_joined(point, watch, recording, tm
     assert "GATE OPEN" in [text for text, *_ in found]
     (shown,) = longtake(library, "show", "gate")
     assert all(channel["complete"] for channel in shown["channels"].values())
+
+
+def test_waiting_for_a_source_costs_nothing(watch):
+    """Of a second that it waits, it works for less than a tenth."""
+    import psutil
+
+    command = watch(f"tcp://127.0.0.1:{free_port()}", "--json", "--set", "live.retry_seconds=30")
+    command.until("lost")
+    process = psutil.Process(command.process.pid)
+
+    def used() -> float:
+        return sum(process.cpu_times()[:2])
+
+    before, began = used(), time.monotonic()
+    eventually(lambda: time.monotonic() - began > 2.0)
+    assert used() - before < 0.2
+    assert command.stop(signal.SIGTERM) == 0

@@ -46,6 +46,7 @@ _DRAIN_SECONDS = 1.5
 """So long what has been read is still looked at when the user stops."""
 _LISTEN_SECONDS = 1.0
 """So long what was said last is waited for then."""
+_IDLE_SECONDS = 0.25
 _ANSWER_SECONDS = 0.3
 """So long the reader is waited for then: it may hang in FFmpeg, which waits for the network."""
 
@@ -305,8 +306,12 @@ class Watcher:
             self._tell(self._state.state, pruned.text)
 
     def _due_in(self) -> float:
+        """Seconds until there is something to do, an item aside; so long that waiting costs nothing
+        where there is no epoch."""
+        if self._pass is None:
+            return _IDLE_SECONDS
         due = self._committed_at + self._settings.commit_seconds - time.monotonic()
-        return min(max(due, 0.0), 0.25)
+        return min(max(due, 0.0), _IDLE_SECONDS)
 
     def _is_due(self) -> bool:
         if self._pass is None:
