@@ -28,6 +28,7 @@ from ingest.channels.screen_text import ScreenTextChannel
 from ingest.channels.speech import SpeechChannel
 from ingest.claims import FileClaims
 from ingest.live.clock import WRAP_SECONDS
+from ingest.live.reader import Lost
 from ingest.live.settings import LiveSettings
 from ingest.live.source import parse_source
 from ingest.live.state import SourceState
@@ -100,6 +101,11 @@ class Watch:
     @property
     def video(self) -> Video | None:
         return self._library.video(self.source.video_id)
+
+    @property
+    def waiting_ends(self) -> bool:
+        """Whether the reader has read its first connection to the end, whoever looks."""
+        return any(isinstance(one.item, Lost) for one in list(self._watcher._intake._items))
 
     def texts(self, channel: str = "screen_text") -> list[str]:
         return [one.text for one in self.evidence(channel)]
@@ -632,3 +638,39 @@ def test_a_camera_that_sees_nothing_costs_little(watch, library, folder, tmp_pat
     assert moment.text == "GATE CLOSED"
     assert {g.state for g in library.generations(one.video.id)} == {"active"}
     assert all(g.complete for g in library.generations(one.video.id))
+
+
+def test_what_cannot_be_looked_at_in_time_is_dropped_and_counted(watch, folder):
+    """Nobody looks until all has come. Cuts are found all the same."""
+    gate = threading.Event()
+
+    class Slow(FingerprintChannel):
+        def open(self, *given):
+            run = super().open(*given)
+            push = run.push
+
+            def waiting(sample):
+                gate.wait(30)
+                return push(sample)
+
+            run.push = waiting
+            return run
+
+    path = folder / "shots.ts"
+    pictures = [noise_picture(at // 50, 320, 180) for at in range(300)]  # a cut every 5 s
+    write_clip(path, pictures, rate=10, key_frame_every=10)
+    slow = Channels((), (Slow(),), describe_analysis(INGEST), describe_segments(INGEST))
+    sender = TcpSender([path.read_bytes()], hold=True)
+    with closing_all(sender):
+        one = watch(sender.url, channels=slow, waiting_bytes=2**20, drop_after_seconds=60.0)
+        eventually(lambda: sender.served)
+        sender.let_go()
+        eventually(lambda: one.waiting_ends)
+        gate.set()
+        eventually(lambda: one.video.epochs[0].end_seconds)
+        one.end()
+    dropped = one.video.epochs[0].dropped
+    assert 20 <= dropped <= 26, "of thirty pictures six find room"
+    assert one.states[-1].dropped == dropped
+    assert len(one.evidence("shot")) == 6
+    assert one.evidence("fingerprint")[-1].end_seconds == pytest.approx(30, abs=0.5)
