@@ -118,7 +118,8 @@ def publish(path: Path, address: str, seconds: float = 20.0) -> None:
     with av.open(str(path)) as recording:
         source = recording.streams.video[0]
         while True:
-            output = av.open(address, "w", format="flv")
+            form = "rtsp" if address.startswith("rtsp") else "flv"
+            output = av.open(address, "w", format=form, options={"rtsp_transport": "tcp"})
             stream = output.add_stream_from_template(source)
             try:
                 output.start_encoding()  # calls

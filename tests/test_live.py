@@ -466,13 +466,14 @@ def test_pieces_that_a_kill_left_open_get_their_length_and_strays_go(
     assert not (home / "1.mkv").exists()
 
 
-def test_a_sender_that_calls_by_rtmp(watch, folder):
+@pytest.mark.parametrize("scheme", ["rtmp", "rtsp"])
+def test_a_sender_that_calls(scheme, watch, folder):
     """We listen, as a server does that an encoder publishes to."""
     path = folder / "studio.flv"
     write_clip(path, [*[text_picture("ON AIR")] * 20, *[noise_picture(1, 320, 180)] * 20], rate=10)
     port = live_peers.free_port()
-    one = watch(f"rtmp://127.0.0.1:{port}/live/studio?listen=1")
-    with live_peers.published(path, f"rtmp://127.0.0.1:{port}/live/studio") as sender:
+    one = watch(f"{scheme}://127.0.0.1:{port}/live/studio?listen=1", read_timeout_seconds=3.0)
+    with live_peers.published(path, f"{scheme}://127.0.0.1:{port}/live/studio") as sender:
         eventually(one.found("ON AIR"))
         eventually(lambda: one.video.epochs[-1].end_seconds)
         assert sender.wait(20) == 0

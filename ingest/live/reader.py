@@ -191,9 +191,10 @@ class Reader:
                 wait = self._settings.retry_seconds
             if self._stop.is_set():
                 return
-            self._intake.put(Lost(reason, 0.0 if self._source.listens else wait))
-            if not self._source.listens:
-                self._stop.wait(wait)
+            if self._source.listens:  # who calls should find us
+                wait = self._settings.retry_seconds
+            self._intake.put(Lost(reason, wait))
+            self._stop.wait(wait)
             wait = min(2 * wait, self._settings.retry_most_seconds)
 
     def _read_once(self) -> bool:

@@ -14,6 +14,7 @@ from index.errors import UsageError
 from index.schema import make_id
 
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+_LISTEN_SECONDS = "3600"
 _DEVICE_FORMATS = ("v4l2", "avfoundation", "dshow", "gdigrab", "x11grab")
 
 
@@ -110,11 +111,15 @@ def _url(text: str, name: str | None) -> LiveSource:
     options: dict[str, str] = {}
     query = dict(parse_qsl(parts.query, keep_blank_values=True))
     listens = query.get("listen", "0") not in ("0", "")
-    if scheme in ("rtmp", "rtmps") and "listen" in query:  # there it is no part of the address
-        options["listen"] = query.pop("listen")
+    if scheme in ("rtmp", "rtmps", "rtsp") and "listen" in query:  # of the address it is no part
+        listen = query.pop("listen")
+        if scheme != "rtsp":
+            options["listen"] = listen
         text = urlunsplit((*parts[:3], urlencode(query), parts.fragment))
     if scheme in ("rtsp", "rtsps"):
         options["rtsp_flags"] = "prefer_tcp"
+        if listens:  # without a time, FFmpeg gives TCP one that it does not take
+            options |= {"rtsp_flags": "listen", "listen_timeout": _LISTEN_SECONDS}
     if scheme == "udp":
         options["overrun_nonfatal"] = "1"
     called = name or (place + parts.path).strip("/") or text
