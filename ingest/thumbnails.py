@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 from bisect import bisect_left
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -68,11 +69,20 @@ class Thumbnails:
             if path not in wanted:
                 path.unlink(missing_ok=True)
 
-    def remove_between(self, video_id: str, start_seconds: float, end_seconds: float) -> None:
-        """Those of segments that begin in [start_seconds, end_seconds)."""
+    def remove_between(
+        self,
+        video_id: str,
+        start_seconds: float,
+        end_seconds: float,
+        *,
+        but: Collection[int] = (),
+    ) -> None:
+        """Those of segments that begin in [start_seconds, end_seconds), but for those that begin at
+        these microseconds."""
         first, last = microseconds(start_seconds), microseconds(end_seconds)
         for path in (self.folder / video_id).glob("*.jpg"):
-            if path.stem.isdecimal() and first <= int(path.stem) < last:
+            start = int(path.stem) if path.stem.isdecimal() else None
+            if start is not None and first <= start < last and start not in but:
                 path.unlink(missing_ok=True)
 
     def remove(self, video_id: str) -> None:

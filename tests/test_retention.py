@@ -16,6 +16,7 @@ from cli.main import main
 from cli.quantities import length_of_time, number_of_bytes
 from index.errors import UsageError
 from index.pieces import Piece, PieceBook, Pin
+from index.records import segment_point
 from index.schema import Epoch, Evidence, Generation, Segment, Video
 from index.store import where
 from ingest.live.clock import StreamClock
@@ -27,6 +28,7 @@ from rag.retrieve import Retriever
 HOUR = 3600.0
 EVERY = 30.0
 SIZE = 1000
+WORDS = ("red", "blue")
 
 
 class Source:
@@ -73,8 +75,6 @@ class Source:
         (self.library.finish if complete else self.library.commit_all)([commit])
 
     def _segments(self, epoch, starts, *, complete):
-        from index.records import segment_point
-
         generation = self.library.begin(Generation("camera", epoch, "shot", "1"))
         segments = [Segment("camera", epoch, generation.id, s, s + 60.0) for s in starts]
         for segment in segments:
@@ -161,6 +161,33 @@ def test_what_is_pinned_stays(camera):
     camera.book.remove_pin(Pin("camera", 1000.0, 1300.0))
     camera.prune(keep_seconds=0.25 * HOUR)
     assert min(camera.files()) == min(camera.starts("evidence")) == 2.75 * HOUR
+
+
+def test_what_lasts_into_what_is_kept_stays(camera):
+    """As of a camera that saw the same for long: joined, it begins long before."""
+    library = camera.library
+    for at, (start, end) in enumerate([(600.0, 3540.0), (4200.0, 7140.0)]):
+        generation = library.begin(Generation("camera", at, "screen_text", "joined"))
+        writer = ChannelWriter(library, generation)
+        writer.add([
+            Evidence("camera", at, "screen_text", generation.id, start, end,
+                     f"Still {WORDS[at]}.", {"language": "en"})
+        ])  # fmt: skip
+        library.finish([writer.take(end, end, last=True)])
+        generation = library.begin(Generation("camera", at, "shot", "joined"))
+        segment = Segment("camera", at, generation.id, start, end)
+        library.finish([(generation, [], [segment_point(segment)])])
+    camera.book.put_pin(Pin("camera", 6000.0, 6100.0))
+    camera.prune(keep_seconds=2.25 * HOUR)  # 0:45 is inside of the first
+    assert camera.finds('"still red"') == [600.0] and camera.finds('"still blue"') == [4200.0]
+    assert {600.0, 4200.0} < set(camera.starts("segment")) & set(camera.pictures())
+    assert 660.0 not in camera.pictures()
+    camera.prune(keep_seconds=0.5 * HOUR)  # all of both, but for what is pinned
+    assert camera.finds('"still red"') == [] and camera.finds('"still blue"') == [4200.0]
+    assert 4200.0 in camera.pictures() and 600.0 not in camera.pictures()
+    camera.book.remove_pin(Pin("camera", 6000.0, 6100.0))
+    camera.prune(keep_seconds=0.25 * HOUR)
+    assert camera.finds('"still blue"') == [] and 4200.0 not in camera.pictures()
 
 
 def test_a_pin_is_beside_what_may_be_kept(camera):

@@ -2,10 +2,11 @@
 evidence and its records together.
 
 It goes in blocks of five minutes, as what is said is kept in (`index.outline`), so at most that
-much is kept longer than asked. What is pinned stays with all of its blocks. An epoch that has
-nothing left goes as a whole, its counts of words included; those of an epoch that has lost a part
-are only then right again. Evidence goes first and the record of a piece last, so that what a kill
-interrupts is done at the next turn.
+much is kept longer than asked. Evidence that lasts into what is kept stays too: it tells of that,
+and may last for an hour (`consolidation`). What is pinned stays with all of its blocks. An epoch
+that has nothing left goes as a whole, its counts of words included; those of an epoch that has lost
+a part are only then right again. Evidence goes first and the record of a piece last, so that what a
+kill interrupts is done at the next turn.
 """
 
 from __future__ import annotations
@@ -22,10 +23,14 @@ from index.library import Library
 from index.outline import BLOCK_SECONDS
 from index.pieces import Piece, PieceBook
 from index.schema import Video, microseconds
-from index.store import Range, where
+from index.store import Filter, Range, scroll, where
 from ingest.thumbnails import Thumbnails
 
-_TIMED = ("evidence", "passage", "segment", "embedding", "outline")
+_LASTING = ("evidence", "passage", "segment")
+"""Kinds of points that may last into what is kept, and stay then."""
+_OTHERS = ("embedding", "outline")
+
+_SAME_SECONDS = 1e-6
 
 Span = tuple[float, float]
 
@@ -80,7 +85,6 @@ class Retention:
             return video, None
         for start, end in _without((0.0, before), kept):
             self._forget(video.id, start, end)
-            self._thumbnails.remove_between(video.id, start, end)
         gone = [
             epoch
             for epoch in video.epochs
@@ -121,9 +125,27 @@ class Retention:
         return min(before, newest)
 
     def _forget(self, video_id: str, start_seconds: float, end_seconds: float) -> None:
+        store = self._library.store
         span = Range("start_us", gte=microseconds(start_seconds), lt=microseconds(end_seconds))
-        for kind in _TIMED:
-            self._library.store.delete(where(kind=kind, video_id=video_id).and_(span))
+        over = Range("end_seconds", lt=end_seconds + _SAME_SECONDS)
+        for kind in _LASTING:
+            store.delete(where(kind=kind, video_id=video_id).and_(span, over))
+        for kind in _OTHERS:
+            store.delete(where(kind=kind, video_id=video_id).and_(span))
+        self._forget_passages(where(kind="passage", video_id=video_id), span)
+        lasting = scroll(store, where(kind="segment", video_id=video_id).and_(span))
+        starts = {point.payload["start_us"] for point in lasting}
+        self._thumbnails.remove_between(video_id, start_seconds, end_seconds, but=starts)
+
+    def _forget_passages(self, of_video: Filter, span: Range) -> None:
+        """Those that are left and hold words of evidence that has gone."""
+        store = self._library.store
+        told = {
+            id for point in scroll(store, of_video.and_(span)) for id in point.payload["evidence"]
+        }
+        gone = told - {point.id for point in store.retrieve(sorted(told))}
+        if gone:
+            store.delete(of_video.also(where(evidence=gone)))
 
     def _remove(self, piece: Piece) -> None:
         if self._folder is not None:

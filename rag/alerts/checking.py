@@ -65,6 +65,8 @@ class Checker:
                 self._done(alert, replace(event, checked=checked), video)
             except LongtakeError as error:  # the library is gone; the next process goes on
                 log.warning("the check of the event %s cannot be kept: %s", event.id, error)
+            except Exception:  # the next ones go on; this one stays pending
+                log.exception("The check of the event %s cannot be told", event.id)
 
     def _judged(self, alert: Alert, event: AlertEvent) -> float | None:
         start = max(event.start_seconds - AROUND_SECONDS, 0.0)
@@ -76,6 +78,9 @@ class Checker:
                 (judged,) = self._onlooker.scores(alert.text, [candidate])
             except LongtakeError as error:
                 log.warning("the event %s cannot be checked: %s", event.id, error)
+                return None
+            except Exception:  # whatever the model's library does, the event is told
+                log.exception("The event %s cannot be checked", event.id)
                 return None
             if judged is not None or time.monotonic() >= until:
                 return judged

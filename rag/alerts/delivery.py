@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from queue import SimpleQueue
-from typing import Any
+from typing import IO, Any
+from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
 import tenacity
@@ -29,6 +32,7 @@ from rag.alerts.settings import AlertSettings
 log = logging.getLogger(__name__)
 
 _ERROR_CHARACTERS = 300
+_LAST_WORDS_SECONDS = 0.5
 
 
 class NotDelivered(LongtakeError):
@@ -123,6 +127,8 @@ class Outbox:
                 self._deliver(*item)
             except LongtakeError as error:  # the library is gone; the delivery stays pending
                 log.warning("an alert's delivery cannot be recorded: %s", error)
+            except Exception:  # the next ones go on; this one stays pending
+                log.exception("An alert's delivery failed")
 
     def _deliver(self, alert: Alert, payload: dict[str, Any], delivery: Delivery) -> None:
         settings = self._settings
@@ -167,42 +173,103 @@ def post(url: str, payload: dict[str, Any], timeout_seconds: float) -> None:
     """Raises NotDelivered, and Refused where the receiver will never take it."""
     import httpx
 
+    headers = {"Content-Type": "application/json", "Idempotency-Key": payload["id"]}
     try:
-        answer = httpx.post(
-            url,
-            content=msgspec.json.encode(payload),
-            headers={"Content-Type": "application/json", "Idempotency-Key": payload["id"]},
-            timeout=timeout_seconds,
-        )
+        # The status is all that is wanted of the answer: its body may have no end.
+        with httpx.stream(
+            "POST", url, content=encoded(payload), headers=headers, timeout=timeout_seconds
+        ) as answer:
+            status, taken = answer.status_code, answer.is_success
     except httpx.HTTPError as error:
-        raise NotDelivered(f"{url}: {error or type(error).__name__}") from error
+        raise NotDelivered(f"{shown(url)}: {error or type(error).__name__}") from error
     except (httpx.InvalidURL, ValueError) as error:
-        raise Refused(f"{url}: {error}") from error
-    if answer.is_success:
+        raise Refused(f"{shown(url)}: {error}") from error
+    if taken:
         return
-    later = answer.status_code in (408, 425, 429) or answer.status_code >= 500
-    raise (NotDelivered if later else Refused)(f"{url} answered {answer.status_code}")
+    later = status in (408, 425, 429) or status >= 500
+    raise (NotDelivered if later else Refused)(f"{shown(url)} answered {status}")
 
 
 def run_command(command: Sequence[str], payload: dict[str, Any], timeout_seconds: float) -> None:
-    """The program gets the payload on standard input, never through a shell. Raises NotDelivered
-    where it fails or takes too long, and Refused where there is no such program."""
+    """The program gets the payload on standard input, never through a shell. What it has started
+    and left running is not waited for; what it says is only kept in part. Raises NotDelivered where
+    it fails or takes too long, which ends it with all that it has started, and Refused where there
+    is no such program."""
+    with tempfile.TemporaryFile() as given:  # a pipe might be full before it reads
+        given.write(encoded(payload) + b"\n")
+        given.seek(0)
+        try:
+            program = subprocess.Popen(
+                list(command),
+                stdin=given,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                env={**os.environ, "LONGTAKE_EVENT_ID": payload["id"]},
+                start_new_session=True,  # Ctrl-C is for us
+            )
+        except (FileNotFoundError, PermissionError) as error:
+            raise Refused(f"{command[0]}: {error.strerror}") from error
+        except OSError as error:
+            raise NotDelivered(f"{command[0]}: {error.strerror}") from error
+        except ValueError as error:  # a null byte in an argument
+            raise Refused(f"{command[0]}: {error}") from error
+    said = _Said(program.stderr)
     try:
-        done = subprocess.run(
-            list(command),
-            input=msgspec.json.encode(payload) + b"\n",
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            timeout=timeout_seconds,
-            env={**os.environ, "LONGTAKE_EVENT_ID": payload["id"]},
-            start_new_session=True,  # Ctrl-C is for us
-        )
+        status = program.wait(timeout_seconds)
     except subprocess.TimeoutExpired as error:
+        _end(program)
         raise NotDelivered(f"{command[0]}: took more than {timeout_seconds:g} s") from error
-    except (FileNotFoundError, PermissionError) as error:
-        raise Refused(f"{command[0]}: {error.strerror}") from error
-    except OSError as error:
-        raise NotDelivered(f"{command[0]}: {error.strerror}") from error
-    if done.returncode:
-        said = done.stderr.decode(errors="replace").strip()[-_ERROR_CHARACTERS:]
-        raise NotDelivered(f"{command[0]}: exit status {done.returncode}{said and f': {said}'}")
+    if status:
+        words = said.text()
+        raise NotDelivered(f"{command[0]}: exit status {status}{words and f': {words}'}")
+
+
+def encoded(payload: dict[str, Any]) -> bytes:
+    """As JSON. Text that is valid in no encoding loses what is not."""
+    try:
+        return msgspec.json.encode(payload)
+    except UnicodeEncodeError:
+        sound = {
+            name: value.encode(errors="replace").decode() if isinstance(value, str) else value
+            for name, value in payload.items()
+        }
+        return msgspec.json.encode(sound)
+
+
+def shown(url: str) -> str:
+    """The address without a password in it."""
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    return urlunsplit(parts._replace(netloc=host))
+
+
+def _end(program: subprocess.Popen) -> None:
+    """With what it has started, where that can be told."""
+    try:
+        if os.name == "posix":
+            os.killpg(program.pid, signal.SIGKILL)  # it leads a session of its own
+        else:
+            program.kill()
+    except ProcessLookupError:
+        pass
+    program.wait()
+
+
+class _Said:
+    """The end of what a program writes to a pipe, which is read in a thread of its own until nobody
+    holds it any more: that may be long after the program."""
+
+    def __init__(self, pipe: IO[bytes]):
+        self._pipe = pipe
+        self._end = b""
+        self._thread = threading.Thread(target=self._read, name="outbox stderr", daemon=True)
+        self._thread.start()
+
+    def _read(self) -> None:
+        with self._pipe:
+            while some := os.read(self._pipe.fileno(), 65_536):
+                self._end = (self._end + some)[-4 * _ERROR_CHARACTERS :]
+
+    def text(self) -> str:
+        self._thread.join(_LAST_WORDS_SECONDS)
+        return self._end.decode(errors="replace").strip()[-_ERROR_CHARACTERS:]

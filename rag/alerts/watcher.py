@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from index.alerts import Alert, AlertBook, AlertEvent
+from index.alerts import Alert, AlertBook, AlertEvent, Delivery
 from index.errors import LongtakeError
 from index.faults import fault_point
 from index.library import Library
@@ -71,6 +71,7 @@ class AlertWatcher:
         self._clock = clock
         self._outbox = Outbox(self._book, settings)
         self._standing: dict[str, _Standing] = {}
+        self._passed_over: dict[str, Alert] = {}
         self._seen: dict[str, float] = {}
         self._written: dict[str, float] = {}
         self._checker = None if onlooker is None else Checker(onlooker, settings, self._checked)
@@ -149,7 +150,7 @@ class AlertWatcher:
 
     def _checked(self, alert: Alert, event: AlertEvent, video: Video) -> None:
         """What to do with an event that was looked at."""
-        held = event.checked is not None and event.checked < self._settings.check_floor
+        held = self._is_held(event)
         with self._lock:
             standing = self._standing.get(alert.id)
             if standing is None:  # taken away meanwhile
@@ -159,10 +160,16 @@ class AlertWatcher:
                 self._book.put_events([event])
         if held:
             for delivery in deliveries_of(alert, event):
-                self._book.put_delivery(replace(delivery, state="withheld"))
+                self._withhold(delivery)
             return
         self._outbox.put(alert, event, video)
         self._tell(alert, event, video)
+
+    def _is_held(self, event: AlertEvent) -> bool:
+        return event.checked is not None and event.checked < self._settings.check_floor
+
+    def _withhold(self, delivery: Delivery) -> None:
+        self._book.put_delivery(replace(delivery, state="withheld"))
 
     def _send_pending(self) -> None:
         """What an earlier process did not get rid of; unchecked events are looked at first."""
@@ -176,6 +183,8 @@ class AlertWatcher:
             alert = standing.alert
             if self._checker is not None and alert.text and event.checked is None:
                 to_check[event.id] = (alert, event, video)
+            elif self._is_held(event):  # killed before that was noted
+                self._withhold(delivery)
             else:
                 self._outbox.send(alert, event, video, delivery)
         for item in to_check.values():
@@ -206,9 +215,10 @@ class AlertWatcher:
         for id in [id for id in self._standing if id not in alerts]:
             del self._standing[id]
             self._book.forget(id)  # what was reported while it was taken away
+        self._passed_over = {id: one for id, one in self._passed_over.items() if id in alerts}
         for id, alert in alerts.items():
             known = self._standing.get(id)
-            if known is not None and known.alert == alert:
+            if alert in (known.alert if known else None, self._passed_over.get(id)):
                 continue
             try:
                 gate = Gate(
@@ -220,6 +230,8 @@ class AlertWatcher:
                 )
             except LongtakeError as error:  # written by a newer Longtake, say
                 log.warning("the alert %s is passed over: %s", alert.id, error)
+                self._passed_over[id] = alert
+                self._standing.pop(id, None)
                 self.notes.append(f"The alert “{alert.name}” is passed over: {error}")
                 continue
             self.notes += [note for note in gate.notes if note not in self.notes]

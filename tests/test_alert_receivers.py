@@ -1,0 +1,142 @@
+"""Receivers of standing questions that behave badly, and checks that break."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import resource
+import signal
+import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+from test_alerts import (
+    SETTINGS,
+    Onlooker,
+    Receiver,
+    live,
+    seen,
+    settled,
+    sight,
+    told,
+    tracker,
+    wait_for,
+)
+
+from index.alerts import Alert, AlertBook
+from rag.alerts.delivery import NotDelivered, deliveries_of, post, run_command
+from rag.alerts.watcher import AlertWatcher
+
+assert live  # a fixture
+
+PAYLOAD = {"id": "an event", "text": "EXIT"}
+
+LEAVES_A_CHILD = """
+import subprocess, sys, time
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+open(sys.argv[1], "w").write(str(child.pid))
+time.sleep(float(sys.argv[2]))
+"""
+
+
+def is_running(process_id: int) -> bool:
+    """Zombies are not."""
+    asked = ["ps", "-o", "stat=", "-p", str(process_id)]
+    state = subprocess.run(asked, capture_output=True, text=True).stdout.strip()
+    return bool(state) and not state.startswith("Z")
+
+
+def test_what_a_program_leaves_running_is_not_waited_for(tmp_path):
+    """It holds the program's stderr open; the event has arrived all the same."""
+    left = tmp_path / "pid"
+    run_command([sys.executable, "-c", LEAVES_A_CHILD, str(left), "0"], PAYLOAD, 60.0)
+    child = int(left.read_text())
+    assert is_running(child)
+    os.kill(child, signal.SIGKILL)
+
+
+def test_a_program_that_hangs_is_ended_with_all_that_it_has_started(tmp_path):
+    left = tmp_path / "pid"
+    with pytest.raises(NotDelivered, match="took more than 3 s"):
+        run_command([sys.executable, "-c", LEAVES_A_CHILD, str(left), "600"], PAYLOAD, 3.0)
+    child = int(left.read_text())
+    wait_for(lambda: not is_running(child))
+
+
+def test_what_a_program_says_without_end_is_not_kept():
+    loud = "import os\nfor _ in range(4000): os.write(2, b'x' * 65536)\nexit('the end')"
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(NotDelivered, match=r"exit status 1: x*\s*the end$"):
+        run_command([sys.executable, "-c", loud], PAYLOAD, 60.0)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # of 260 MB
+
+
+def test_a_program_that_reads_nothing_takes_any_event():
+    run_command(["true"], PAYLOAD | {"text": "\udc80" + "EXIT" * 100_000}, 20.0)
+
+
+def test_an_answer_without_end_is_not_read_and_no_password_is_told():
+    class Endless(BaseHTTPRequestHandler):
+        def do_POST(self):
+            self.send_response(503)
+            self.end_headers()
+            try:
+                while True:
+                    self.wfile.write(b"x" * 65_536)
+            except OSError:
+                let_go.set()
+
+        def log_message(self, *arguments):
+            pass
+
+    let_go = threading.Event()
+    with ThreadingHTTPServer(("127.0.0.1", 0), Endless) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with pytest.raises(NotDelivered) as caught:
+            post(f"http://me:secret@127.0.0.1:{server.server_port}/hook", PAYLOAD, 20.0)
+        assert let_go.wait(20)
+        server.shutdown()
+    assert str(caught.value) == f"http://127.0.0.1:{server.server_port}/hook answered 503"
+
+
+def test_a_check_that_breaks_holds_up_no_event(live):
+    book = AlertBook(live.store)
+    with Receiver() as receiver:
+        book.put(Alert("exit", 0.0, webhook=receiver.url))
+        onlooker = Onlooker(odd=RuntimeError("of the model's library"), real=0.9)
+        watcher = AlertWatcher(live, SETTINGS, onlooker=onlooker)
+        told(watcher, seen("EXIT odd", 10, 12))
+        told(watcher, seen("EXIT real", 110, 112))
+        receiver.wait(2)
+        watcher.close()
+    assert [payload["checked"] for payload, _ in receiver.got] == [None, 0.9]
+
+
+def test_what_was_held_back_is_not_told_after_a_kill(live):
+    """Killed between what the check said and the note that nothing is to be sent."""
+    book = AlertBook(live.store)
+    with Receiver() as receiver:
+        book.put(alert := Alert("exit", 0.0, webhook=receiver.url))
+        (event,) = tracker(alert).see([sight(10, 12)], 5.0).begun
+        book.put_events([dataclasses.replace(event, checked=0.1)], deliveries_of(alert, event))
+        watcher = AlertWatcher(live, SETTINGS, onlooker=Onlooker())
+        watcher.start()
+        assert [one.state for one in wait_for(lambda: settled(book))] == ["withheld"]
+        watcher.close()
+    assert receiver.got == []
+
+
+def test_a_question_that_cannot_be_asked_is_said_once(live, monkeypatch):
+    """As one that a newer version wrote."""
+    book = AlertBook(live.store)
+    book.put(Alert("after:2020 exit", 0.0))
+    book.put(Alert("exit", 0.0))
+    watcher = AlertWatcher(live, SETTINGS)
+    monkeypatch.setattr("rag.alerts.watcher.REFRESH_SECONDS", 0.0)
+    for at in range(3):
+        told(watcher, seen("nothing", 10 + at, 11 + at))
+    assert len(watcher.notes) == 1 and "passed over" in watcher.notes[0]
+    assert len(told(watcher, seen("EXIT", 20, 22))) == 1
+    watcher.close()
