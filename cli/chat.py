@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cli.ask import INTERRUPTED, show_sources, stream_answer
 from cli.chat_watch import watched
-from cli.compose import build_chat, open_library
+from cli.compose import build_chat, media_of, open_library
 from cli.render import data_line, safe, say, say_error
 from cli.settings import Settings
 from index.errors import LongtakeError, UsageError
+from index.schema import Moment
 from rag.chat import Chat
 from rag.timestamp import time_span
+
+if TYPE_CHECKING:
+    from ingest.segment_frames import Media
 
 HELP = """\
 Ask in any language; a question may lean on the one before it.
@@ -47,7 +52,7 @@ def run_chat(settings: Settings, *, video: str | None, watch: bool, strict: bool
             chat = build_chat(settings, library)
         if video is not None:
             chat.focus(video)
-        talk = _Talk(chat, stays=watch)
+        talk = _Talk(chat, media_of(settings, library), stays=watch)
         if not sys.stdin.isatty():
             for line in sys.stdin:
                 if not talk.hear(line):
@@ -117,9 +122,10 @@ def _history(path: Path) -> Iterator[None]:
 class _Talk:
     """What lines do. failed: one of them came to nothing. interrupted: one was, by Ctrl-C."""
 
-    def __init__(self, chat: Chat, *, stays: bool = False):
-        """stays: with the video that it was begun with."""
+    def __init__(self, chat: Chat, media_of: Callable[[str], Media | None], *, stays: bool = False):
+        """media_of: where a video lies. stays: with the video that it was begun with."""
         self._chat = chat
+        self._media_of = media_of
         self._stays = stays
         self.failed = self.interrupted = False
 
@@ -201,15 +207,28 @@ class _Talk:
         from cli.player import play
 
         moment = known[int(number.strip("[]"))].moment
-        if moment.path is None:
+        path, start = self._place(moment)
+        if path is None:
             raise UsageError(f"Where “{moment.title}” lies is not known.")
-        seeks = play(Path(moment.path), moment.start_seconds)
+        seeks = play(path, start)
         span = time_span(moment.start_seconds, moment.end_seconds)
         say(
             safe(f"{moment.title}, {span}")
             if seeks
             else safe(f"It begins at the start; go to {span} in {moment.title}.")
         )
+
+    def _place(self, moment: Moment) -> tuple[Path | None, float]:
+        """The file that holds the beginning of a moment, and when that is by its clock."""
+        if moment.path is not None:
+            return Path(moment.path), moment.start_seconds
+        from ingest.segment_frames import Recording
+
+        media = self._media_of(moment.video_id)
+        for path, start, end in media.parts if isinstance(media, Recording) else ():
+            if start <= moment.start_seconds and (end is None or moment.start_seconds < end):
+                return path, moment.start_seconds - start
+        return None, 0.0
 
     def _new(self, _rest: str) -> None:
         self._chat.forget()

@@ -407,6 +407,23 @@ def test_a_player_that_knows_no_times_is_told_of(piped, players):
     assert status == 0 and "It begins at the start; go to 0:40.5" in err
 
 
+def test_what_was_recorded_plays_from_its_piece():
+    from cli.chat import _Talk
+    from index.schema import Moment
+    from ingest.segment_frames import Recording
+
+    pieces = Recording(((Path("1.mkv"), 100.0, 108.0), (Path("2.mkv"), 108.0, None)))
+    talk = _Talk(None, {"camera": pieces, "film": Path("film.mp4")}.get)
+
+    def place(video: str, start: float, path: str | None = None):
+        return talk._place(Moment(video, 0, "", path, start, start + 1, 1.0, "speech"))
+
+    assert place("camera", 107.5) == (Path("1.mkv"), 7.5)
+    assert place("camera", 108.0) == (Path("2.mkv"), 0.0)
+    assert place("camera", 99.0) == place("gone", 5.0) == (None, 0.0)
+    assert place("film", 3.0, "film.mp4") == (Path("film.mp4"), 3.0)
+
+
 def test_players_get_a_path_that_is_no_option(players, tmp_path, monkeypatch):
     players("vlc")
     monkeypatch.chdir(tmp_path)
