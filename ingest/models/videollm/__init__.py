@@ -125,15 +125,15 @@ def answer_text(pieces: Iterable[Piece]) -> str:
 
 
 def until_stop(pieces: Iterator[Piece], stop: Sequence[str]) -> Iterator[Piece]:
-    """`pieces` up to the first of the strings, wherever they are split; what may be the beginning
-    of one is held back."""
+    """`pieces` up to the string that is complete first (of several, the longest), wherever they are
+    split; what may be the beginning of one is held back."""
     held, logprobs = "", ()
     longest = max(map(len, stop), default=0)
     for piece in pieces:
         held, logprobs = held + piece.text, logprobs + piece.logprobs
-        cuts = [at for word in stop if (at := held.find(word)) >= 0]
-        if cuts:
-            yield Piece(held[: min(cuts)], logprobs, "stop")
+        ends = [(at + len(word), at) for word in stop if (at := held.find(word)) >= 0]
+        if ends:
+            yield Piece(held[: min(ends)[1]], logprobs, "stop")
             return
         keep = next(
             (n for n in range(min(longest - 1, len(held)), 0, -1) if _begins(held[-n:], stop)), 0
