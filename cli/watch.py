@@ -28,8 +28,8 @@ from rag.alerts.watcher import AlertWatcher
 from rag.narrate import Remark
 from rag.timestamp import time_of_day, timestamp
 
-PERCEIVED = ("speech", "screen_text", "fingerprint", "frame", "object")
-"""Channels that look at a stream, or listen to it, while it runs."""
+PERCEIVED = ("speech", "screen_text", "fingerprint", "frame", "object", "text")
+"""Channels that look at a stream, or listen to it, while it runs; `text` follows each epoch."""
 
 _LINE_SECONDS = 60.0
 """How often a line tells how a source is doing, where there is no terminal."""
@@ -128,7 +128,7 @@ def for_streams(settings: Settings, named: Sequence[str] | None) -> Settings:
     looking = tuple(name for name in chosen if name in PERCEIVED)
     given = settings.channels
     other = [name for name in chosen if name not in PERCEIVED]
-    if not looking:
+    if not set(looking) - {"text"}:
         raise ConfigError(f"Of live sources only these are made: {', '.join(PERCEIVED)}.")
     if other:
         say((f"Of live sources not made so far: {', '.join(other)}.", "dim"))

@@ -287,6 +287,7 @@ def test_killed_while_old_still_stretches_are_joined(point, watch, recording, tm
     again = watch(str(path), "--json")
     again.until("live")
     eventually(finds(library, "open"))
+    eventually(lambda: [text for text, *_ in texts(library)].count("GATE CLOSED") == 1)
     assert again.stop(signal.SIGTERM) == 0
     found = texts(library)
     assert found[0] == ("GATE CLOSED", 0, False)

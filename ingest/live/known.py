@@ -9,6 +9,7 @@ from index.schema import Video
 from ingest.live.consolidation import Consolidation
 from ingest.live.recorded import Recordings
 from ingest.live.source import LiveSource
+from ingest.live.tidying import is_derived
 from ingest.live.writer import settle
 
 
@@ -21,17 +22,16 @@ def known_video(
     if video is None:
         return Video(source.video_id, source.name, source=source.shown)
     consolidation.forget_unfinished(video.id)
-    for generation in library.generations(video.id):
+    own = [g for g in library.generations(video.id) if not is_derived(g)]
+    for generation in own:
         if not generation.complete:
             settle(library, generation)
     recordings.mend()
-    ends = {g.epoch: g.analysed_seconds for g in library.generations(video.id)}
+    ends = {g.epoch: g.analysed_seconds for g in library.generations(video.id) if not is_derived(g)}
     epochs = tuple(
         replace(one, end_seconds=max(ends.get(one.number, 0.0), one.start_seconds))
         if one.end_seconds is None
         else one
         for one in video.epochs
     )
-    if epochs:  # it may have ended without time for that
-        consolidation.run(video, epochs[-1].number)
     return replace(video, source=source.shown, epochs=epochs)

@@ -32,19 +32,22 @@ class Ear:
 
 
 class Listening:
-    """told: called with what was found, behind each commit. failed: with what went wrong; nothing
-    more is heard then. Both in the thread that listens."""
+    """told: called with what was found, behind each commit. done: with an epoch of which all was
+    heard. failed: with what went wrong; nothing more is heard then. All in the thread that listens.
+    """
 
     def __init__(
         self,
         library: Library,
         recognition: Recognition,
         told: Callable[[Ear, float, tuple[Evidence, ...]], None],
+        done: Callable[[Ear], None],
         failed: Callable[[str], None],
     ):
         self._library = library
         self._recognition = recognition
         self._told = told
+        self._done = done
         self._failed = failed
         self._ears: queue.SimpleQueue[Ear | None] = queue.SimpleQueue()
         self._given_up = threading.Event()
@@ -95,6 +98,7 @@ class Listening:
             self._commit(ear, writer, start + heard.watermark_seconds, end)
         if not self._given_up.is_set():
             self._commit(ear, writer, end, end, last=True)
+            self._done(ear)
 
     def _commit(
         self, ear: Ear, writer: LiveWriter, watermark: float, at: float, *, last: bool = False

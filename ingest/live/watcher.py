@@ -14,14 +14,14 @@ from pathlib import Path
 from index.errors import LeaseLostError, LongtakeError
 from index.library import Library
 from index.pieces import Piece
-from index.schema import Epoch, Evidence
+from index.schema import Epoch
 from ingest.channel import Sample
 from ingest.claims import Claim, Claims
+from ingest.live.beside import Beside
 from ingest.live.consolidation import Consolidation
-from ingest.live.epoch_pass import EpochPass, LiveListener, LiveNews, recognition_of
+from ingest.live.epoch_pass import EpochPass, LiveListener, LiveNews
 from ingest.live.intake import Intake
 from ingest.live.known import known_video
-from ingest.live.listening import Ear, Listening
 from ingest.live.reader import Anchored, Began, Connected, Ended, Lost, Over, Reader, Remark, Said
 from ingest.live.recorded import Recordings
 from ingest.live.retention import Retention
@@ -42,10 +42,10 @@ _RECORD_SECONDS = 10.0
 nothing new."""
 _NOTES = 20
 """So many remarks, the newest, are kept with a video."""
+_TIDIED_AGAIN = 3
+"""The newest epochs may have ended without time to tidy up behind them."""
 _DRAIN_SECONDS = 1.5
 """So long what has been read is still looked at when the user stops."""
-_LISTEN_SECONDS = 1.0
-"""So long what was said last is waited for then."""
 _IDLE_SECONDS = 0.25
 _ANSWER_SECONDS = 0.3
 """So long the reader is waited for then: it may hang in FFmpeg, which waits for the network."""
@@ -108,7 +108,7 @@ class Watcher:
         self._committed_at = self._recorded_at = time.monotonic()
         self._dropped_before = 0
         self._found = 0
-        self._listening: Listening | None = None
+        self._beside: Beside | None = None
         self._known = self._live = False  # in the catalogue, and as live
 
     def run(self) -> SourceState:
@@ -126,8 +126,8 @@ class Watcher:
                     self._remove()
                     raise
                 finally:
-                    if self._listening is not None:
-                        self._listening.give_up()
+                    if self._beside is not None:
+                        self._beside.give_up()
         except RemovedMeanwhile:
             name = self._source.name
             self._tell("failed", f"“{name}” was removed from the library and is watched no more.")
@@ -143,8 +143,8 @@ class Watcher:
         return self._state
 
     def _remove(self) -> None:
-        if self._listening is not None:
-            self._listening.give_up()
+        if self._beside is not None:
+            self._beside.give_up()
         self._thumbnails.remove(self._source.video_id)
         self._recordings.remove()
         self._library.remove_video(self._source.video_id)
@@ -156,9 +156,17 @@ class Watcher:
         self._known = bool(self._video.epochs)
         self._write_video()
         self._tell("connecting")
-        recognition = recognition_of(self._channels)
-        if recognition is not None:
-            self._listening = Listening(self._library, recognition, self._heard, self._remark)
+        assert self._claim is not None
+        self._beside = Beside(
+            self._library,
+            self._channels,
+            self._consolidation,
+            self._claim,
+            self._hear,
+            lambda text: self._intake.put(Remark(text)),
+        )
+        for epoch in self._video.epochs[-_TIDIED_AGAIN:]:
+            self._beside.tidy(self._video, epoch.number)
         reader = Reader(
             self._source,
             self._settings,
@@ -166,7 +174,7 @@ class Watcher:
             self._intake,
             self._video.epochs,
             self._no_more,
-            listens=self._listening is not None,
+            listens=self._beside.listens,
             recordings=self._recordings.folder if self._settings.record else None,
             reserve_bytes=self._reserve_bytes,
         )
@@ -178,8 +186,7 @@ class Watcher:
             if self._pass is not None:
                 self._pass.close()
         reader.join(_ANSWER_SECONDS)
-        if self._listening is not None:
-            self._listening.finish(self._stop, _LISTEN_SECONDS)
+        self._beside.finish(self._stop)
         self._live = False
         self._write_video()
         if over is not None and over.error is not None:
@@ -272,8 +279,8 @@ class Watcher:
             self._claim,
             began.sound,
         )
-        if self._listening is not None and self._pass.ear is not None:
-            self._listening.put(self._pass.ear)
+        if self._beside is not None:
+            self._beside.hear(self._pass.ear)
         self._committed_at = self._recorded_at = time.monotonic()
         self._tell("live")
 
@@ -291,8 +298,8 @@ class Watcher:
             self._write_video()
         self._hear(news)
         self._told(end, ended.epoch)
-        if not self._stop.is_set():  # else the next run does it
-            self._consolidation.run(self._video, ended.epoch.number)
+        if self._beside is not None and not self._stop.is_set():  # else the next run does it
+            self._beside.tidy(self._video, ended.epoch.number)
 
     def _prune(self, reached_seconds: float) -> None:
         """Lets go of what is too old, or too much."""
@@ -300,7 +307,9 @@ class Watcher:
         if not self._known:
             return
         self._checks.removed(self._video)
-        self._video, pruned = self._retention.prune(self._video, reached_seconds)
+        assert self._beside is not None
+        with self._beside.lock:
+            self._video, pruned = self._retention.prune(self._video, reached_seconds)
         if pruned is not None:
             self._write_video()
             self._tell(self._state.state, pruned.text)
@@ -332,14 +341,6 @@ class Watcher:
         if news is not None:
             self._found += sum(OPEN not in one.attributes for one in news.evidence)
             self._listener(news)
-
-    def _heard(self, ear: Ear, at_seconds: float, evidence: tuple[Evidence, ...]) -> None:
-        """In the thread that listens."""
-        self._hear(LiveNews(ear.video, ear.epoch, at_seconds, evidence))
-
-    def _remark(self, text: str) -> None:
-        """From any thread: what the user should know."""
-        self._intake.put(Remark(text))
 
     def _set_epoch(self, epoch: Epoch) -> None:
         """dropped: counted here."""
