@@ -20,6 +20,7 @@ from index.errors import UsageError, VideoNotFoundError
 from index.library import Library
 from index.settings import folder_given
 from rag.alerts.backtest import Backtest, KindReport, backtest
+from rag.alerts.delivery import shown
 from rag.alerts.gate import Gate
 from rag.alerts.settings import KINDS
 from rag.alerts.states import state_of
@@ -309,7 +310,8 @@ def _thresholds(given: Sequence[str]) -> dict[str, float]:
 
 
 def _source(name: str | None, library: Library) -> tuple[str | None, bool]:
-    """What to call the source, and whether it is known. Raises UsageError for a file."""
+    """What the source is called, and whether it is known: by its name, as before it is watched, so
+    that asking twice is asking once. Raises UsageError for a file."""
     if name is None:
         return None, True
     try:
@@ -321,7 +323,7 @@ def _source(name: str | None, library: Library) -> tuple[str | None, bool]:
             f"“{name}” is {video.title}, which is no live source. A question about what is indexed "
             "is `longtake search`, and `longtake alert test` tries an alert on it."
         )
-    return video.id, True
+    return video.title, True
 
 
 def _gate(alert: Alert, settings: Settings, library: Library) -> Gate:
@@ -348,7 +350,7 @@ def _record(alert: Alert) -> dict:
 
 
 def _tells(alert: Alert) -> str:
-    ways = [safe(alert.webhook)] if alert.webhook else []
+    ways = [safe(shown(alert.webhook))] if alert.webhook else []
     ways += [safe(shlex.join(alert.command))] if alert.command else []
     return f"→ {', '.join(ways)}" if ways else "(history only)"
 

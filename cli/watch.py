@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
@@ -30,6 +31,8 @@ from rag.timestamp import time_of_day, timestamp
 
 PERCEIVED = ("speech", "screen_text", "fingerprint", "frame", "object", "text")
 """Channels that look at a stream, or listen to it, while it runs; `text` follows each epoch."""
+
+_ONE_SIGNAL_SECONDS = 1.0
 
 _LINE_SECONDS = 60.0
 """How often a line tells how a source is doing, where there is no terminal."""
@@ -73,7 +76,7 @@ def run_watch(
         perceived = senses.channels()
         if settings.server is not None:
             settings.library.mkdir(parents=True, exist_ok=True)
-        told = Told(as_json)
+        told = Told(as_json, stop)
         alerts = build_alert_watcher(settings, library, told.event)
         closing.callback(alerts.close)
         alerts.start()
@@ -115,6 +118,8 @@ def run_watch(
         ]
         states = _run_all(sources, watchers, stop)
         told.finish()
+    if told.lost is not None:
+        raise told.lost
     failed = any(state is None or state.state == "failed" for state in states)
     if signal.SIGINT in caught:
         return 130
@@ -171,15 +176,22 @@ def look(alerts: AlertWatcher, news: LiveNews) -> None:
 
 @contextmanager
 def stopping(stop: threading.Event) -> Iterator[list[int]]:
-    """Ctrl-C and SIGTERM set the event, so that what is open is closed and written; a second one
-    breaks off. Yields the signals that came."""
+    """Ctrl-C and SIGTERM set the event, so that what is open is closed and written; another one
+    breaks off, as a kill does, unless it comes at once: wrappers and shells may both pass one on.
+    Yields the signals that came."""
     caught: list[int] = []
+    first_at = 0.0
 
     def on_signal(number: int, _frame: object) -> None:
+        nonlocal first_at
+        now = time.monotonic()
+        if not caught:
+            first_at = now
+        elif now - first_at > _ONE_SIGNAL_SECONDS:
+            # No exception: Python 3.11 takes a thread for ended whose join was interrupted.
+            os._exit(128 + number)
         caught.append(number)
         stop.set()
-        if len(caught) > 1:
-            raise KeyboardInterrupt
 
     if threading.current_thread() is not threading.main_thread():
         yield caught
@@ -196,17 +208,20 @@ class Told:
     """Says how the sources are doing: on stderr, and as JSON lines on stdout where asked for.
 
     On a terminal one line is kept up to date; else, and for changes of state, lines are written.
+    Where nobody takes them any more, that is `lost`, nothing more is said, and `stop` is set.
     """
 
-    def __init__(self, as_json: bool):
+    def __init__(self, as_json: bool, stop: threading.Event):
         self._as_json = as_json
+        self._stop = stop
+        self.lost: OSError | None = None
         self._lock = threading.Lock()
         self._states: dict[str, SourceState] = {}
         self._told_at: dict[str, float] = {}
         self._terminal = sys.stderr.isatty()
 
     def __call__(self, state: SourceState) -> None:
-        with self._lock:
+        with self._telling():
             before = self._states.get(state.source)
             self._states[state.source] = state
             changed = before is None or (before.state, before.message) != (
@@ -227,7 +242,7 @@ class Told:
         """A standing question has found something."""
         from rag.alerts.delivery import notification, reason
 
-        with self._lock:
+        with self._telling():
             self._clear()
             place = timestamp(event.start_seconds)
             if event.wall_clock_start is not None:
@@ -243,7 +258,7 @@ class Told:
 
     def remark(self, source: str, remark: Remark) -> None:
         """What happens in a source: this is data."""
-        with self._lock:
+        with self._telling():
             self._clear()
             state = self._states.get(source)
             wall = None
@@ -266,6 +281,17 @@ class Told:
         text = state.message or progress_text(state)
         say((f"{safe(state.source)}: ", "bold"), f"{state.state}{', ' if text else ''}{safe(text)}")
 
+    @contextmanager
+    def _telling(self) -> Iterator[None]:
+        """One at a time. From any thread, none of which must die of it."""
+        with self._lock:
+            try:
+                yield
+            except OSError as error:
+                if self.lost is None:
+                    self.lost = error
+                self._stop.set()
+
     def _status(self) -> None:
         if not self._terminal:
             return
@@ -283,7 +309,7 @@ class Told:
             sys.stderr.write("\r\x1b[K")
 
     def finish(self) -> None:
-        with self._lock:
+        with self._telling():
             self._clear()
 
 

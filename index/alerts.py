@@ -122,7 +122,9 @@ class AlertBook:
             if len(found) == 1:
                 return found[0]
             if found:
-                listed = ", ".join(f"{alert.id[:8]} ({alert.source})" for alert in found)
+                listed = ", ".join(
+                    f"{alert.id[:8]} ({alert.source or 'of all sources'})" for alert in found
+                )
                 raise UsageError(f"“{name}” means {len(found)} alerts: {listed}. Give the id.")
         raise UsageError(f"No alert “{name}”. `longtake alert ls` lists what there is.")
 

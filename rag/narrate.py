@@ -265,9 +265,15 @@ class Narrator:
                     self._hear(name, source, evidence, at_seconds)
             except LongtakeError as error:
                 log.warning("narrating %s: %s", name, error)
-                if not self._failed:
-                    self._failed = True
-                    self._say(f"The commentary has a gap: {error}")
+                self._gap(str(error))
+            except Exception as error:  # whatever the model's library does
+                log.exception("Narrating %s failed", name)
+                self._gap(f"{type(error).__name__}: {error}")
+
+    def _gap(self, why: str) -> None:
+        if not self._failed:
+            self._failed = True
+            self._say(f"The commentary has a gap: {why}")
 
     def _hear(
         self, name: str, source: _Source, evidence: Sequence[Evidence], at_seconds: float

@@ -65,6 +65,18 @@ def test_a_program_that_hangs_is_ended_with_all_that_it_has_started(tmp_path):
     wait_for(lambda: not is_running(child))
 
 
+def test_a_program_that_runs_on_when_watching_ends_is_ended_and_run_again(live, tmp_path):
+    left, book = tmp_path / "pid", AlertBook(live.store)
+    command = (sys.executable, "-c", LEAVES_A_CHILD, str(left), "600")
+    book.put(Alert("exit", 0.0, command=command))
+    watcher = AlertWatcher(live, SETTINGS)
+    told(watcher, seen("EXIT"))
+    child = int(wait_for(lambda: left.exists() and left.read_text()))
+    watcher.close()
+    wait_for(lambda: not is_running(child))
+    assert [one.state for one in book.deliveries()] == ["pending"]
+
+
 def test_what_a_program_says_without_end_is_not_kept():
     loud = "import os\nfor _ in range(4000): os.write(2, b'x' * 65536)\nexit('the end')"
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

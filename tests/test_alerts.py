@@ -276,7 +276,7 @@ def test_how_a_question_stands():
     def state(now, watched=True):
         return state_of([event], watched=watched, now=now, settings=SETTINGS)
 
-    assert [state(now) for now in (1012.0, 1014.9, 1016.0, 1021.0)] == [
+    assert [state(now) for now in (1012.0, 1019.9, 1021.0, 1026.0)] == [
         "fired", "fired", "cooling down", "armed"]  # fmt: skip
     assert state_of([], watched=False, now=50.0, settings=SETTINGS) == "pending"
 
@@ -669,6 +669,20 @@ def test_wrong_usage_is_told_and_nothing_is_kept(run, tmp_path, arguments, said)
 def test_a_source_may_be_named_before_it_is_there(run):
     status, (added,), err = run("alert", "add", "exit", "--source", "lobby")
     assert status == 0 and added["source"] == "lobby" and "waits" in err
+
+
+def test_a_question_is_one_whether_its_source_was_there_or_not(run, tmp_path):
+    (before,) = run("alert", "add", "exit", "--source", "Gate 3", "--webhook", "http://me:pw@h/x")[
+        1
+    ]
+    library = talks.open_library_at(tmp_path / "library")
+    library.put_video(LIVE)
+    library.store.close()
+    for name in ("gate 3", LIVE.id[:8]):
+        status, (again,), err = run("alert", "add", "exit", "--source", name)
+        assert status == 0 and again["alert_id"] == before["alert_id"] and "there already" in err
+    (listed,) = run("alert", "ls")[1]
+    assert listed["source"] == "Gate 3"
 
 
 def test_history_tells_what_was_reported_and_whether_it_arrived(run, tmp_path):

@@ -101,11 +101,12 @@ def test_it_speaks_when_something_new_happens_and_not_too_often():
     ]
 
 
-def test_what_goes_wrong_is_said_once_and_the_rest_goes_on():
+@pytest.mark.parametrize("error", [StoreError("no answer"), RuntimeError("no answer")])
+def test_what_goes_wrong_is_said_once_and_the_rest_goes_on(error):
     class Failing(Quoting):
         def remark(self, news, before):
             if "boom" in news[0].words[0][1]:
-                raise StoreError("no answer")
+                raise error
             return super().remark(news, before)
 
     commentary = Commentary(Failing, NarrateSettings(every_seconds=0.0))

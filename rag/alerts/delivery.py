@@ -14,7 +14,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from queue import SimpleQueue
@@ -33,6 +33,8 @@ log = logging.getLogger(__name__)
 
 _ERROR_CHARACTERS = 300
 _LAST_WORDS_SECONDS = 0.5
+_LOOK_SECONDS = 0.25
+_END_SECONDS = 1.0
 
 
 class NotDelivered(LongtakeError):
@@ -78,12 +80,14 @@ def _iso(seconds: float) -> str:
 
 
 class Outbox:
-    """Sends deliveries. `put` returns at once; `close` waits for what is being sent right now."""
+    """Sends deliveries. `put` returns at once; `close` waits a moment for what is being sent right
+    now, and ends programs that run on."""
 
     def __init__(self, book: AlertBook, settings: AlertSettings):
         self._book = book
         self._settings = settings
         self._closing = threading.Event()
+        self._given_up = threading.Event()
         self._queues: dict[tuple, SimpleQueue] = {}
         self._threads: list[threading.Thread] = []
         self._lock = threading.Lock()
@@ -101,6 +105,10 @@ class Outbox:
         for queue in queues:
             queue.put(None)
         until = time.monotonic() + timeout_seconds
+        for thread in threads:
+            thread.join(max(until - time.monotonic(), 0.0))
+        self._given_up.set()  # programs that run yet would be left behind
+        until = time.monotonic() + _END_SECONDS
         for thread in threads:
             thread.join(max(until - time.monotonic(), 0.0))
 
@@ -155,7 +163,9 @@ class Outbox:
                     if delivery.way == "webhook":
                         post(alert.webhook, payload, settings.timeout_seconds)
                     else:
-                        run_command(alert.command, payload, settings.timeout_seconds)
+                        run_command(
+                            alert.command, payload, settings.timeout_seconds, self._given_up.is_set
+                        )
         except NotDelivered as error:
             cut_short = self._closing.is_set() and not isinstance(error, Refused)
             state, problem = "pending" if cut_short else "failed", str(error)[:_ERROR_CHARACTERS]
@@ -190,11 +200,16 @@ def post(url: str, payload: dict[str, Any], timeout_seconds: float) -> None:
     raise (NotDelivered if later else Refused)(f"{shown(url)} answered {status}")
 
 
-def run_command(command: Sequence[str], payload: dict[str, Any], timeout_seconds: float) -> None:
+def run_command(
+    command: Sequence[str],
+    payload: dict[str, Any],
+    timeout_seconds: float,
+    given_up: Callable[[], bool] = lambda: False,
+) -> None:
     """The program gets the payload on standard input, never through a shell. What it has started
     and left running is not waited for; what it says is only kept in part. Raises NotDelivered where
-    it fails or takes too long, which ends it with all that it has started, and Refused where there
-    is no such program."""
+    it fails, takes too long or is given up, which ends it with all that it has started, and Refused
+    where there is no such program."""
     with tempfile.TemporaryFile() as given:  # a pipe might be full before it reads
         given.write(encoded(payload) + b"\n")
         given.seek(0)
@@ -214,11 +229,13 @@ def run_command(command: Sequence[str], payload: dict[str, Any], timeout_seconds
         except ValueError as error:  # a null byte in an argument
             raise Refused(f"{command[0]}: {error}") from error
     said = _Said(program.stderr)
-    try:
-        status = program.wait(timeout_seconds)
-    except subprocess.TimeoutExpired as error:
-        _end(program)
-        raise NotDelivered(f"{command[0]}: took more than {timeout_seconds:g} s") from error
+    until = time.monotonic() + timeout_seconds
+    while (status := _ended(program, min(_LOOK_SECONDS, until - time.monotonic()))) is None:
+        late = time.monotonic() >= until
+        if late or given_up():
+            _end(program)
+            why = f"took more than {timeout_seconds:g} s" if late else "was broken off"
+            raise NotDelivered(f"{command[0]}: {why}")
     if status:
         words = said.text()
         raise NotDelivered(f"{command[0]}: exit status {status}{words and f': {words}'}")
@@ -241,6 +258,13 @@ def shown(url: str) -> str:
     parts = urlsplit(url)
     host = parts.netloc.rpartition("@")[2]
     return urlunsplit(parts._replace(netloc=host))
+
+
+def _ended(program: subprocess.Popen, within_seconds: float) -> int | None:
+    try:
+        return program.wait(max(within_seconds, 0.0))
+    except subprocess.TimeoutExpired:
+        return None
 
 
 def _end(program: subprocess.Popen) -> None:

@@ -8,8 +8,9 @@ from typing import Literal
 from index.alerts import AlertEvent
 from rag.alerts.settings import AlertSettings
 
-GOING_ON_SECONDS = 3.0
-"""What was seen this lately is taken to go on."""
+GOING_ON_SECONDS = 8.0
+"""What was seen this lately is taken to go on: what only lasts is written every five seconds
+(`ingest.live.writer`), a commit and a look later."""
 
 State = Literal["pending", "armed", "fired", "cooling down"]
 

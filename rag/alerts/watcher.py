@@ -27,6 +27,9 @@ log = logging.getLogger(__name__)
 REFRESH_SECONDS = 2.0
 """How often the library is asked for standing questions that came or went."""
 
+WRITTEN_STEP_SECONDS = 5.0
+"""By so much an event must have become longer for that to be written."""
+
 SEEN_STEP_SECONDS = 10.0
 """Of a source's time, between two notes of how far it has been seen."""
 
@@ -193,7 +196,7 @@ class AlertWatcher:
     def _is_longer(self, event: AlertEvent) -> bool:
         """So much that it is worth a write. What a kill forgets of its length is seen again."""
         known = self._written.get(event.id, event.start_seconds)
-        return event.end_seconds - known >= self._settings.refractory_seconds
+        return event.end_seconds - known >= WRITTEN_STEP_SECONDS
 
     def _tracker(self, standing: _Standing, video: Video) -> EventTracker:
         if video.id not in standing.trackers:

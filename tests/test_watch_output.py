@@ -1,0 +1,65 @@
+"""`longtake watch` where nobody takes what it says, and where it is told to stop twice."""
+
+from __future__ import annotations
+
+import json
+import signal
+import threading
+import time
+
+import pytest
+from live_peers import TcpSender, eventually
+from test_watch import finds, longtake, recording, watch
+
+from cli.watch import Told
+from ingest.live.state import SourceState
+
+assert recording and watch  # fixtures
+
+pytestmark = pytest.mark.usefixtures("own_places")
+
+
+def is_closed(library) -> bool:
+    """Whether the only source was left as one that has ended."""
+    (listed,) = longtake(library, "ls")
+    return listed["duration_seconds"] is not None
+
+
+def test_it_stops_in_order_where_nobody_reads_on(watch, recording, tmp_path):
+    library = tmp_path / "library"
+    sender = TcpSender([recording], hold=True)
+    command = watch(sender.url, "--name", "pier", "--json")
+    assert json.loads(command.process.stdout.readline())["state"] == "connecting"
+    command.process.stdout.close()
+    assert command.process.wait(60) == 1
+    assert "Traceback" not in command.process.stderr.read()
+    command.process.stderr.close()
+    sender.close()
+    assert is_closed(library)
+
+
+def test_a_signal_that_comes_twice_at_once_is_one(watch, recording, tmp_path):
+    """As where both the shell and a wrapper pass on a Ctrl-C."""
+    library = tmp_path / "library"
+    sender = TcpSender([recording], hold=True)
+    command = watch(sender.url, "--name", "pier")
+    eventually(finds(library, "ferry"))
+    command.process.send_signal(signal.SIGINT)
+    time.sleep(0.05)  # else the system makes one of two
+    assert command.stop(signal.SIGINT) == 130
+    sender.close()
+    assert "stopped" in command.stderr and "Traceback" not in command.stderr
+    assert is_closed(library)
+
+
+def test_lost_output_ends_no_thread(monkeypatch, capsys):
+    def broken(*parts):
+        raise BrokenPipeError
+
+    stop = threading.Event()
+    told = Told(False, stop)
+    told(SourceState("hall", "an id", "live"))
+    assert not stop.is_set() and "hall" in capsys.readouterr().err
+    monkeypatch.setattr("cli.watch.say", broken)
+    told(SourceState("hall", "an id", "lost", "why"))
+    assert stop.is_set() and isinstance(told.lost, BrokenPipeError)
