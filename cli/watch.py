@@ -21,6 +21,7 @@ from index.alerts import Alert, AlertEvent
 from index.errors import ConfigError
 from index.pieces import RECORDINGS
 from index.schema import Video
+from ingest.claims import Claims
 from ingest.live.epoch_pass import LiveNews
 from ingest.live.source import LiveSource, parse_sources
 from ingest.live.state import SourceState
@@ -79,10 +80,10 @@ def run_watch(
         told = Told(as_json, stop)
         alerts = build_alert_watcher(settings, library, told.event)
         closing.callback(alerts.close)
-        alerts.start()
+        library, claims = build_claims(settings, library)
+        alerts.start(lambda video_id: is_free(claims, video_id))
         for note in alerts.notes:
             say((safe(note), "yellow"))
-        library, claims = build_claims(settings, library)
         narration = None
         if narrate:
             narration = Narration(settings, told.remark, lambda text: say((safe(text), "yellow")))
@@ -165,6 +166,12 @@ def _run_all(
         for thread in threads:
             thread.join()
     return states
+
+
+def is_free(claims: Claims, video_id: str) -> bool:
+    """Whether no other process of this machine works on the video now."""
+    with claims.holding(video_id) as claim:
+        return claim is not None
 
 
 def look(alerts: AlertWatcher, news: LiveNews) -> None:

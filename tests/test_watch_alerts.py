@@ -112,3 +112,27 @@ def test_a_kill_before_an_event_is_told_loses_nothing(point, watch, recording, t
     eventually(finds(library, "ferry"))
     assert again.stop(signal.SIGTERM) == 0
     assert len(told()) == 1
+
+
+def test_what_one_process_has_on_its_way_another_does_not_send(watch, recording, told, tmp_path):
+    """Two watch one library; what the first tells is under way when the second begins."""
+    library, gate = tmp_path / "library", tmp_path / "gate"
+    script = tmp_path / "slow.py"
+    script.write_text(
+        "import os, subprocess, sys, time\n"
+        "given = sys.stdin.read()\n"
+        f"while not os.path.exists({str(gate)!r}): time.sleep(0.05)\n"
+        f"subprocess.run({told.command.split()!r}, input=given, text=True, check=True)\n"
+    )
+    add(library, "ferry 9:40", "--exec", f"{sys.executable} {script}")
+    first, second = TcpSender([recording], hold=True), TcpSender([recording], hold=True)
+    one = watch(first.url, "--name", "pier", "--set", "alert.timeout_seconds=120")
+    eventually(lambda: longtake(library, "alert", "history"))
+    other = watch(second.url, "--name", "quay", "--set", "alert.timeout_seconds=120")
+    eventually(lambda: len(longtake(library, "alert", "history")) == 2)
+    gate.touch()
+    eventually(lambda: len(told()) >= 2)
+    assert (one.stop(signal.SIGTERM), other.stop(signal.SIGTERM)) == (0, 0)
+    first.close()
+    second.close()
+    assert sorted(event["source"] for event in told()) == ["pier", "quay"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from index.alerts import Alert, AlertBook, AlertEvent, Delivery
@@ -83,15 +83,16 @@ class AlertWatcher:
         self.notes: list[str] = []
         """What the user should know of the questions, in sentences."""
 
-    def start(self) -> None:
+    def start(self, is_free: Callable[[str], bool] = lambda video_id: True) -> None:
         """Looks at what an earlier process committed and did not look at any more, and sends what
-        it left in the outbox."""
+        it left in the outbox. is_free: whether no other process watches that video now, which does
+        both itself."""
         with self._lock:
             self._refresh(force=True)
-            self._send_pending()  # before anything new is pending
-            for video in self._library.videos():
-                if video.source:
-                    self._catch_up(video)
+            live = [video for video in self._library.videos() if video.source and is_free(video.id)]
+            self._send_pending(live)  # before anything new is pending
+            for video in live:
+                self._catch_up(video)
 
     def see(
         self,
@@ -174,13 +175,14 @@ class AlertWatcher:
     def _withhold(self, delivery: Delivery) -> None:
         self._book.put_delivery(replace(delivery, state="withheld"))
 
-    def _send_pending(self) -> None:
+    def _send_pending(self, videos: Iterable[Video]) -> None:
         """What an earlier process did not get rid of; unchecked events are looked at first."""
+        by_id = {video.id: video for video in videos}
         to_check: dict[str, tuple[Alert, AlertEvent, Video]] = {}
         for delivery in self._book.deliveries("pending"):
             standing = self._standing.get(delivery.alert_id)
             event = self._book.event(delivery.event_id)
-            video = self._library.video(delivery.video_id)
+            video = by_id.get(delivery.video_id)
             if standing is None or event is None or video is None:
                 continue
             alert = standing.alert
