@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 import time
 from collections.abc import Iterable
+from pathlib import Path
 
 from cli.compose import build_thumbnails, open_library
 from cli.render import (
@@ -24,6 +26,7 @@ from cli.render import (
 )
 from cli.settings import Settings
 from cli.timeline import timeline
+from index.disk import translate
 from index.errors import UsageError
 from index.library import Library
 from index.pieces import recordings_folder
@@ -308,7 +311,7 @@ def run_rm(settings: Settings, name: str, *, yes: bool, as_json: bool) -> int:
         # The catalogue's entry goes last: a removal that was interrupted can be asked for again.
         build_thumbnails(settings).remove(video.id)
         if video.source:
-            shutil.rmtree(recordings_folder(settings.library, video.id), ignore_errors=True)
+            remove_recordings(recordings_folder(settings.library, video.id))
         library.remove_video(video.id)
         library.forget_spaces()
     if as_json:
@@ -316,6 +319,18 @@ def run_rm(settings: Settings, name: str, *, yes: bool, as_json: bool) -> int:
     else:
         say(f"Removed {safe(video.title)} ({video.id[:8]}) from the library.")
     return 0
+
+
+def remove_recordings(folder: Path) -> None:
+    """Raises LibraryError where some of it is still there."""
+    for attempts_left in (2, 1, 0):  # who records may begin a file meanwhile, or let one go
+        if not os.path.lexists(folder):
+            return
+        try:
+            shutil.rmtree(folder)
+        except OSError as error:
+            if not attempts_left:
+                raise translate(error, folder, "removing what was recorded") from error
 
 
 def confirmed(video: Video) -> bool:

@@ -260,6 +260,14 @@ def test_two_events_never_share_an_id(spans):
     assert len({event.id for event in told}) == len(told)
 
 
+def test_what_goes_on_is_one_event_where_the_time_of_day_is_known_better_later():
+    """A file that is read faster than it was written: the asking moves on its clock."""
+    events = tracker(Alert("exit", 1000.0))
+    assert len(events.see([sight(0, 1)], 1001.0, wall_clock_zero=1000.0).begun) == 1
+    change = events.see([sight(0, 12)], 1002.0, wall_clock_zero=992.0)
+    assert change.begun == () and [event.end_seconds for event in change.grown] == [12]
+
+
 def test_what_a_reconnection_interrupts_for_a_moment_is_one_event():
     events = tracker()
     (begun,) = events.see([sight(10, 12)], 0.0).begun

@@ -247,6 +247,16 @@ def test_an_epoch_that_is_full_is_followed_by_another_without_a_gap():
     assert sorted({round(wall, 3) for _, _, wall in seen}) == [1000.0, 1010.0, 1020.0]
 
 
+def test_a_source_whose_clock_is_slow_stays_tied_to_the_time_of_day():
+    """By one in a hundred, and pictures come by up to 0.3 s late."""
+    clock = StreamClock((), waits=False, gap_seconds=5.0, longest_seconds=60.0)
+    for at in range(6000):
+        now = 1000.0 + at * 0.101 + 0.1 * (at % 4)
+        seconds = clock.place(500.0 + at * 0.1, 0.1, now)
+        shown = clock.epoch.wall_clock_start + seconds - clock.epoch.start_seconds
+        assert abs(shown - (1000.0 + at * 0.101)) < 1.0
+
+
 # What people type
 
 
@@ -291,3 +301,21 @@ def test_pins_by_hand(run, tmp_path):
     assert run("pin", "Camera", "--note", "x")[0] == 2
     status, _, err = run("pin", "Lighthouse", "--span", "1-2")
     assert status == 2 and "no live source" in err
+
+
+def test_rm_takes_what_was_recorded_or_says_that_it_could_not(run, tmp_path):
+    library = talks.films_at(tmp_path / "library")
+    library.put_video(Video("camera", "Camera", source="tcp://x"))
+    library.store.close()
+    folder, elsewhere = tmp_path / "library" / "recordings" / "camera", tmp_path / "elsewhere"
+    folder.parent.mkdir()
+    elsewhere.mkdir()
+    (elsewhere / "1.mkv").write_bytes(b"x")
+    folder.symlink_to(elsewhere)
+    status, _, err = run("rm", "Camera", "--yes")
+    assert status != 0 and "removing what was recorded" in err
+    assert (elsewhere / "1.mkv").exists() and "Camera" in [v["title"] for v in run("ls")[1]]
+    folder.unlink()
+    folder.mkdir()
+    (folder / "1.mkv").write_bytes(b"x")
+    assert run("rm", "Camera", "--yes")[0] == 0 and not folder.exists()

@@ -66,7 +66,7 @@ class StreamClock:
         if self.epoch is None:
             self._begin(raw_seconds, gap, now)
         elif self.from_raw(raw_seconds) - self.epoch.start_seconds >= self._longest_seconds:
-            self._follow(raw_seconds)
+            self._follow(raw_seconds, now)
         assert self.epoch is not None
         self._raw = raw_seconds
         seconds = self.from_raw(raw_seconds)
@@ -108,11 +108,14 @@ class StreamClock:
         self._number += 1
         self._raw_start = raw
 
-    def _follow(self, raw: float) -> None:
-        """Another epoch of the same clock, right behind."""
+    def _follow(self, raw: float, now: float) -> None:
+        """Another epoch of the same clock, right behind. The time of day is taken anew, since that
+        clock and ours part by seconds a day."""
         assert self.epoch is not None
         start = self.from_raw(raw)
-        wall = self.epoch.wall_clock_start + start - self.epoch.start_seconds
+        wall = now
+        if self._waits:
+            wall = self.epoch.wall_clock_start + start - self.epoch.start_seconds
         self.epoch = Epoch(
             self._number, start, wall, source_start_seconds=raw, began="the one before was full"
         )

@@ -73,13 +73,15 @@ class EventTracker:
         for one in sorted(sightings, key=lambda s: (s.start_seconds, s.end_seconds)):
             if one.end_seconds <= asked_seconds:
                 continue
-            one = replace(one, start_seconds=max(one.start_seconds, asked_seconds))
+            whole, one = one, replace(one, start_seconds=max(one.start_seconds, asked_seconds))
             high = self._threshold(one.kind)
             low = high * self._settings.hysteresis if one.kind in BY_COSINE else high
             if one.score < low:
                 self._runs.pop(one.kind, None)
                 continue
-            if (event := self._event_of(one)) is not None:
+            # By all of its time: that of the asking moves on the clock of a source that is read
+            # faster than it was shown, and what goes on is one event all the same.
+            if (event := self._event_of(whole)) is not None:
                 larger = _with(event, one)
                 if larger != event:
                     self.events[event.id] = larger
