@@ -110,6 +110,8 @@ class Connection:
         if source.kind == "url":
             local = source.location.startswith("file:")
             options["protocol_whitelist"] = "file,crypto,data" if local else _NETWORK
+        if self._bytes is not None:  # a playlist in it must not have other files opened
+            options["protocol_whitelist"] = "none"
         try:
             return av.open(
                 source.location if self._bytes is None else self._bytes,
@@ -135,7 +137,8 @@ class Connection:
         if isinstance(error, (av.ExitError, TimeoutError)):
             return SourceError(f"{shown}: does not answer.")
         if isinstance(error, av.InvalidDataError):
-            return SourceError(f"{shown}: sends nothing that can be read as video.")
+            ended = isinstance(self._bytes, StandardInput) and self._bytes.ended
+            return SourceError(f"{shown}: sends nothing that can be read as video.", lasting=ended)
         unknown = isinstance(error, ValueError) and not isinstance(error, av.FFmpegError)
         return SourceError(f"{shown}: {_reason(error)}.", lasting=unknown)
 

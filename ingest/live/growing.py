@@ -16,18 +16,21 @@ _HEAD_BYTES = 4096
 
 class StandardInput:
     """Gives bytes as they come. `read` waits for some, and returns none at the end, or where the
-    user stops."""
+    user stops. ended: whether there are no more."""
 
     name = "standard input"
 
     def __init__(self, stop: threading.Event):
         self._stop = stop
         self._descriptor = sys.stdin.fileno()
+        self.ended = False
 
     def read(self, size: int) -> bytes:
         while not self._stop.is_set():
             if select.select([self._descriptor], [], [], _POLL_SECONDS)[0]:
-                return os.read(self._descriptor, size)
+                data = os.read(self._descriptor, size)
+                self.ended = not data
+                return data
         return b""
 
     def close(self) -> None:
