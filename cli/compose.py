@@ -68,7 +68,8 @@ def open_store(settings: Settings, *, must_exist: bool = True) -> Store:
             "--library PATH or LONGTAKE_LIBRARY names another."
         )
     return open_shared(
-        settings.library, open_edge=lambda folder: EdgeStore(folder, settings=settings.index)
+        settings.library,
+        open_edge=lambda folder: EdgeStore(folder, settings=settings.index, spaces=SPACES),
     )
 
 

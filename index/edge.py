@@ -48,7 +48,8 @@ class EdgeStore:
 
     Opening raises LibraryBusyError where another EdgeStore owns the library (see `try_open`),
     LibraryNewerError, LibraryOlderError, LibraryDamagedError, LibraryReadOnlyError, DiskFullError.
-    `create=False`: LibraryError where there is no library.
+    `create=False`: LibraryError where there is no library. spaces: that a new one begins with, for
+    the sake of time: `ensure_spaces` makes another head.
     """
 
     def __init__(
@@ -57,9 +58,11 @@ class EdgeStore:
         *,
         settings: StoreSettings | None = None,
         create: bool = True,
+        spaces: Sequence[VectorSpace] = (),
     ):
         self.path = Path(path).absolute()
         self.settings = settings or StoreSettings()
+        self._begins_with = tuple(spaces)
         self.lock = threading.RLock()
         self._closed = False
         self._folder = LibraryFolder(self.path, create=create)
@@ -76,10 +79,11 @@ class EdgeStore:
         *,
         settings: StoreSettings | None = None,
         create: bool = True,
+        spaces: Sequence[VectorSpace] = (),
     ) -> EdgeStore | None:
         """As the constructor, but None, at once, where somebody else owns the library."""
         try:
-            return cls(path, settings=settings, create=create)
+            return cls(path, settings=settings, create=create, spaces=spaces)
         except LibraryBusyError:
             return None
 
@@ -94,9 +98,9 @@ class EdgeStore:
         self.disk.release_for_opening()
         manifest = self._folder.read_manifest(SCHEMA_VERSION)
         check_path(manifest.schema_version, SCHEMA_VERSION, str(self.path))
-        self.spaces = manifest.vector_spaces()
         self._compactor = Compactor(self)
-        self.shards = Shards(self._folder, manifest, self.lock)
+        self.shards = Shards(self._folder, manifest, self.lock, self._begins_with)
+        self.spaces = self.shards.manifest.vector_spaces()
         self._head_points = self.shards.head.count()
         self.disk.restore()
         try:
@@ -132,16 +136,16 @@ class EdgeStore:
     # --- writing ---------------------------------------------------------------------------
 
     def ensure_spaces(self, spaces: Sequence[VectorSpace]) -> None:
-        for space in spaces:
-            check_space(space)
-            with self._opened():
-                known = self.spaces.get(space.name)
-                if known is None:
-                    self.disk.check()
-                    self.shards.add_space(space)
-                    self.spaces = {**self.spaces, space.name: space}
-                else:
-                    check_same_space(known, space, f"the library {self.path}")
+        adding: dict[str, VectorSpace] = {}
+        with self._opened():
+            for space in spaces:
+                check_space(space)
+                known = self.spaces.get(space.name) or adding.setdefault(space.name, space)
+                check_same_space(known, space, f"the library {self.path}")
+            if adding:
+                self.disk.check()
+                self.spaces = self.shards.add_spaces(self.spaces, adding)
+                self._head_points = 0
 
     def upsert(self, points: Sequence[Point]) -> None:
         points, spaces = last_of_each_id(points), self.spaces

@@ -41,7 +41,14 @@ class Shards:
     Opening loads every shard and puts right what a kill left; it raises LibraryDamagedError.
     """
 
-    def __init__(self, folder: LibraryFolder, manifest: Manifest, lock: threading.RLock):
+    def __init__(
+        self,
+        folder: LibraryFolder,
+        manifest: Manifest,
+        lock: threading.RLock,
+        spaces: Sequence[VectorSpace] = (),
+    ):
+        """spaces: that a library without shards begins with."""
         self.manifest = manifest
         self._folder = folder
         self._lock = lock
@@ -66,7 +73,7 @@ class Shards:
             fanout.settle(self.all(), [e.name for e in manifest.shards if not e.settled])
         folder.mark("open")
         if not manifest.shards:
-            self.begin_head(())
+            self.begin_head(spaces, adding=spaces)
 
     # --- which there are -------------------------------------------------------------------
 
@@ -98,8 +105,11 @@ class Shards:
         shutil.rmtree(path, ignore_errors=True)  # of an attempt that failed
         return path
 
-    def begin_head(self, spaces: Iterable[VectorSpace]) -> None:
-        """Seals the head, if there is one, and adds an empty one."""
+    def begin_head(
+        self, spaces: Iterable[VectorSpace], *, adding: Sequence[VectorSpace] = ()
+    ) -> None:
+        """Seals the head, if there is one, and adds an empty one. adding: those of the spaces that
+        the library did not have."""
         spaces = list(spaces)
         entries = list(self.manifest.shards)
         shard = self._next.take() or self._new_head(spaces)
@@ -124,7 +134,9 @@ class Shards:
                 spaces=tuple(sorted(space.name for space in spaces)),
             )
         )
-        self._write(self.manifest.replace(shards=tuple(entries)))
+        known = [Space(one.name, one.size, one.distance) for one in adding]
+        stored = (*self.manifest.spaces, *known)
+        self._write(self.manifest.replace(spaces=stored, shards=tuple(entries)))
         self._open[shard.name] = shard
 
     def _new_head(self, spaces: Iterable[VectorSpace]) -> Shard:
@@ -140,16 +152,25 @@ class Shards:
         if not self._next.begun:
             self._next.begin(self.reserve(), list(spaces))
 
-    def add_space(self, space: VectorSpace) -> None:
-        """To the head; sealed shards have no points in it."""
-        self.head.add_space(space)
-        self.head.flush()
-        *sealed, head = self.manifest.shards
-        head = msgspec.structs.replace(head, spaces=tuple(sorted(self.head.spaces)))
-        stored = Space(space.name, space.size, space.distance)
-        self._write(
-            self.manifest.replace(spaces=(*self.manifest.spaces, stored), shards=(*sealed, head))
-        )
+    def add_spaces(
+        self, known: Mapping[str, VectorSpace], adding: Mapping[str, VectorSpace]
+    ) -> dict[str, VectorSpace]:
+        """A head that has them too takes the place of this one, which is sealed, or removed where
+        it is empty: the engine cannot open a shard that was killed while it got a space. Both by
+        name, as is what it returns: all there are now."""
+        spaces = {**known, **adding}
+        empty = self.head.count() == 0
+        if empty:
+            for shard in self.sealed():  # what it held for a while must not come back from there
+                if shard.dirty:
+                    shard.sync()
+        before = self.head.name
+        self.begin_head(spaces.values(), adding=tuple(adding.values()))
+        if empty:
+            left = tuple(one for one in self.manifest.shards if one.name != before)
+            self._write(self.manifest.replace(shards=left))
+            self.discard([self._open.pop(before)])
+        return spaces
 
     def replace(
         self, names: Sequence[str], outputs: Sequence[Shard], sorts: Mapping[str, str]

@@ -100,7 +100,7 @@ def open_library_at(path: Path) -> Library:
     from index.settings import StoreSettings
 
     settings = StoreSettings(ballast_bytes=0, reserve_bytes=0, compact=False)
-    return ready(EdgeStore(path, settings=settings))
+    return ready(EdgeStore(path, settings=settings, spaces=(*SPACES, FINGERPRINT)))
 
 
 def films_at(path: Path) -> Library:

@@ -3,6 +3,7 @@ damage and other versions, and compaction changes nothing but speed."""
 
 import json
 import os
+import random
 import shutil
 import signal
 import subprocess
@@ -994,3 +995,68 @@ def test_a_damaged_or_missing_manifest_is_named_and_nothing_is_removed(tmp_path)
 def test_check_does_not_touch_a_library_that_is_open(tmp_path):
     with open_small(tmp_path / "lib"), pytest.raises(LibraryBusyError):
         check(tmp_path / "lib")
+
+
+# --- spaces are added --------------------------------------------------------------------------
+
+
+def test_a_space_comes_with_a_new_head_and_nothing_is_lost(tmp_path):
+    """The engine cannot open a shard that was killed while it got a space, so none in use does."""
+    with EdgeStore(tmp_path / "library", settings=SMALL) as store:
+        first = store.shards.head.name
+        store.ensure_spaces([VectorSpace("a", 2), VectorSpace("words")])
+        assert store.shards.head.name != first and len(store.manifest.shards) == 1  # it was empty
+        assert not (tmp_path / "library" / "shards" / first).exists()
+        one = Point(pid(1), {"kind": "x"}, {"a": np.array([1, 0], np.float32)})
+        store.upsert([one])
+        store.ensure_spaces([VectorSpace("a", 2)])
+        assert len(store.manifest.shards) == 1  # nothing new
+        store.ensure_spaces([VectorSpace("b", 3), VectorSpace("c")])
+        assert [entry.state for entry in store.manifest.shards] == ["sealed", "head"]
+        two = Point(pid(2), {"kind": "x"}, {"b": np.array([1, 0, 0], np.float32)})
+        store.upsert([two, Point(one.id, {"kind": "y"}, one.vectors)])
+        found = store.retrieve([one.id, two.id], with_vectors=True)
+        assert [point.payload["kind"] for point in found] == ["y", "x"]
+        assert store.count(EVERYTHING) == 2
+        with pytest.raises(StoreError):
+            store.ensure_spaces([VectorSpace("d", 3), VectorSpace("d", 4)])
+        assert "d" not in store.spaces
+    with EdgeStore(tmp_path / "library", settings=SMALL) as store:
+        assert set(store.spaces) == {"a", "words", "b", "c"}
+        assert store.count(EVERYTHING) == 2
+
+
+def test_a_new_library_begins_with_its_spaces(tmp_path):
+    spaces = [VectorSpace("a", 2), VectorSpace("words")]
+    for _ in range(2):
+        with EdgeStore(tmp_path / "library", settings=SMALL, spaces=spaces) as store:
+            assert set(store.spaces) == {"a", "words"}
+            head = store.shards.head.name
+            store.ensure_spaces(spaces)
+            assert store.shards.head.name == head
+
+
+def test_killed_while_spaces_are_added_it_opens_again(tmp_path):
+    child = (
+        "import sys\nfrom pathlib import Path\nfrom index.edge import EdgeStore\n"
+        "from index.settings import StoreSettings\nfrom index.store import VectorSpace\n"
+        "quiet = StoreSettings(ballast_bytes=0, reserve_bytes=0, compact=False)\n"
+        "store = EdgeStore(Path(sys.argv[1]), settings=quiet)\nprint('open', flush=True)\n"
+        "for at in range(1000):\n"
+        "    store.ensure_spaces([VectorSpace(f's{at}', 16 if at % 2 else None)])\n"
+    )
+    rng = random.Random(4)
+    for at in range(5):
+        library = tmp_path / f"{at}"
+        process = subprocess.Popen(
+            [sys.executable, "-c", child, str(library)], stdout=subprocess.PIPE, text=True,
+            cwd=Path(__file__).resolve().parents[1],
+        )  # fmt: skip
+        process.stdout.readline()
+        threading.Event().wait(rng.uniform(0.0, 0.3))
+        process.kill()
+        process.wait()
+        with EdgeStore(library, settings=SMALL) as store:
+            added = len(store.spaces)
+            assert set(store.spaces) == {f"s{n}" for n in range(added)}
+            store.ensure_spaces([VectorSpace("after", 3)])
