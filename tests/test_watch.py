@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -256,7 +257,8 @@ def test_what_is_no_source_is_wrong_usage(arguments, watch):
 
 def test_a_standing_question_speaks_up_once_across_a_kill(watch, recording, tmp_path):
     library, heard = tmp_path / "library", tmp_path / "heard"
-    tell = f"{sys.executable} -c \"import sys; open('{heard}', 'a').write(sys.stdin.read())\""
+    script = f"import sys; open({str(heard)!r}, 'a').write(sys.stdin.read())"
+    tell = shlex.join([sys.executable, "-c", script])
     longtake(library, "alert", "add", "next ferry", "--exec", tell)
     sender = TcpSender([recording], hold=True)
     command = watch(sender.url, "--name", "pier", "--json")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import signal
 import sys
 from pathlib import Path
@@ -32,7 +33,7 @@ def told(tmp_path):
         lines = heard.read_text().splitlines() if heard.exists() else []
         return [json.loads(line) for line in lines]
 
-    events.command = f"{sys.executable} {script}"
+    events.command = shlex.join([sys.executable, str(script)])
     return events
 
 
@@ -101,7 +102,7 @@ def test_a_kill_before_an_event_is_told_loses_nothing(point, watch, recording, t
     library = tmp_path / "library"
     # Long ago: of a file that is there already, all but the end is of the past.
     opened = talks.open_library_at(library)
-    AlertBook(opened.store).put(Alert("pier closed", 0.0, command=tuple(told.command.split())))
+    AlertBook(opened.store).put(Alert("pier closed", 0.0, command=tuple(shlex.split(told.command))))
     opened.store.close()
     path = tmp_path / "pier.ts"
     path.write_bytes(recording)
@@ -122,9 +123,9 @@ def test_what_one_process_has_on_its_way_another_does_not_send(watch, recording,
         "import os, subprocess, sys, time\n"
         "given = sys.stdin.read()\n"
         f"while not os.path.exists({str(gate)!r}): time.sleep(0.05)\n"
-        f"subprocess.run({told.command.split()!r}, input=given, text=True, check=True)\n"
+        f"subprocess.run({shlex.split(told.command)!r}, input=given, text=True, check=True)\n"
     )
-    add(library, "ferry 9:40", "--exec", f"{sys.executable} {script}")
+    add(library, "ferry 9:40", "--exec", shlex.join([sys.executable, str(script)]))
     first, second = TcpSender([recording], hold=True), TcpSender([recording], hold=True)
     one = watch(first.url, "--name", "pier", "--set", "alert.timeout_seconds=120")
     eventually(lambda: longtake(library, "alert", "history"))
