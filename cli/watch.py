@@ -113,7 +113,7 @@ def run_watch(
                 heard,
                 onlooker=(lambda *_: None) if narration is None else narration.look,
                 recordings=settings.library / RECORDINGS,
-                reserve_bytes=settings.index.reserve_bytes,
+                reserve_bytes=settings.index.reserve_bytes + settings.live.spare_bytes,
             )
             for source in sources
         ]

@@ -52,6 +52,19 @@ def test_a_signal_that_comes_twice_at_once_is_one(watch, recording, tmp_path):
     assert is_closed(library)
 
 
+def test_where_the_disk_is_nearly_full_recording_stops_and_watching_goes_on(
+    watch, recording, tmp_path
+):
+    library = tmp_path / "library"
+    sender = TcpSender([recording], hold=True)
+    command = watch(sender.url, "--name", "pier", "--record", "--set", f"live.spare_bytes={2**62}")
+    eventually(finds(library, "ferry"))
+    assert command.stop(signal.SIGTERM) == 0
+    sender.close()
+    assert "nothing is recorded until there is room" in command.stderr
+    assert list((library / "recordings").rglob("*.mkv")) == []
+
+
 def test_lost_output_ends_no_thread(monkeypatch, capsys):
     def broken(*parts):
         raise BrokenPipeError

@@ -20,7 +20,9 @@ class LiveSettings(BaseModel):
         written of one is counted, and let go of, together.
     drop_after_seconds: pictures that have waited so long to be looked at are dropped.
     record: whether the stream itself is kept, as it comes, in pieces. piece_seconds: a piece ends
-        with the first key frame after so long.
+        with the first key frame after so long. spare_bytes: of the disk, beyond the library's own
+        reserve (index.reserve_bytes), that recordings leave to the index; pieces that are being
+        written come out of it.
     keep_seconds: how much of the source's time is kept, of evidence and of media; keep_bytes: of
         recorded media, for each source. None: all. keep_check_seconds: how often that is looked at.
     waiting_bytes: of pictures that wait to be looked at; what is over it is dropped.
@@ -40,6 +42,7 @@ class LiveSettings(BaseModel):
     drop_after_seconds: float = Field(5.0, gt=0)
     record: bool = False
     piece_seconds: float = Field(60.0, ge=1)
+    spare_bytes: int = Field(2**30, ge=0)
     keep_seconds: float | None = Field(None, gt=0)
     keep_bytes: int | None = Field(None, ge=0)
     keep_check_seconds: float = Field(60.0, gt=0)
