@@ -21,20 +21,33 @@ from ingest.models.videollm.session_settings import SessionSettings
 from ingest.models.videollm.transformers import TransformersVideoLLM
 from ingest.models.videollm.watching import WatchingModel
 from rag.answer_settings import AskSettings
-from rag.material import Gatherer
+from rag.material import Gatherer, Line, Look, Scene
 from rag.prompt import PromptBuilder
 from rag.tokens import ModelTokens
 
 pytestmark = pytest.mark.usefixtures("own_places")
 
+FAMILIES = ("qwen3_vl", "qwen2_5_vl", "llava_onevision", "smolvlm")
 SESSION = {"device_bytes": 16 << 20, "question_tokens": 3000}
 
 
 @pytest.fixture(scope="module")
-def tiny(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("qwen3")
-    tiny_videollm.build("qwen3_vl", folder)
-    return folder
+def families(tmp_path_factory):
+    """family -> the folder of a tiny one, built when first asked for."""
+    made: dict[str, Path] = {}
+
+    def get(family: str) -> Path:
+        if family not in made:
+            made[family] = tmp_path_factory.mktemp(family)
+            tiny_videollm.build(family, made[family])
+        return made[family]
+
+    return get
+
+
+@pytest.fixture(scope="module")
+def tiny(families) -> Path:
+    return families("qwen3_vl")
 
 
 @pytest.fixture(scope="module")
@@ -128,11 +141,35 @@ def test_what_was_watched_is_a_source_beside_what_was_said(tiny, lighthouse):
         library.store.close()
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_full_prompt_fits_beside_what_was_watched(families, family, film):
+    """LLaVA-OneVision is told all the times of its frames behind them."""
+    model = watching(families(family))
+    settings = AskSettings(budget_tokens=9000, answer_tokens=40)
+    try:
+        model.watch(film, [float(at) for at in range(60)], 56)
+        lines = [Line("speech", at, at + 0.5, f"Sheep {at}.", 0.5) for at in range(300)]
+        moment = Moment("v", 0, "Film", None, 0.0, 300.0, 1.0, "speech")
+        scene = Scene(moment, 1.0, tuple(lines), (Look(20.0, 1.0),), (42, 56))
+        builder = PromptBuilder(
+            "{sources} {question}", ModelTokens(model), settings, lambda id: None, watched=True
+        )
+        built = builder.build("What?", [scene])
+        assert built.left_out > 100 and built.tokens > 2000
+        assert "".join(p.text for p in model.generate(built.prompt, max_tokens=40))
+    finally:
+        model.close()
+
+
 def _moment(video):
     return Moment(video.id, 0, video.title, video.files[0].path, 0.0, 60.0, 1.0, "segment")
 
 
-def test_a_chat_watches_first_and_then_answers_with_sources(tiny, lighthouse, monkeypatch, capsys):
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_chat_watches_first_and_then_answers_with_sources(
+    families, family, lighthouse, monkeypatch, capsys
+):
+    tiny = families(family)
     given = {
         "ask.backend": "transformers", "ask.model": str(tiny), "ask.device": "cpu",
         "ask.answer_tokens": 24, "ask.budget_tokens": 3000, "ask.picture_side": 56,
@@ -147,6 +184,7 @@ def test_a_chat_watches_first_and_then_answers_with_sources(tiny, lighthouse, mo
 
     status, out, err = chat("Who invented the lens?", "/sources", "/video")
     assert status == 0, err
+    assert "half as much" not in err  # its sources fit beside what it has seen
     assert "60 pictures, up to 0:59" in err
     assert "[frame]" in out and "[speech]" in out and "Looks in Lighthouse." in out
     status, _, err = chat("/video Unrecorded")

@@ -24,7 +24,7 @@ SUPPORTED = {
 """`model_type` of config.json, and what people call it."""
 
 
-_LOCATED = 64
+LOCATED = 64
 """Times that LLaVA-OneVision is told behind a stream; of more frames, one in two, three, ..."""
 
 
@@ -67,7 +67,7 @@ class _Llava(Layout):
         return "", ""
 
     def behind(self, times: Sequence[float]) -> str:
-        every = -(-len(times) // _LOCATED)
+        every = -(-len(times) // LOCATED)
         if every < 2:
             return "\n" + (llava_times(times) if times else "")
         located = ",".join(f"{time:.2f}s" for time in times[::every])

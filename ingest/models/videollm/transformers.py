@@ -134,6 +134,16 @@ class TransformersVideoLLM:
         self.load()
         return getattr(self._model.config.get_text_config(), "max_position_embeddings", None)
 
+    @property
+    def session_tokens(self) -> int:
+        """The most that a session puts beside a question: what its frames end with."""
+        from ingest.models.videollm.session_layout import LOCATED, layout_of
+
+        self.load()
+        layout = layout_of(self._model_type, self._files.name)
+        late = 360_000.0  # seconds, of many digits
+        return self.count_text(layout.behind([late + at for at in range(2 * LOCATED)])) + 1
+
     def session(
         self, settings: SessionSettings | None = None, *, system: str | None = None
     ) -> VideoSession:

@@ -99,7 +99,7 @@ class WatchingModel:
     @property
     def context_tokens(self) -> int | None:
         """What a session leaves for a question and its answer."""
-        return self._settings.question_tokens - _BETWEEN
+        return self._settings.question_tokens - _BETWEEN - self._model.session_tokens
 
     def close(self) -> None:
         if self._session is not None:
