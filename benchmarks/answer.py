@@ -1,6 +1,6 @@
 """How long an answer waits for us before the model is called, and what goes into its prompt.
 
-Usage: python benchmarks/answer.py [--data DIR] [--rounds N]
+Usage: python benchmarks/answer.py [--data DIR] [--rounds N] [--embed] [--steps]
 
 Makes a film of 720p with 10 s between key frames (a minute of Big Buck Bunny, enlarged, encoded
 once and its packets put behind each other) of 10 minutes, 1 hour and 10 hours, and gives each the
@@ -13,7 +13,9 @@ speech of real lectures. Then, in one warm process over the embedded store:
 * contents: what a local and a global question put into a prompt for Qwen2.5-VL by its formula, at
   4,000, 16,000 and 64,000 tokens
 
-The last line is JSON. Words are BM25's alone; no model is called.
+Words are BM25's alone, unless --embed gives each sentence its vector by all-MiniLM-L6-v2 (needs the
+development package that carries it): the search then embeds the question, too, and finds spans by
+meaning. --steps leaves the contents out. The last line is JSON. No language model is called.
 """
 
 from __future__ import annotations
@@ -35,13 +37,15 @@ import cv2  # noqa: E402
 import psutil  # noqa: E402
 from talks import open_library_at, put_channel  # noqa: E402
 
-from index.schema import FileStat, Stream, Video, make_id  # noqa: E402
+from index.schema import FileStat, Generation, Space, Stream, Video, make_id  # noqa: E402
+from ingest.channels.text import PassageVectorChannel  # noqa: E402
 from rag.answer_settings import AskSettings  # noqa: E402
 from rag.contexts import evidence_for  # noqa: E402
 from rag.material import Gatherer  # noqa: E402
 from rag.prompt import PromptBuilder  # noqa: E402
 from rag.retrieve import Retriever  # noqa: E402
 from rag.tokens import ServerTokens  # noqa: E402
+from rag.vectors import QueryEncoders  # noqa: E402
 
 RATE = 24
 GOP_SECONDS = 10
@@ -49,6 +53,7 @@ LENGTHS = {"10 minutes": 600, "1 hour": 3600, "10 hours": 36_000}
 BUDGETS = (4_000, 16_000, 64_000)
 GLOBAL = "What are the main points of this video?"
 MODEL = "Qwen2.5-VL-7B-Instruct"
+MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 
 
 def encode_minute(source: Path, path: Path) -> None:
@@ -118,12 +123,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
     parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--embed", action="store_true")
+    parser.add_argument("--steps", action="store_true")
     given = parser.parse_args()
-    report: dict = {"steps": {}, "contents": []}
+    encoder = text_encoder() if given.embed else None
+    report: dict = {"embed": given.embed, "steps": {}, "contents": []}
     with tempfile.TemporaryDirectory() as folder:
         minute = Path(folder) / "minute.mp4"
         encode_minute(given.data / "video" / "bbb_360p.mp4", minute)
         for name, seconds in LENGTHS.items():
+            if given.steps and name != "1 hour":
+                continue
             path = Path(folder) / f"{seconds}.mp4"
             repeated(minute, path, seconds)
             lines, asked = spoken(given.data / "transcripts" / "3b1b", seconds)
@@ -135,19 +145,42 @@ def main() -> None:
             library.put_video(video)
             put_channel(library, video, "speech", lines)
             if name == "1 hour":
-                report["steps"] = steps(library, path, asked, given.rounds)
-            for budget in BUDGETS:
+                retriever = Retriever(library)
+                if encoder is not None:
+                    embed(library, video, encoder)
+                    retriever = Retriever(library, encoders=QueryEncoders(lambda _space: encoder))
+                report["steps"] = steps(retriever, path, asked, given.rounds)
+            for budget in () if given.steps else BUDGETS:
                 for kind, question in (("local", asked[0]), ("global", GLOBAL)):
                     report["contents"].append(
                         {"video": name, "budget": budget, "question": kind}
-                        | contents(library, path, question, budget)
+                        | contents(Retriever(library), path, question, budget)
                     )
                     print(report["contents"][-1])
             library.store.close()
     print(json.dumps(report))
 
 
-def parts(library, path: Path, question: str, settings: AskSettings, clock: dict | None = None):
+def text_encoder():
+    from cli.senses import Senses
+    from cli.settings import load
+    from ingest.models.text_onnx import OnnxTextEncoder
+
+    senses = Senses(load({}, "eval-minilm")[0], ["text"])
+    senses.check_models()
+    senses.prepare_models(print)
+    return OnnxTextEncoder(senses.depot.files(*senses.models["text"]))
+
+
+def embed(library, video: Video, encoder) -> None:
+    channel = PassageVectorChannel("speech", lambda: encoder, {"model": encoder.space})
+    generation = Generation(video.id, 0, channel.name, "1", complete=True)
+    library.add_space(Space(encoder.space, "text", MINILM, encoder.size), generation.id)
+    for batch in channel.run(Path("film.mp4"), video, generation, 0.0, library):
+        library.commit_all([(generation, (), batch.points)])
+
+
+def parts(retriever, path: Path, question: str, settings: AskSettings, clock: dict | None = None):
     started = time.perf_counter()
 
     def lap(name: str) -> None:
@@ -157,10 +190,10 @@ def parts(library, path: Path, question: str, settings: AskSettings, clock: dict
             clock.setdefault(name, []).append(now - started)
         started = now
 
-    evidence = evidence_for(question, Retriever(library), settings, ())
+    evidence = evidence_for(question, retriever, settings, ())
     lap("search")
     gatherer = Gatherer(
-        library,
+        retriever.library,
         context_seconds=0.0 if evidence.covers else settings.context_seconds,
         side=settings.picture_side,
         spread=evidence.covers,
@@ -174,15 +207,15 @@ def parts(library, path: Path, question: str, settings: AskSettings, clock: dict
     return scenes, built
 
 
-def steps(library, path: Path, asked: list[str], rounds: int) -> dict:
+def steps(retriever, path: Path, asked: list[str], rounds: int) -> dict:
     settings = AskSettings(model=MODEL, frames=16)
-    parts(library, path, asked[0], settings)  # warm
+    parts(retriever, path, asked[0], settings)  # warm
     before = psutil.Process().memory_info().rss
     clock: dict[str, list[float]] = {}
     total, most, pictures = [], 0, []
     for at in range(rounds):
         started = time.perf_counter()
-        _, built = parts(library, path, asked[at % len(asked)], settings, clock)
+        _, built = parts(retriever, path, asked[at % len(asked)], settings, clock)
         total.append(time.perf_counter() - started)
         pictures.append(built.frames)
         most = max(most, psutil.Process().memory_info().rss)
@@ -198,9 +231,9 @@ def steps(library, path: Path, asked: list[str], rounds: int) -> dict:
     return found
 
 
-def contents(library, path: Path, question: str, budget: int) -> dict:
+def contents(retriever, path: Path, question: str, budget: int) -> dict:
     settings = AskSettings(model=MODEL, budget_tokens=budget, frames=2000)
-    scenes, built = parts(library, path, question, settings)
+    scenes, built = parts(retriever, path, question, settings)
     lines = sum(map(len, built.words.values()))
     return {
         "tokens": built.tokens,
