@@ -307,25 +307,26 @@ def _model_answerer(
     from rag.library_support import scorer_of
 
     ask = settings.ask
+    builder = build_prompt_builder(settings, library, "answer", model)
     return ModelAnswerer(
         retriever,
         model,
-        build_prompt_builder(settings, library, "answer", model),
+        builder,
         ask,
         settings.answer,
         lambda: scorer_of(library, retriever.encoders, settings.retrieve, ask.check),
         build_prompt_builder(settings, library, "part", model),
-        _opinion(ask, model),
+        _opinion(ask, model, builder),
     )
 
 
-def _opinion(ask: AskSettings, model: VideoLLM) -> Opinion | None:
+def _opinion(ask: AskSettings, model: VideoLLM, builder: PromptBuilder) -> Opinion | None:
     if ask.kind == "rules":
         return None
     from cli.senses import prompt_text
     from rag.question_kind import opinion_of
 
-    return opinion_of(model, prompt_text("prompts/kind.txt", ask.kind_prompt))
+    return opinion_of(model, prompt_text("prompts/kind.txt", ask.kind_prompt), builder.fits)
 
 
 def build_prompt_builder(

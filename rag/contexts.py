@@ -58,8 +58,8 @@ def evidence_for(
         return _covering(retriever, scope, settings, kind, words=("speech",), pictures=False)
     if kind == "local" and opinion is not None:
         kind = opinion(question) or kind
-    if kind == "global":
-        return _covering(retriever, scope, settings, kind)
+    if kind == "global" or (kind == "count" and len(scope.looked_in(retriever.library)) == 1):
+        return _covering(retriever, scope, settings, kind)  # to count, all of it has to be read
     count = settings.stretches if kind == "count" else settings.moments
     result = retriever.search(question, videos=videos, limit=count * settings.attempts)
     moments = tuple(one for one in result.moments if not only_about(one))

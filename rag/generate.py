@@ -11,7 +11,6 @@ from index.schema import AnswerEvent, Citation, Done, Source, Sources, Token
 from ingest.models.videollm import (
     ContextOverflowError,
     Piece,
-    Prompt,
     VideoLLM,
     VideoLLMError,
 )
@@ -204,7 +203,7 @@ class ModelAnswerer:
         self, question: str, scenes: Sequence[Scene], evidence: Evidence, notes: list[str]
     ) -> Notes | None:
         """Notes on all parts, where the videos have more words than fit; None where they fit."""
-        if self._noting is None or evidence.kind != "global" or self._settings.parts < 2:
+        if self._noting is None or evidence.kind == "local" or self._settings.parts < 2:
             return None
         if self._settings.context != "retrieved" or not scenes:
             return None
@@ -229,9 +228,9 @@ class ModelAnswerer:
         overflow: ContextOverflowError | None,
     ) -> Built:
         """overflow: why the budget was cut; raised where nothing fits into what is left."""
-        if self._settings.context == "none":
-            return Built(Prompt((question,)), (), {}, 0, 0)
         try:
+            if self._settings.context == "none":
+                return self._builder.plain(question, budget=budget)
             if read is not None:
                 made = (read.parts, read.sources, read.words)
                 built = self._builder.from_notes(question, *made, budget=budget)

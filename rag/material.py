@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from index.library import Library
-from index.schema import Evidence, Moment
+from index.schema import Evidence, Moment, Video
 from rag.delimited import one_line
 
 WORDS = ("speech", "screen_text", "caption", "object", "sound")
@@ -21,6 +21,9 @@ stretch has."""
 
 _LOOK_BACK_SECONDS = 600.0
 """Evidence is fetched by its start; a slide that has stood for longer is not seen."""
+
+_TOUCHES = 0.1
+"""Of a stretch or a chapter, whichever is shorter: so little in common is nothing."""
 
 _MOST_LOOKS = 120
 """Candidates in one stretch."""
@@ -53,13 +56,14 @@ class Look:
 class Scene:
     """A stretch that may be shown. moment: with the stretch as its span. relevance: 0..1, of the
     stretch. size: (height, width) of its pictures as they would be shown; None where it has
-    none."""
+    none. chapters: titles of the file's own chapters that lie in it, or that it lies in."""
 
     moment: Moment
     relevance: float
     lines: tuple[Line, ...] = ()
     looks: tuple[Look, ...] = ()
     size: tuple[int, int] | None = None
+    chapters: tuple[str, ...] = ()
 
     @property
     def seconds(self) -> float:
@@ -126,6 +130,7 @@ class Gatherer:
             self._lines(found, moment, stretch),
             self._looks(found, moment, stretch, relevance) if size is not None else (),
             size,
+            _chapters(video, start, end),
         )
 
     def _evidence(self, stretch: Moment) -> list[Evidence]:
@@ -226,6 +231,16 @@ def _turn(at: int) -> float:
         value += share * (at & 1)
         at, share = at >> 1, share / 2
     return 0.999 - value
+
+
+def _chapters(video: Video | None, start: float, end: float) -> tuple[str, ...]:
+    """Those that a stretch only touches are left out."""
+    found = []
+    for one in video.chapters if video is not None else ():
+        shared = min(end, one.end_seconds) - max(start, one.start_seconds)
+        if one.title and shared > _TOUCHES * min(end - start, one.end_seconds - one.start_seconds):
+            found.append(one.title)
+    return tuple(found)
 
 
 def _of(channel: str, found: Sequence[Evidence]) -> list[Evidence]:

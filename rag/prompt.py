@@ -121,6 +121,19 @@ class PromptBuilder:
         """As the model counts them, or as well as that is known."""
         return self._tokens.prompt(prompt)
 
+    def fits(self, prompt: Prompt, answer_tokens: int) -> bool:
+        """Whether it and an answer of so many tokens stay within the budget."""
+        return self._tokens.prompt(prompt) + answer_tokens <= self._most(None)
+
+    def plain(self, question: str, *, budget: int | None = None) -> Built:
+        """The question alone. Raises UsageError where it does not fit."""
+        limit = self._most(budget) - self._settings.answer_tokens
+        prompt = Prompt((question,))
+        count = self._tokens.prompt(prompt)
+        if count > limit:
+            raise _no_room("question takes", count, limit)
+        return Built(prompt, (), {}, count, 0)
+
     def parts_needed(self, question: str, scenes: Sequence[Scene]) -> int:
         """Into how many parts the scenes have to be divided for all of their words to be read."""
         limit, _, fixed = self._limit(question, None)
@@ -147,7 +160,7 @@ class PromptBuilder:
                 for (heading, _), lines in zip(notes, kept, strict=True)
                 if lines
             ]
-            text = "\n".join([*blocks, "", tail])
+            text = "\n".join([*blocks, "", tail]) if blocks else tail
             prompt = Prompt((text,), self._system, self._spans(sources))
             count = self._tokens.prompt(prompt)
             longest = max(kept, key=len, default=[])
@@ -160,17 +173,17 @@ class PromptBuilder:
     def _limit(self, question: str, budget: int | None) -> tuple[int, str, int]:
         """The most that a prompt may have, its end with the question in it, and what it has
         without a source."""
-        settings = self._settings
-        limits = [settings.budget_tokens if budget is None else budget, self._tokens.context()]
-        limit = min(each for each in limits if each is not None) - settings.answer_tokens
+        limit = self._most(budget) - self._settings.answer_tokens
         tail = self._tail.replace(PLACES[1], question)
         fixed = self._tokens.prompt(Prompt((tail,), self._system))
         if fixed > limit:
-            raise UsageError(
-                f"The instructions and the question take {fixed} tokens; the budget leaves {limit} "
-                "beside the answer. Raise ask.budget_tokens, or lower ask.answer_tokens."
-            )
+            raise _no_room("instructions and the question take", fixed, limit)
         return limit, tail, fixed
+
+    def _most(self, budget: int | None) -> int:
+        """Tokens of prompt and answer."""
+        limits = [self._settings.budget_tokens if budget is None else budget]
+        return min([*limits, *(each for each in [self._tokens.context()] if each is not None)])
 
     def _share(self, scenes: Sequence[Scene]) -> float:
         seen = not self._watched and any(scene.looks and scene.size for scene in scenes)
@@ -308,6 +321,13 @@ class PromptBuilder:
         return False
 
 
+def _no_room(what: str, count: int, limit: int) -> UsageError:
+    return UsageError(
+        f"The {what} {count} tokens; the budget leaves {limit} beside the answer. Raise "
+        "ask.budget_tokens, or lower ask.answer_tokens."
+    )
+
+
 def _in_time(scenes: Sequence[Scene]) -> list[int]:
     first: dict[str, int] = {}
     for at, scene in enumerate(scenes):
@@ -323,8 +343,15 @@ def _line(line: Line) -> str:
 
 
 def _where(scene: Scene) -> str:
-    title = one_line(scene.moment.title).replace('"', "'")[:_TITLE_CHARACTERS]
-    return f'"{title}", {time_span(scene.moment.start_seconds, scene.moment.end_seconds)}'
+    where = time_span(scene.moment.start_seconds, scene.moment.end_seconds)
+    if scene.chapters:
+        where += f", chapter {_quoted(' / '.join(scene.chapters))}"
+    return f"{_quoted(scene.moment.title)}, {where}"
+
+
+def _quoted(title: str) -> str:
+    text = one_line(title).replace('"', "'")[:_TITLE_CHARACTERS]
+    return f'"{text}"'
 
 
 def _words_heading(number: int, scene: Scene) -> str:

@@ -75,15 +75,18 @@ Opinion = Callable[[str], Kind | None]
 """What else judges a question that no rule knows; None where it cannot tell."""
 
 
-def opinion_of(model: VideoLLM, instructions: str) -> Opinion:
+def opinion_of(model: VideoLLM, instructions: str, fits: Callable[[Prompt, int], bool]) -> Opinion:
     """A language model's, in one word. An answer that is none of the words, or an error, is no
-    opinion. Raises ConfigError where QUESTION is not in the instructions."""
+    opinion. fits: whether a prompt may be sent that is answered in so many tokens; what may not has
+    no opinion. Raises ConfigError where QUESTION is not in the instructions."""
     if QUESTION not in instructions:
         raise ConfigError(f"The instructions for telling questions apart lack {QUESTION}.")
 
     def opinion(question: str) -> Kind | None:
         prompt = Prompt((instructions.replace(QUESTION, question),))
         try:
+            if not fits(prompt, _MAX_TOKENS):
+                return None
             pieces = model.generate(prompt, max_tokens=_MAX_TOKENS)
             said = _SAID.match("".join(piece.text for piece in pieces))
         except LongtakeError:

@@ -1,4 +1,5 @@
-"""Chosen pictures, decoded: each file once, in time order, and none that shows the same again."""
+"""Chosen pictures, decoded: each file in one pass, in time order, and none that shows the same
+again; others in their place take a further pass."""
 
 from __future__ import annotations
 

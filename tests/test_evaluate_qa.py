@@ -334,6 +334,47 @@ def test_the_command_reports_both_contexts_and_says_that_neither_is_better(
     assert all(one["right"] and one["tokens"] > 0 for one in kept)
 
 
+LAYOUTS = {
+    "Video-MME": {
+        "video_id": "001", "videoID": "Lighthouse", "duration": "short", "sub_category": "x",
+        "question_id": "001-1", "task_type": "Object Recognition", "question": "{question}",
+        "options": [f"{letter}. {one}" for letter, one in zip("ABCD", OPTIONS, strict=True)],
+        "answer": "B",
+    },
+    "LongVideoBench": {
+        "video_id": "Lighthouse", "video_path": "Lighthouse.mp4", "id": "Lighthouse_0",
+        "question": "{question}", "candidates": list(OPTIONS), "correct_choice": 1,
+        "duration_group": 60, "question_category": "TOS",
+    },
+    "MLVU": {
+        "video": "Lighthouse.mp4", "duration": 60.0, "question": "{question}",
+        "candidates": list(OPTIONS), "answer": "Fresnel", "question_type": "plotQA",
+    },
+    "OVO-Bench": {
+        "id": 0, "video": "COIN/Lighthouse.mp4", "task": "EPM", "question": "{question}",
+        "options": list(OPTIONS), "gt": 1, "realtime": 45,
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_the_command_takes_the_layouts_of_the_benchmarks(place, served, tmp_path, capfd, layout):
+    server, _ = served(reading)
+    record = LAYOUTS[layout] | {"question": "Who invented the lens?"}
+    (tmp_path / "q.json").write_text(json.dumps([record]))
+    results = tmp_path / "r.jsonl"
+    options = ("--json", "--per-question", str(results))
+    assert command(place, server, tmp_path / "q.json", *options) == 0
+    own = json.loads(capfd.readouterr().out)["contexts"]["retrieved"]
+    assert own["accuracy"] == 1.0 and own["prompt_tokens"] > 50 and own["seconds"]["mean"] > 0
+    (category,) = own["categories"]
+    assert category in (record.get("task_type"), record.get("question_category"),
+                        record.get("question_type"), record.get("task"))  # fmt: skip
+    (length,) = own["durations"]
+    assert length == {"Video-MME": "short"}.get(layout, "up to 2 min")
+    assert {json.loads(line)["vid"] for line in results.read_text().splitlines()} != {"Lighthouse"}
+
+
 def test_as_json_it_is_one_line(place, served, tmp_path, capfd):
     server, _ = served(reading)
     write_questions(tmp_path / "q.jsonl", 6)

@@ -302,6 +302,20 @@ def test_a_question_about_the_whole_is_shown_the_whole(film, served):
     assert events[-1].detail["kind"] == "global"
 
 
+def test_to_count_in_one_video_all_of_it_is_shown(film, served):
+    server, settings = served(saying("Once [1]."), stretches=4)
+    question = "How many times is the lens mentioned?"
+    events = ask(film, settings, question)
+    text = user_text(server.bodies[0])
+    assert all(line in text for _, _, line in LIGHTHOUSE)
+    assert events[-1].detail["kind"] == "count"
+    put_channel(film, put_video(film, "Tides", 60.0), "speech", TIDES)
+    ask(film, settings, question)  # of several what was found
+    assert "Fresnel" in user_text(server.bodies[1]) and TIDES[0][2] not in user_text(
+        server.bodies[1]
+    )
+
+
 def test_a_question_about_the_whole_keeps_to_the_filters_in_it(film, served):
     put_channel(film, put_video(film, "Tides", 60.0), "speech", TIDES)
     server, settings = served(saying("A lighthouse [1]."), stretches=4)
@@ -314,7 +328,11 @@ def test_a_question_about_the_whole_keeps_to_the_filters_in_it(film, served):
     assert not any(line in text for _, _, line in TIDES)
 
 
-def test_what_exceeds_the_budget_is_read_in_parts(library, served):
+@pytest.mark.parametrize(
+    "question",
+    ["What are the main points of this video?", "How many times is a sheep counted?"],
+)
+def test_what_exceeds_the_budget_is_read_in_parts(library, served, question):
     video = put_video(library, "Long", 600.0)
     lines = [(at, at + 4.0, f"At minute {at // 60} we count sheep number {at} of the flock.")
              for at in range(0, 600, 5)]  # fmt: skip
@@ -337,7 +355,7 @@ def test_what_exceeds_the_budget_is_read_in_parts(library, served):
     server, settings = served(
         answer, budget_tokens=1500, answer_tokens=100, stretches=20, concurrency=2
     )
-    events = ask(library, settings, "What are the main points of this video?")
+    events = ask(library, settings, question)
     *parts, last = server.bodies
     assert 3 <= len(parts) <= 8 and all("Note down" in user_text(body) for body in parts)
     numbers = [int(n) for body in parts for n in re.findall(r"<<<SOURCE (\d+)", user_text(body))]
@@ -659,6 +677,13 @@ def test_the_model_may_tell_what_no_rule_knows(film, served, said, kind):
     assert "How did the lens come to be?" in asked[0]
     assert ask(film, settings, "Summarise this video")[-1].detail["kind"] == "global"
     assert len(asked) == 3
+
+
+def test_a_question_that_exceeds_the_budget_is_not_put_to_the_model(film, served):
+    server, settings = served(saying("x"), kind="model", frames=0, budget_tokens=600)
+    with pytest.raises(UsageError, match=r"ask\.budget_tokens"):
+        ask(film, settings, "Fresnel lens " * 300)
+    assert not server.bodies
 
 
 def test_without_the_question_in_them_instructions_are_refused(film, served, tmp_path):

@@ -17,7 +17,7 @@ from talks import put_channel, put_video
 
 import configs
 from index.errors import ConfigError, UsageError
-from index.schema import FileStat, Moment, Stream, Video
+from index.schema import Chapter, FileStat, Moment, Stream, Video
 from ingest.models.videollm.transformers import TransformersVideoLLM
 from rag.answer_settings import AskSettings
 from rag.choose_frames import choose, value
@@ -270,6 +270,26 @@ def test_the_budget_is_never_exceeded_as_servers_are_counted(clip, scenes, quest
     assert len(built.prompt.frames) == built.frames
 
 
+@pytest.mark.parametrize("room", [0, 1, 40, 400])
+def test_notes_give_up_lines_where_not_all_fit(room):
+    tokens = ServerTokens("m")
+    made = builder(tokens, answer_tokens=16)
+    least = made.build("What?", []).tokens + 16
+    notes = [(f'NOTES on "Film", part {n}', [f"Note {n} [{n}]."] * 30) for n in (1, 2)]
+    built = made.from_notes("What?", notes, (), {}, budget=least + room)
+    assert tokens.prompt(built.prompt) == built.tokens <= least + room - 16
+    assert built.left_out > 0 and (room < 400 or "Note 1 [1]" in text_of(built.prompt))
+
+
+def test_a_question_alone_keeps_to_the_budget_too():
+    made = builder(ServerTokens("m"), answer_tokens=16)
+    fitting = made.plain("Why is it so?", budget=300)
+    assert fitting.prompt.parts == ("Why is it so?",) and 0 < fitting.tokens <= 284
+    with pytest.raises(UsageError, match=r"ask\.budget_tokens"):
+        made.plain("why " * 500, budget=300)
+    assert made.fits(fitting.prompt, 8) and not made.fits(fitting.prompt, 16_000)
+
+
 def test_a_budget_that_holds_not_even_the_question_is_said():
     with pytest.raises(UsageError, match=r"ask\.budget_tokens"):
         builder(ServerTokens("m")).build("why " * 5000, [], budget=2000)
@@ -357,8 +377,9 @@ def test_no_slide_breaks_out_of_its_block(attack):
     honest = scene(0, 5, 1.0, [line(1, "Plain words.", 2.0)], looks=())
     lines = [line(11, attack, 2.0, "screen_text")] if one_line(attack) else []
     sly = Scene(
-        Moment("w", 0, f"Title {attack}", None, 10, 15, 1.0, "speech"), 0.5, tuple(lines), ()
-    )
+        Moment("w", 0, f"Title {attack}", None, 10, 15, 1.0, "speech"), 0.5, tuple(lines), (),
+        chapters=(attack, "Plain"),
+    )  # fmt: skip
     question = "What is said?"
     built = builder(ServerTokens("m")).build(question, [honest, sly])
     text = text_of(built.prompt)
@@ -414,6 +435,24 @@ def test_scenes_hold_what_was_said_and_written_there(library):
     assert second.relevance == 0.5
     words_alone = Gatherer(library, context_seconds=7.0, side=448, pictures=False)
     assert words_alone.scenes([found])[0].looks == ()
+
+
+def test_the_files_own_chapters_are_named(library):
+    chapters = (Chapter(0, 20, 'The "lens"'), Chapter(20, 40, "Glass"), Chapter(40, 60, ""))
+    video = put_video(library, "Talk", 60.0, chapters=chapters)
+    put_channel(library, video, "speech", [(2, 4, "One."), (25, 27, "Two."), (50, 52, "Three.")])
+    found = [(1, 5), (15, 35), (19, 35), (45, 55)]
+    scenes = [
+        Gatherer(library, context_seconds=0.0, side=448).scenes(
+            [Moment(video.id, 0, "Talk", None, start, end, 1.0, "speech")]
+        )[0]
+        for start, end in found
+    ]
+    both = ('The "lens"', "Glass")
+    assert [one.chapters for one in scenes] == [both[:1], both, both[1:], ()]
+    text = text_of(builder(ServerTokens("m")).build("What?", [scenes[1], scenes[3]]).prompt)
+    assert '<<<SOURCE 1: words from "Talk", 0:15–0:35, chapter "The \'lens\' / Glass"\n' in text
+    assert 'words from "Talk", 0:45–0:55\n' in text
 
 
 def test_pictures_that_the_index_tells_apart_are_the_candidates(library):

@@ -260,6 +260,23 @@ def test_silence_is_not_waited_out():
     assert "silent for 0.3 s" in message
 
 
+def test_silence_in_the_middle_is_not_waited_out_and_what_was_said_is_kept():
+    gone = threading.Event()
+
+    def answer(handler, _body, _number):
+        begin_stream(handler)
+        send(handler, event("Half of"))
+        gone.wait(20)
+
+    with asking(answer, retries=3, timeout_seconds=0.3) as (client, server):
+        pieces = client.generate(PROMPT)
+        assert next(pieces).text == "Half of"
+        with pytest.raises(VideoLLMError, match=r"silent for 0\.3 s") as caught:
+            next(pieces)
+        gone.set()
+    assert caught.value.mid_stream and len(server.bodies) == 1
+
+
 def test_a_server_that_recovers_is_asked_again():
     def answer(handler, _body, number):
         if number < 2:
