@@ -266,7 +266,9 @@ def build_chat(settings: Settings, library: Library, model: VideoLLM | None = No
     from cli.senses import prompt_text
 
     model = model or build_video_llm(settings)
-    rewriter = Rewriter(model, prompt_text("prompts/rewrite.txt", settings.ask.rewrite_prompt))
+    instructions = prompt_text("prompts/rewrite.txt", settings.ask.rewrite_prompt)
+    fits = build_prompt_builder(settings, library, "answer", model).fits
+    rewriter = Rewriter(model, instructions, fits)
     return Chat(build_answerer(settings, library, model), library, rewriter)
 
 

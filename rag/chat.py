@@ -48,14 +48,16 @@ class Turn:
 
 class Rewriter:
     """Has a model write a follow-up so that it stands by itself. instructions: with PLACES in them,
-    else ConfigError is raised."""
+    else ConfigError is raised. fits: whether a prompt may be sent that is answered in so many
+    tokens; the oldest turns are left out until one may."""
 
-    def __init__(self, model: VideoLLM, instructions: str):
+    def __init__(self, model: VideoLLM, instructions: str, fits: Callable[[Prompt, int], bool]):
         for place in PLACES:
             if place not in instructions:
                 raise ConfigError(f"The instructions for rewriting questions lack {place}.")
         self._model = model
         self._instructions = instructions
+        self._fits = fits
 
     def rewrite(self, question: str, turns: Sequence[Turn]) -> str | None:
         """One call. None where nothing of use comes of it. Raises VideoLLMError."""
@@ -64,9 +66,11 @@ class Rewriter:
             answer = one_line(turn.answer)
             cut = answer[:_ANSWER_CHARACTERS] + ("…" if len(answer) > _ANSWER_CHARACTERS else "")
             said.append(block("TURN", [f"asked: {one_line(turn.asked)}", f"answered: {cut}"]))
-        given = {PLACES[0]: "\n".join(said), PLACES[1]: one_line(question)}
-        text = _PLACE.sub(lambda place: given[place[0]], self._instructions)
-        pieces = list(without_thoughts(self._model.generate(Prompt((text,)), max_tokens=_TOKENS)))
+        while not self._fits(prompt := self._prompt(question, said), _TOKENS):
+            if len(said) < 2:
+                return None
+            del said[0]
+        pieces = list(without_thoughts(self._model.generate(prompt, max_tokens=_TOKENS)))
         lines = [line for line in answer_text(pieces).splitlines() if line.strip()]
         if len(lines) != 1 or pieces[-1].finish == "length":
             return None
@@ -75,6 +79,10 @@ class Rewriter:
             return None
         # What videos say must not set filters: they are only those that were typed.
         return written if parse(written).text.split() == written.split() else None
+
+    def _prompt(self, question: str, said: Sequence[str]) -> Prompt:
+        given = {PLACES[0]: "\n".join(said), PLACES[1]: one_line(question)}
+        return Prompt((_PLACE.sub(lambda place: given[place[0]], self._instructions),))
 
 
 class Chat:
