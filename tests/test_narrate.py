@@ -200,6 +200,35 @@ def test_a_local_model_comments_from_its_memory(tmp_path):
     model.close()
 
 
+def test_watch_narrates_from_the_memory_of_a_model_here(recording, tmp_path, own_places):
+    """The whole command, with a streaming session: each picture is read once, as it comes."""
+    import subprocess
+    import sys
+
+    import tiny_videollm
+
+    folder = tmp_path / "tiny"
+    tiny_videollm.build("qwen3_vl", folder)
+    given = {
+        "narrate.every_seconds": 0, "narrate.max_tokens": 12, "ask.backend": "transformers",
+        "ask.model": str(folder), "ask.device": "cpu", "ask.picture_side": 56,
+        "ask.session": {"device_bytes": 16 << 20, "question_tokens": 3000},
+    }  # fmt: skip
+    sets = [x for name, value in given.items() for x in ("--set", f"{name}={json.dumps(value)}")]
+    done = subprocess.run(
+        [
+            sys.executable, "-m", "cli.main", "watch", "-", "--name", "pier", "--narrate",
+            "--json", "--library", str(tmp_path / "library"), *OPTIONS, *sets,
+        ],
+        cwd=ROOT, input=recording, capture_output=True, timeout=180,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    remarks = [line["remark"] for line in lines if "remark" in line]
+    assert remarks and all(one["source"] == "pier" and one["text"] for one in remarks)
+    assert b"PIER CLOSED" not in done.stdout  # in words of its own, not quoted
+
+
 @pytest.mark.parametrize("with_model", [False, True])
 def test_watch_narrates(with_model, recording, tmp_path, own_places):
     import subprocess
