@@ -18,6 +18,7 @@ from cli.settings import Settings
 from index.alerts import Alert, AlertBook, AlertEvent, Delivery, of_events
 from index.errors import UsageError, VideoNotFoundError
 from index.library import Library
+from index.schema import readable
 from index.settings import folder_given
 from rag.alerts.backtest import Backtest, KindReport, backtest
 from rag.alerts.delivery import shown
@@ -241,7 +242,7 @@ def _alert(
     command: str | None = None,
 ) -> Alert:
     """Raises UsageError for what cannot be asked or told, MediaError for the picture."""
-    text = typed(words).strip()
+    text = readable(typed(words)).strip()
     if not text and image is None:
         raise UsageError('What to look for? `longtake alert add "exit sign blocked"`.')
     picture = path = None
@@ -252,7 +253,7 @@ def _alert(
         found = fingerprint(decode_image(Path(image)))
         if found.quality < LOW_QUALITY:
             raise UsageError(f"{image}: too little in this picture to tell it from others.")
-        picture, path = found.hex, str(Path(image).resolve())
+        picture, path = found.hex, readable(str(Path(image).resolve()))
     return Alert(
         text,
         time.time(),
@@ -270,6 +271,7 @@ def _webhook(url: str | None) -> str | None:
     try:
         parts = urlsplit(url)
         sound = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        sound = sound and url == readable(url)
     except ValueError:
         sound = False
     if not sound:
@@ -290,7 +292,10 @@ def _command(given: str | None) -> tuple[str, ...]:
     program = shutil.which(words[0])
     if program is None:
         raise UsageError(f"--exec: there is no program “{words[0]}” to be run.")
-    return (str(Path(program).absolute()), *words[1:])
+    command = (str(Path(program).absolute()), *words[1:])
+    if any(word != readable(word) for word in command):
+        raise UsageError(f"--exec “{given}” holds bytes that are no text, which cannot be kept.")
+    return command
 
 
 def _thresholds(given: Sequence[str]) -> dict[str, float]:
@@ -317,7 +322,7 @@ def _source(name: str | None, library: Library) -> tuple[str | None, bool]:
     try:
         video = library.find(name)
     except VideoNotFoundError:
-        return name, False
+        return readable(name), False
     if not video.source:
         raise UsageError(
             f"“{name}” is {video.title}, which is no live source. A question about what is indexed "

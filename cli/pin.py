@@ -10,6 +10,7 @@ from cli.render import data_line, print_json, safe, say
 from cli.settings import Settings
 from index.errors import UsageError
 from index.pieces import PieceBook, Pin
+from index.schema import readable
 from rag.timestamp import time_span
 
 
@@ -34,7 +35,7 @@ def run_pin(
                 f"“{video.title}” is no live source: nothing of it goes by itself, so there is "
                 "nothing to pin."
             )
-        asked = [Pin(video.id, start, end, note) for start, end in times]
+        asked = [Pin(video.id, start, end, readable(note)) for start, end in times]
         known = {pin.id: pin for pin in book.pins(video.id)}
         if remove:
             unknown = next((pin for pin in asked if pin.id not in known), None)

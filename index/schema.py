@@ -43,6 +43,12 @@ def microseconds(seconds: float) -> int:
     return round(seconds * 1_000_000)
 
 
+def readable(text: str) -> str:
+    """The text without what is valid in no encoding, as names of files and what is typed may hold
+    (lone surrogates): no store takes it."""
+    return text.encode(errors="replace").decode()
+
+
 def make_id(*parts: str | int) -> str:
     """UUIDv5 over the parts; the separator cannot occur in a part that matters."""
     return str(uuid.uuid5(_NAMESPACE, "\x1f".join(str(part) for part in parts)))

@@ -674,6 +674,16 @@ def test_wrong_usage_is_told_and_nothing_is_kept(run, tmp_path, arguments, said)
     assert run("alert", "ls")[1] == []
 
 
+def test_bytes_that_are_no_text_do_no_harm(run):
+    status, (added,), _ = run("alert", "add", "caf\udce9 open", "--source", "h\udcff")
+    assert status == 0 and (added["text"], added["source"]) == ("caf? open", "h?")
+    assert Gate(Alert(added["text"], 0.0), SETTINGS).look(seen("cafe open"))
+    for way in ("--exec", "--webhook"):
+        given = "true \udcff" if way == "--exec" else "http://h/\udcff"
+        status, _, err = run("alert", "add", "exit", way, given)
+        assert status == 2 and way in err
+
+
 def test_a_source_may_be_named_before_it_is_there(run):
     status, (added,), err = run("alert", "add", "exit", "--source", "lobby")
     assert status == 0 and added["source"] == "lobby" and "waits" in err

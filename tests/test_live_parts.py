@@ -60,6 +60,12 @@ def test_two_sources_of_one_name_are_refused(given):
     assert len(parse_sources(given, ["one", "two"])) == 2
 
 
+def test_a_name_that_is_valid_in_no_encoding_is_kept_readable():
+    (source,) = parse_sources(["n\udcff.ts"])
+    assert source.name == "n?" and source.shown.endswith("n?.ts")
+    assert source.location.endswith("n\udcff.ts") and source.video_id
+
+
 # --- time -------------------------------------------------------------------------------------
 
 

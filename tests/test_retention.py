@@ -17,8 +17,8 @@ from cli.quantities import length_of_time, number_of_bytes
 from index.errors import UsageError
 from index.pieces import Piece, PieceBook, Pin
 from index.records import segment_point
-from index.schema import Epoch, Evidence, Generation, Segment, Video
-from index.store import where
+from index.schema import Epoch, Evidence, Generation, Segment, Video, make_id
+from index.store import Point, scroll, where
 from ingest.live.clock import StreamClock
 from ingest.live.retention import Retention, _blocks, _without
 from ingest.thumbnails import Thumbnails
@@ -90,8 +90,6 @@ class Source:
         return pruned
 
     def starts(self, kind: str) -> list[float]:
-        from index.store import scroll
-
         points = scroll(self.library.store, where(kind=kind, video_id="camera"))
         return sorted(point.payload["start_us"] / 1e6 for point in points)
 
@@ -177,11 +175,16 @@ def test_what_lasts_into_what_is_kept_stays(camera):
         generation = library.begin(Generation("camera", at, "shot", "joined"))
         segment = Segment("camera", at, generation.id, start, end)
         library.finish([(generation, [], [segment_point(segment)])])
+    for point in list(scroll(library.store, where(kind="passage", video_id="camera"))):
+        payload = {**point.payload, "kind": "embedding", "passage": point.id}
+        library.store.upsert([Point(make_id("embedding", point.id), payload)])
+    assert len(camera.starts("embedding")) == len(camera.starts("passage")) > 100
     camera.book.put_pin(Pin("camera", 6000.0, 6100.0))
     camera.prune(keep_seconds=2.25 * HOUR)  # 0:45 is inside of the first
     assert camera.finds('"still red"') == [600.0] and camera.finds('"still blue"') == [4200.0]
     assert {600.0, 4200.0} < set(camera.starts("segment")) & set(camera.pictures())
     assert 660.0 not in camera.pictures()
+    assert camera.starts("embedding") == camera.starts("passage")
     camera.prune(keep_seconds=0.5 * HOUR)  # all of both, but for what is pinned
     assert camera.finds('"still red"') == [] and camera.finds('"still blue"') == [4200.0]
     assert 4200.0 in camera.pictures() and 600.0 not in camera.pictures()

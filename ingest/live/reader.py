@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from index.errors import LongtakeError, SourceError
-from index.schema import Epoch, Stream
+from index.schema import Epoch, Stream, readable
 from ingest.frames import DecodedFrame
 from ingest.live.clock import StreamClock
 from ingest.live.connection import Connection, Picture, SoundFrame
@@ -241,7 +241,7 @@ class Reader:
                 try:
                     self._read_piece(piece)
                 except SourceError as error:
-                    self._intake.put(Remark(f"Passed over: {error}"))
+                    self._intake.put(Remark(readable(f"Passed over: {error}")))
                 self._seen_until = piece.ended_at
         finally:
             self._end_epoch("reconnected")

@@ -23,12 +23,11 @@ from index.library import Library
 from index.outline import BLOCK_SECONDS
 from index.pieces import Piece, PieceBook
 from index.schema import Video, microseconds
-from index.store import Filter, Range, scroll, where
+from index.store import Range, scroll, where
 from ingest.thumbnails import Thumbnails
 
-_LASTING = ("evidence", "passage", "segment")
+_LASTING = ("evidence", "passage", "segment", "embedding")
 """Kinds of points that may last into what is kept, and stay then."""
-_OTHERS = ("embedding", "outline")
 
 _SAME_SECONDS = 1e-6
 
@@ -130,22 +129,22 @@ class Retention:
         over = Range("end_seconds", lt=end_seconds + _SAME_SECONDS)
         for kind in _LASTING:
             store.delete(where(kind=kind, video_id=video_id).and_(span, over))
-        for kind in _OTHERS:
-            store.delete(where(kind=kind, video_id=video_id).and_(span))
-        self._forget_passages(where(kind="passage", video_id=video_id), span)
+        store.delete(where(kind="outline", video_id=video_id).and_(span))
+        self._forget_passages(video_id, span)
         lasting = scroll(store, where(kind="segment", video_id=video_id).and_(span))
         starts = {point.payload["start_us"] for point in lasting}
         self._thumbnails.remove_between(video_id, start_seconds, end_seconds, but=starts)
 
-    def _forget_passages(self, of_video: Filter, span: Range) -> None:
-        """Those that are left and hold words of evidence that has gone."""
+    def _forget_passages(self, video_id: str, span: Range) -> None:
+        """Those that are left and hold words of evidence that has gone, with their vectors."""
         store = self._library.store
-        told = {
-            id for point in scroll(store, of_video.and_(span)) for id in point.payload["evidence"]
-        }
+        left = list(scroll(store, where(kind="passage", video_id=video_id).and_(span)))
+        told = {id for point in left for id in point.payload["evidence"]}
         gone = told - {point.id for point in store.retrieve(sorted(told))}
-        if gone:
-            store.delete(of_video.also(where(evidence=gone)))
+        passages = [point.id for point in left if gone & set(point.payload["evidence"])]
+        if passages:
+            store.delete(where(kind="passage", video_id=video_id, evidence=gone))
+            store.delete(where(kind="embedding", video_id=video_id, passage=passages))
 
     def _remove(self, piece: Piece) -> None:
         if self._folder is not None:

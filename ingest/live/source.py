@@ -6,12 +6,12 @@ import os
 import re
 import stat
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from index.errors import UsageError
-from index.schema import make_id
+from index.schema import make_id, readable
 
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _LISTEN_SECONDS = "3600"
@@ -58,6 +58,10 @@ def parse_sources(given: Sequence[str], names: Sequence[str] = ()) -> list[LiveS
         raise UsageError("--name needs a name.")
     sources = [
         parse_source(text, names[at] if at < len(names) else None) for at, text in enumerate(given)
+    ]
+    sources = [
+        replace(source, name=readable(source.name), shown=readable(source.shown))
+        for source in sources
     ]
     called = [source.name for source in sources]
     for name in called:
