@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import random
 from itertools import pairwise
 
 import numpy as np
 import pytest
+from clips import DATA
 from hypothesis import given
 from hypothesis import strategies as st
 from test_citations import SOURCES
@@ -61,6 +64,29 @@ def test_what_it_says_otherwise_is_told(sentence, lacking):
     assert found.score < score("Augustin Fresnel invented the lens in 1822.")
     if not lacking.startswith("name"):
         assert found.score < FLOOR
+
+
+@pytest.mark.parametrize("collection", ["tutorialvqa", "3b1b"])
+def test_true_sources_of_real_sentences_are_told_from_those_of_other_videos(collection):
+    """The aim is an area of .95 under the ROC curve; benchmarks/support.py has all figures."""
+    path = DATA / "transcripts" / collection / "transcripts.jsonl"
+    if not path.exists():
+        pytest.skip(f"{path} is not here")
+    said = [
+        [text for _, _, text in json.loads(line)["sentences"]]
+        for line in path.read_text(encoding="utf-8").splitlines()
+    ]
+    rng = random.Random(5)
+    true, other = [], []
+    while len(true) < 200:
+        own, another = rng.sample(said, 2)
+        at, there = rng.randrange(len(own)), rng.randrange(len(another))
+        window = own[max(0, at - 3) : at + 3]
+        if (found := score(own[at], window)) is not None:
+            true.append(found)
+            other.append(score(own[at], another[there : there + 6]))
+    wins = np.subtract.outer(true, other)
+    assert ((wins > 0) + 0.5 * (wins == 0)).mean() >= 0.95
 
 
 def test_what_says_nothing_gets_no_score():
