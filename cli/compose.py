@@ -167,6 +167,8 @@ def build_alert_watcher(
 ) -> AlertWatcher:
     """What holds live evidence against the standing questions. Loads nothing until there is one.
     Raises ConfigError."""
+    from index.pieces import PieceBook
+    from rag.alerts.clips import clip_finder
     from rag.alerts.watcher import AlertWatcher
 
     check = settings.alert.check
@@ -176,6 +178,7 @@ def build_alert_watcher(
         retrieve=settings.retrieve,
         encoders=build_query_encoders(settings),
         onlooker=None if check.model is None else build_onlooker(check, settings, library),
+        clip_of=clip_finder(PieceBook(library.store), settings.library),
         tell=tell,
     )
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from index.schema import make_id, microseconds
-from index.store import Point, Store, scroll, where
+from index.store import Point, Range, Store, scroll, where
 
 RECORDINGS = "recordings"
 """The folder of all pieces, in that of the library."""
@@ -59,9 +59,13 @@ class PieceBook:
     def __init__(self, store: Store):
         self._store = store
 
-    def pieces(self, video_id: str) -> list[Piece]:
-        """In time order."""
-        points = scroll(self._store, where(kind="piece", video_id=video_id))
+    def pieces(
+        self, video_id: str, start_seconds: float = 0.0, end_seconds: float | None = None
+    ) -> list[Piece]:
+        """Those that begin in [start_seconds, end_seconds), in time order."""
+        end_us = None if end_seconds is None else microseconds(end_seconds)
+        begins = Range("start_us", gte=microseconds(start_seconds), lt=end_us)
+        points = scroll(self._store, where(kind="piece", video_id=video_id).and_(begins))
         found = [msgspec.convert(point.payload["record"], Piece) for point in points]
         return sorted(found, key=lambda piece: (piece.start_seconds, piece.name))
 

@@ -23,8 +23,10 @@ from talks import LIGHTHOUSE, make_video, put_channel, put_video
 from cli.main import main
 from index.alerts import Alert, AlertBook, Delivery
 from index.errors import StoreError, UsageError
+from index.pieces import Piece, PieceBook
 from index.schema import Evidence, Space
 from rag.alerts.backtest import backtest
+from rag.alerts.clips import clip_finder
 from rag.alerts.delivery import deliveries_of
 from rag.alerts.events import EventTracker
 from rag.alerts.gate import Gate, Sighting
@@ -438,6 +440,27 @@ def test_a_webhook_gets_the_event_with_its_id(live):
     )
     assert "The EXIT is near" in payload["reason"]
     assert (delivery.state, delivery.attempts) == ("delivered", 1)
+
+
+def test_an_event_comes_with_the_place_where_it_was_recorded(live, tmp_path):
+    book, pieces = AlertBook(live.store), PieceBook(live.store)
+    for name, start, end in (("1", 0.0, 60.0), ("2", 60.0, 120.0), ("3", 120.0, None)):
+        pieces.put_piece(Piece(LIVE.id, 0, f"{name}.mkv", start, end))
+    clip_of = clip_finder(pieces, tmp_path)
+    with Receiver() as receiver:
+        book.put(Alert("exit", 0.0, webhook=receiver.url))
+        watcher = AlertWatcher(live, SETTINGS, clip_of=clip_of)
+        for start in (1.0, 59.0, 300.0, 1000.0):
+            told(watcher, seen("EXIT", start, start + 2))
+        receiver.wait(4)
+        wait_for(lambda: settled(book))
+        watcher.close()
+    found = [payload["clip"] for payload, _ in receiver.got]
+    names = [None if one is None else Path(one["path"]).name for one in found]
+    assert names == ["1.mkv", "1.mkv", "3.mkv", None]  # so long no piece is written
+    spans = [(one["start_seconds"], one["end_seconds"]) for one in found[:3]]
+    assert spans == [(0.0, 5.0), (57.0, 60.0), (178.0, 184.0)]
+    assert Path(found[0]["path"]).parent == tmp_path / "recordings" / LIVE.id
 
 
 def test_a_receiver_that_stumbles_is_asked_again_and_one_that_refuses_is_not(live):

@@ -15,7 +15,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from queue import SimpleQueue
 from typing import IO, Any
@@ -45,7 +45,21 @@ class Refused(NotDelivered):
     """It never will: to try again is no use."""
 
 
-def notification(alert: Alert, event: AlertEvent, video: Video | None) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """Where an event was recorded: a file, and a span by that file's clock."""
+
+    path: str
+    start_seconds: float
+    end_seconds: float
+
+
+ClipOf = Callable[[AlertEvent], Clip | None]
+
+
+def notification(
+    alert: Alert, event: AlertEvent, video: Video | None, clip: Clip | None = None
+) -> dict[str, Any]:
     """What receivers get, as JSON. `id` is that of the event: the same for each attempt."""
     wall = event.wall_clock_start
     return {
@@ -64,6 +78,7 @@ def notification(alert: Alert, event: AlertEvent, video: Video | None) -> dict[s
         "channel": event.channel,
         "text": event.text,
         "reason": reason(event),
+        "clip": None if clip is None else msgspec.to_builtins(clip),
     }
 
 
@@ -81,10 +96,14 @@ def _iso(seconds: float) -> str:
 
 class Outbox:
     """Sends deliveries. `put` returns at once; `close` waits a moment for what is being sent right
-    now, and ends programs that run on."""
+    now, and ends programs that run on. clip_of: where an event was recorded; asked when it is
+    sent."""
 
-    def __init__(self, book: AlertBook, settings: AlertSettings):
+    def __init__(
+        self, book: AlertBook, settings: AlertSettings, clip_of: ClipOf = lambda event: None
+    ):
         self._book = book
+        self._clip_of = clip_of
         self._settings = settings
         self._closing = threading.Event()
         self._given_up = threading.Event()
@@ -127,7 +146,7 @@ class Outbox:
                 )
                 self._threads.append(thread)
                 thread.start()
-            self._queues[receiver].put((alert, notification(alert, event, video), delivery))
+            self._queues[receiver].put((alert, event, video, delivery))
 
     def _work(self, queue: SimpleQueue) -> None:
         while (item := queue.get()) is not None and not self._closing.is_set():
@@ -138,8 +157,11 @@ class Outbox:
             except Exception:  # the next ones go on; this one stays pending
                 log.exception("An alert's delivery failed")
 
-    def _deliver(self, alert: Alert, payload: dict[str, Any], delivery: Delivery) -> None:
+    def _deliver(
+        self, alert: Alert, event: AlertEvent, video: Video | None, delivery: Delivery
+    ) -> None:
         settings = self._settings
+        payload = notification(alert, event, video, self._clip_of(event))
         tries = tenacity.Retrying(
             stop=tenacity.stop_any(
                 tenacity.stop_after_attempt(settings.attempts),

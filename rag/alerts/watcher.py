@@ -14,7 +14,7 @@ from index.faults import fault_point
 from index.library import Library
 from index.schema import Evidence, Video
 from rag.alerts.checking import Checker
-from rag.alerts.delivery import Outbox, deliveries_of
+from rag.alerts.delivery import ClipOf, Outbox, deliveries_of
 from rag.alerts.events import EventTracker
 from rag.alerts.gate import Gate
 from rag.alerts.settings import AlertSettings
@@ -49,7 +49,8 @@ class AlertWatcher:
     """Holds what comes against the standing questions of a library, writes down what they report,
     and has it sent. Safe to share between the threads of several sources.
 
-    onlooker: looks at the pictures of an event before anybody is told; None: nobody does. tell: is
+    onlooker: looks at the pictures of an event before anybody is told; None: nobody does. clip_of:
+    where an event was recorded. tell: is
     called with each event that is to be told, after it was written, from any thread. clock: seconds
     since 1970.
     """
@@ -62,6 +63,7 @@ class AlertWatcher:
         retrieve: RetrieveSettings | None = None,
         encoders: QueryEncoders | None = None,
         onlooker: Reranker | None = None,
+        clip_of: ClipOf = lambda event: None,
         tell: Callable[[Alert, AlertEvent, Video], None] = lambda alert, event, video: None,
         clock: Callable[[], float] = time.time,
     ):
@@ -72,7 +74,7 @@ class AlertWatcher:
         self._encoders = encoders
         self._tell = tell
         self._clock = clock
-        self._outbox = Outbox(self._book, settings)
+        self._outbox = Outbox(self._book, settings, clip_of)
         self._standing: dict[str, _Standing] = {}
         self._passed_over: dict[str, Alert] = {}
         self._seen: dict[str, float] = {}
