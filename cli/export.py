@@ -323,6 +323,8 @@ def _file_names(cuts: Sequence[Cut]) -> dict[str, str]:
         if id in names:
             continue
         stem = cut.footage.name.rpartition(".")[0] or cut.footage.name
+        if cut.footage.recorded:
+            stem = f"{cut.moment.title}-{stem}"
         name = "".join(c if c.isprintable() and c not in '/\\:*?"<>|' else "_" for c in stem)
         name = name.encode()[:_NAME_BYTES].decode(errors="ignore").strip(" .-") or "video"
         names[id] = f"{name}-{id[:8]}" if name in names.values() else name

@@ -3,22 +3,18 @@ pictures, and commits what was said by itself."""
 
 from __future__ import annotations
 
-import logging
-import queue
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from index.errors import LongtakeError
 from index.library import Library
 from index.schema import Epoch, Evidence, Generation, Video
 from ingest.channels.speech import recognised_evidence
+from ingest.live.backlog import Backlog
 from ingest.live.sound import EpochSound
 from ingest.live.writer import LiveWriter, commit_live
 from ingest.recognition import Recognition
 from ingest.sentences import Sentence
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,55 +44,34 @@ class Listening:
         self._recognition = recognition
         self._told = told
         self._done = done
-        self._failed = failed
-        self._ears: queue.SimpleQueue[Ear | None] = queue.SimpleQueue()
-        self._given_up = threading.Event()
-        # It may be in the middle of half a minute of sound: it must not keep the process.
-        self._thread = threading.Thread(target=self._run, name="listen", daemon=True)
-        self._thread.start()
+        self._ears: Backlog[Ear] = Backlog("Listening", self._listen, failed, goes_on=False)
 
     def put(self, ear: Ear) -> None:
         """The next epoch, as it begins."""
         self._ears.put(ear)
 
     def finish(self, stop: threading.Event, grace_seconds: float) -> None:
-        """Waits until all that was put is heard, which all must have ended; where the user stops,
-        so much longer. What was not heard then is missing, and the next run closes what there is.
-        """
-        self._ears.put(None)
-        while self._thread.is_alive() and not stop.is_set():
-            self._thread.join(0.2)
-        self._thread.join(grace_seconds)
-        self._given_up.set()
+        """As `Backlog.finish`, when all that was put has ended. What was not heard then is missing,
+        and the next run closes what there is."""
+        self._ears.finish(stop, grace_seconds)
 
     def give_up(self) -> None:
         """Nothing more is written, but what is being written."""
-        self._given_up.set()
-        self._ears.put(None)
-
-    def _run(self) -> None:
-        try:
-            while (ear := self._ears.get()) is not None:
-                self._listen(ear)
-        except LongtakeError as error:
-            self._failed(str(error))
-        except Exception as error:
-            logger.exception("Listening failed")
-            self._failed(f"Listening failed ({type(error).__name__}: {error}).")
+        self._ears.give_up()
 
     def _listen(self, ear: Ear) -> None:
         start = ear.epoch.start_seconds
         writer = LiveWriter(self._library, ear.generation)
         end = start
         for heard in self._recognition.listen(iter(ear.sound)):
-            if self._given_up.is_set() or self._library.video(ear.video.id) is None:
+            if self._ears.given_up or self._library.video(ear.video.id) is None:
                 ear.sound.end()
                 return
             end = start + heard.analysed_seconds
             writer.add([self._evidence(ear, sentence) for sentence in heard.sentences])
             writer.note(heard.notes)
             self._commit(ear, writer, start + heard.watermark_seconds, end)
-        if not self._given_up.is_set():
+        if not self._ears.given_up:
             self._commit(ear, writer, end, end, last=True)
             self._done(ear)
 

@@ -3,21 +3,17 @@ still stretches are joined, and what is made of words (their vectors) is made.""
 
 from __future__ import annotations
 
-import logging
-import queue
 import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from index.errors import LongtakeError
 from index.library import Library
 from index.schema import Generation, Video
 from ingest.claims import Claim
+from ingest.live.backlog import Backlog
 from ingest.live.consolidation import Consolidation
 from ingest.plan import Channels
 from ingest.writer import ChannelWriter
-
-logger = logging.getLogger(__name__)
 
 WORDED = "text:"
 """What the derived channels that work on words alone are called by."""
@@ -44,44 +40,29 @@ class Tidying:
         self._channels = channels
         self._consolidation = consolidation
         self._claim = claim
-        self._failed = failed
         self.lock = threading.Lock()
-        self._epochs: queue.SimpleQueue[tuple[Video, int] | None] = queue.SimpleQueue()
-        self._given_up = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="tidy", daemon=True)
-        self._thread.start()
+        self._epochs: Backlog[tuple[Video, int]] = Backlog(
+            "Tidying up an epoch", self._tidy, failed, goes_on=True
+        )
 
     def put(self, video: Video, epoch: int) -> None:
         """An epoch that has ended. Several times where more of it is complete."""
         self._epochs.put((video, epoch))
 
     def finish(self, stop: threading.Event, grace_seconds: float) -> None:
-        """Waits until all is done; where the user stops, so much longer. The next run goes on with
-        the last epoch."""
-        self._epochs.put(None)
-        while self._thread.is_alive() and not stop.is_set():
-            self._thread.join(0.2)
-        self._thread.join(grace_seconds)
-        self._given_up.set()
+        """As `Backlog.finish`. The next run goes on with the last epoch."""
+        self._epochs.finish(stop, grace_seconds)
 
     def give_up(self) -> None:
         """Nothing new is begun."""
-        self._given_up.set()
-        self._epochs.put(None)
+        self._epochs.give_up()
 
-    def _run(self) -> None:
-        while (item := self._epochs.get()) is not None and not self._given_up.is_set():
-            video, epoch = item
-            try:
-                with self.lock:
-                    if self._library.video(video.id) is not None:
-                        self._consolidation.run(video, epoch)
-                        self._derive(video, epoch)
-            except LongtakeError as error:
-                self._failed(str(error))
-            except Exception as error:
-                logger.exception("Tidying up an epoch failed")
-                self._failed(f"An epoch was not tidied up ({type(error).__name__}: {error}).")
+    def _tidy(self, item: tuple[Video, int]) -> None:
+        video, epoch = item
+        with self.lock:
+            if not self._epochs.given_up and self._library.video(video.id) is not None:
+                self._consolidation.run(video, epoch)
+                self._derive(video, epoch)
 
     def _derive(self, video: Video, epoch: int) -> None:
         for channel in self._channels.derived:
@@ -104,7 +85,7 @@ class Tidying:
             )
             end = 0.0
             for batch in batches:
-                if self._given_up.is_set():
+                if self._epochs.given_up:
                     return
                 writer.add_points(list(batch.points))
                 end = batch.analysed_seconds

@@ -36,6 +36,7 @@ class Footage:
     name: of the file. path: where it is, or was. there: whether it is. frame_rate: frames a second
     that its frames are counted by, from the start of the file; see counting_rate. timecode: of
     its first frame, as in `01:00:00:00` (`;` before the frames: drop-frame), where it has one.
+    recorded: it is a piece of a live source, whose name says nothing to people.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Footage:
     has_pictures: bool = True
     has_sound: bool = True
     duration_seconds: float | None = None
+    recorded: bool = False
 
     def frame(self, seconds: float) -> int:
         """The number of the frame that begins there."""
@@ -195,6 +197,7 @@ def _open(
             has_pictures=points.has_pictures,
             has_sound=points.has_sound,
             duration_seconds=points.duration_seconds,
+            recorded=video is not None and bool(video.source),
         ),
         points,
     )
