@@ -109,10 +109,13 @@ class RecordingReader:
     ) -> SpanFrames:
         """As `FrameReader.read`, with times on the video's clock."""
         found: SpanFrames = []
+        left = list(wanted)
         for path, start, end in self._parts:
-            here = [at - start for at in wanted if start <= at and (end is None or at < end)]
-            if not here:
+            inside = [at for at in left if start <= at and (end is None or at < end)]
+            if not inside:
                 continue
+            here = [at - start for at in inside]
+            left = [at for at in left if at not in inside]  # what overlaps is read once
             low = max(start_seconds - start, 0.0)
             high = (end_seconds if end is None else min(end, end_seconds)) - start
             try:

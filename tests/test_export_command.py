@@ -17,8 +17,10 @@ from clips import corrupted, noise_picture, write_clip
 
 from cli.main import main
 from index.pieces import Piece, PieceBook, recordings_folder
-from index.schema import Epoch, FileStat, Segment, Video
+from index.schema import Epoch, FileStat, Moment, Segment, Video
+from ingest.segment_frames import Recording
 from ingest.thumbnails import Thumbnails
+from rag.export.cuts import _recorded
 
 pytestmark = pytest.mark.usefixtures("own_places")
 
@@ -288,6 +290,11 @@ def test_what_was_recorded_of_a_live_source_is_cut_out_of_its_pieces(run, tmp_pa
     cut = [json.loads(line) for line in out.splitlines()]
     asked = [(one["asked_start_seconds"], one["asked_end_seconds"]) for one in cut]
     assert asked == [(7.0, 8.0), (0.0, 1.0)]
+    overlapping = Recording(((Path("a"), 0.0, 10.0), (Path("b"), 4.0, 20.0)))
+    moment = Moment("m", 0, "", None, 6.0, 12.0, 1.0, "speech")
+    parts = [(one.path, one.start_seconds, one.end_seconds)
+             for one in _recorded(moment, lambda _: overlapping)]  # fmt: skip
+    assert parts == [("a", 6.0, 10.0), ("b", 6.0, 8.0)]
     names = [Path(one["path"]).name for one in cut]
     assert names[0].startswith("Camera-1-00.00.07") and names[1].startswith("Camera-2-00.00.00")
     status, out, err = run("search", "gate", "--export", "hits.csv")

@@ -119,6 +119,17 @@ def test_pictures_come_out_at_the_times_of_the_stream(clip, tmp_path):
     assert len(found[0]) == 2 and found[1] == []
 
 
+def test_where_pieces_overlap_each_picture_is_read_once(clip, tmp_path):
+    recorded = Recorded(tmp_path / "pieces", piece_seconds=100.0).run(clip)
+    recorded.recorder.cut()
+    (piece,) = recorded.pieces
+    path = tmp_path / "pieces" / piece.name
+    twice = Recording(((path, START, START + 8), (path, START, START + 12)))
+    with frame_reader(twice) as reader:
+        frames = reader.read([START + 6.5, START + 9.5], START, START + 12, snap=False)
+    assert [round(time - START, 1) for time, _ in frames] == [6.5, 9.5]
+
+
 def test_a_new_clock_is_a_new_piece(clip, tmp_path):
     recorded = Recorded(tmp_path / "pieces", piece_seconds=100.0)
     recorded.run(clip).run(clip, epoch=1, start=2000.0)

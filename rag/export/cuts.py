@@ -148,10 +148,12 @@ def _recorded(moment: Moment, media_of: Callable[[str], Media | None]) -> list[M
     if not isinstance(media, Recording):
         return [moment]
     found = []
+    reached = moment.start_seconds
     for path, start, end in media.parts:
-        first = max(moment.start_seconds, start)
+        first = max(reached, start)  # where a file was gone on with, pieces may overlap
         last = moment.end_seconds if end is None else min(moment.end_seconds, end)
-        if first < last or first == last == moment.start_seconds:
+        if first < last or (not found and first == last == moment.start_seconds):
+            reached = last
             found.append(
                 replace(
                     moment,
