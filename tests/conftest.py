@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 import talks
 
+from cli.main import main
 from index.library import Library
 
 MIB = 2**20
@@ -90,3 +92,34 @@ def small_disk(tmp_path) -> Iterator[Path]:
         yield mounted
     finally:
         subprocess.run(["umount", mounted], check=True)
+
+
+@pytest.fixture
+def run_json(capsys, tmp_path, own_places):
+    """run_json(*arguments) -> (exit status, what --json printed, stderr), of a command in this
+    process over `tmp_path / "library"`."""
+
+    def command(*arguments: str) -> tuple[int, list[dict], str]:
+        status = main([*arguments, "--json", "--library", str(tmp_path / "library")])
+        out, err = capsys.readouterr()
+        return status, [json.loads(line) for line in out.splitlines()], err
+
+    return command
+
+
+@pytest.fixture(scope="module")
+def videollms(tmp_path_factory):
+    """videollms(family) -> a tiny one on this machine, made once a module."""
+    import tiny_videollm
+
+    from ingest.models.videollm.transformers import TransformersVideoLLM
+
+    made = {}
+
+    def get(family: str) -> TransformersVideoLLM:
+        if family not in made:
+            folder = tmp_path_factory.mktemp(family)
+            made[family] = TransformersVideoLLM(tiny_videollm.build(family, folder), device="cpu")
+        return made[family]
+
+    return get

@@ -20,7 +20,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from talks import LIGHTHOUSE, make_video, put_channel, put_video
 
-from cli.main import main
 from index.alerts import Alert, AlertBook, Delivery
 from index.errors import StoreError, UsageError
 from index.pieces import Piece, PieceBook
@@ -634,46 +633,38 @@ def test_a_back_test_finds_what_is_there_and_suggests_where_to_draw_the_line(lib
 # The commands
 
 
-@pytest.fixture
-def run(capsys, tmp_path, own_places):
-    def command(*arguments: str) -> tuple[int, list[dict], str]:
-        status = main([*arguments, "--json", "--library", str(tmp_path / "library")])
-        out, err = capsys.readouterr()
-        return status, [json.loads(line) for line in out.splitlines()], err
-
-    return command
-
-
-def test_the_commands_keep_list_and_take_away(run, tmp_path):
-    status, (added,), _ = run("alert", "add", "exit", "blocked", "--exec", "true -x 'a b'",
+def test_the_commands_keep_list_and_take_away(run_json, tmp_path):
+    status, (added,), _ = run_json("alert", "add", "exit", "blocked", "--exec", "true -x 'a b'",
                               "--threshold", "frame=0.7")  # fmt: skip
     assert (
         status == 0 and added["exec"][1:] == ["-x", "a b"] and Path(added["exec"][0]).is_absolute()
     )
     assert added["thresholds"] == {"frame": 0.7}
-    status, again, err = run("alert", "add", "exit blocked", "--webhook", "http://127.0.0.1:9/x")
+    status, again, err = run_json(
+        "alert", "add", "exit blocked", "--webhook", "http://127.0.0.1:9/x"
+    )
     assert again[0]["alert_id"] == added["alert_id"] and "already" in err
-    _, (listed,), _ = run("alert", "ls")
+    _, (listed,), _ = run_json("alert", "ls")
     assert listed["webhook"] == "http://127.0.0.1:9/x" and listed["exec"] == []
     assert (listed["state"], listed["events"]) == ("pending", 0)
-    assert run("alert", "rm", added["alert_id"][:8])[0] == 0
-    assert run("alert", "ls")[1] == []
-    status, _, err = run("alert", "rm", "exit blocked")
+    assert run_json("alert", "rm", added["alert_id"][:8])[0] == 0
+    assert run_json("alert", "ls")[1] == []
+    status, _, err = run_json("alert", "rm", "exit blocked")
     assert status == 2 and "alert ls" in err
 
 
-def test_a_picture_is_asked_for_by_file(run, tmp_path):
+def test_a_picture_is_asked_for_by_file(run_json, tmp_path):
     from PIL import Image
 
     flat, told = tmp_path / "flat.png", tmp_path / "told.png"
     Image.new("RGB", (64, 64), "gray").save(flat)
     noise = np.random.default_rng(3).integers(0, 256, (9, 16, 3)).astype(np.uint8)
     Image.fromarray(noise).resize((320, 180), Image.Resampling.BICUBIC).save(told)
-    status, _, err = run("alert", "add", "--image", str(flat))
+    status, _, err = run_json("alert", "add", "--image", str(flat))
     assert status == 2 and "too little" in err
-    status, (added,), _ = run("alert", "add", "--image", str(told))
+    status, (added,), _ = run_json("alert", "add", "--image", str(told))
     assert status == 0 and added["picture"] == str(told)
-    assert run("alert", "rm", f"the picture {told}")[0] == 0
+    assert run_json("alert", "rm", f"the picture {told}")[0] == 0
 
 
 @pytest.mark.parametrize(
@@ -690,43 +681,43 @@ def test_a_picture_is_asked_for_by_file(run, tmp_path):
         (("video:x exit",), "--source"),
     ],
 )
-def test_wrong_usage_is_told_and_nothing_is_kept(run, tmp_path, arguments, said):
+def test_wrong_usage_is_told_and_nothing_is_kept(run_json, tmp_path, arguments, said):
     talks.films_at(tmp_path / "library").store.close()
-    status, out, err = run("alert", "add", *arguments)
+    status, out, err = run_json("alert", "add", *arguments)
     assert status == 2 and said in err and out == []
-    assert run("alert", "ls")[1] == []
+    assert run_json("alert", "ls")[1] == []
 
 
-def test_bytes_that_are_no_text_do_no_harm(run):
-    status, (added,), _ = run("alert", "add", "caf\udce9 open", "--source", "h\udcff")
+def test_bytes_that_are_no_text_do_no_harm(run_json):
+    status, (added,), _ = run_json("alert", "add", "caf\udce9 open", "--source", "h\udcff")
     assert status == 0 and (added["text"], added["source"]) == ("caf? open", "h?")
     assert Gate(Alert(added["text"], 0.0), SETTINGS).look(seen("cafe open"))
     for way in ("--exec", "--webhook"):
         given = "true \udcff" if way == "--exec" else "http://h/\udcff"
-        status, _, err = run("alert", "add", "exit", way, given)
+        status, _, err = run_json("alert", "add", "exit", way, given)
         assert status == 2 and way in err
 
 
-def test_a_source_may_be_named_before_it_is_there(run):
-    status, (added,), err = run("alert", "add", "exit", "--source", "lobby")
+def test_a_source_may_be_named_before_it_is_there(run_json):
+    status, (added,), err = run_json("alert", "add", "exit", "--source", "lobby")
     assert status == 0 and added["source"] == "lobby" and "waits" in err
 
 
-def test_a_question_is_one_whether_its_source_was_there_or_not(run, tmp_path):
-    (before,) = run("alert", "add", "exit", "--source", "Gate 3", "--webhook", "http://me:pw@h/x")[
-        1
-    ]
+def test_a_question_is_one_whether_its_source_was_there_or_not(run_json, tmp_path):
+    (before,) = run_json(
+        "alert", "add", "exit", "--source", "Gate 3", "--webhook", "http://me:pw@h/x"
+    )[1]
     library = talks.open_library_at(tmp_path / "library")
     library.put_video(LIVE)
     library.store.close()
     for name in ("gate 3", LIVE.id[:8]):
-        status, (again,), err = run("alert", "add", "exit", "--source", name)
+        status, (again,), err = run_json("alert", "add", "exit", "--source", name)
         assert status == 0 and again["alert_id"] == before["alert_id"] and "there already" in err
-    (listed,) = run("alert", "ls")[1]
+    (listed,) = run_json("alert", "ls")[1]
     assert listed["source"] == "Gate 3"
 
 
-def test_history_tells_what_was_reported_and_whether_it_arrived(run, tmp_path):
+def test_history_tells_what_was_reported_and_whether_it_arrived(run_json, tmp_path):
     library = talks.open_library_at(tmp_path / "library")
     library.put_video(LIVE)
     AlertBook(library.store).put(Alert("exit", 0.0, command=("/bin/false",)))
@@ -735,26 +726,26 @@ def test_history_tells_what_was_reported_and_whether_it_arrived(run, tmp_path):
     wait_for(lambda: settled(AlertBook(library.store)))
     watcher.close()
     library.store.close()
-    _, (line,), _ = run("alert", "history")
+    _, (line,), _ = run_json("alert", "history")
     assert line["event"]["id"] == event.id and line["source"] == "Gate 3"
     assert [(one["state"], one["attempts"]) for one in line["deliveries"]] == [("failed", 3)]
-    assert run("alert", "history", "exit")[1] == [line]
-    assert run("alert", "history", "nothing")[0] == 2
+    assert run_json("alert", "history", "exit")[1] == [line]
+    assert run_json("alert", "history", "nothing")[0] == 2
 
 
-def test_the_back_test_is_over_another_library(run, tmp_path):
+def test_the_back_test_is_over_another_library(run_json, tmp_path):
     library = talks.open_library_at(tmp_path / "other")
     put_channel(library, put_video(library, "Lighthouse"), "speech", LIGHTHOUSE)
     library.store.close()
-    status, (event, summary), _ = run(
+    status, (event, summary), _ = run_json(
         "alert", "test", "Fresnel lens", "--on", str(tmp_path / "other")
     )
     assert status == 0 and (event["title"], event["start_seconds"]) == ("Lighthouse", 30.0)
     assert summary["events"] == 1 and summary["hours"] == pytest.approx(60 / 3600, abs=1e-4)
-    assert run("alert", "test", "lens", "--on", str(tmp_path / "none"))[0] == 1
+    assert run_json("alert", "test", "lens", "--on", str(tmp_path / "none"))[0] == 1
 
 
-def test_a_picture_is_back_tested_on_a_film_that_shows_it(tmp_path, run):
+def test_a_picture_is_back_tested_on_a_film_that_shows_it(tmp_path, run_json):
     """Through the whole program: index, then ask with a picture of it."""
     film = tmp_path / "film.mp4"
     write_clip(film, [noise_picture(at // 50, 320, 180) for at in range(100)])
@@ -763,6 +754,6 @@ def test_a_picture_is_back_tested_on_a_film_that_shows_it(tmp_path, run):
         [sys.executable, "-m", "cli.main", "index", str(film)],
         cwd=Path(__file__).resolve().parents[1], env=environment, check=True, capture_output=True,
     )  # fmt: skip
-    status, lines, err = run("alert", "test", "--image", str(film))
+    status, lines, err = run_json("alert", "test", "--image", str(film))
     assert status == 0 and lines[-1]["kinds"], err
     assert lines[0]["channel"] == "fingerprint" and lines[0]["start_seconds"] < 1.0

@@ -7,7 +7,6 @@ from pathlib import Path
 from random import Random
 
 import pytest
-import tiny_videollm
 from clips import panning, write_clip
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -64,19 +63,6 @@ class Recording:
     @property
     def context_tokens(self):
         return self._model.context_tokens
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory):
-    made = {}
-
-    def get(family: str) -> TransformersVideoLLM:
-        if family not in made:
-            folder = tmp_path_factory.mktemp(family)
-            made[family] = TransformersVideoLLM(tiny_videollm.build(family, folder), device="cpu")
-        return made[family]
-
-    return get
 
 
 @pytest.fixture(scope="module")
@@ -137,8 +123,8 @@ def random_library(folder: Path, random: Random, clip: Path):
 @settings(
     max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-def test_no_prompt_exceeds_the_budget(models, clip, family, random):
-    real = models(family)
+def test_no_prompt_exceeds_the_budget(videollms, clip, family, random):
+    real = videollms(family)
     least = real.count_tokens(Prompt((instructions("answer"),))) + ANSWER_TOKENS
     with tempfile.TemporaryDirectory() as folder:
         library, paths = random_library(Path(folder) / "library", random, clip)

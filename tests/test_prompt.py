@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tiny_videollm
 from clips import panning, solid, write_clip
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -18,7 +17,6 @@ from talks import put_channel, put_video
 import configs
 from index.errors import ConfigError, UsageError
 from index.schema import Chapter, FileStat, Moment, Stream, Video
-from ingest.models.videollm.transformers import TransformersVideoLLM
 from rag.answer_settings import AskSettings
 from rag.choose_frames import choose, value
 from rag.delimited import CLOSE, OPEN, one_line
@@ -188,19 +186,6 @@ SCENES = st.lists(
 )
 
 
-@pytest.fixture(scope="module")
-def models(tmp_path_factory):
-    made = {}
-
-    def get(family: str) -> TransformersVideoLLM:
-        if family not in made:
-            folder = tmp_path_factory.mktemp(family)
-            made[family] = TransformersVideoLLM(tiny_videollm.build(family, folder), device="cpu")
-        return made[family]
-
-    return get
-
-
 @pytest.mark.parametrize("family", ["qwen2_5_vl", "qwen3_vl", "llava_onevision", "smolvlm"])
 @given(
     scenes=SCENES,
@@ -213,9 +198,9 @@ def models(tmp_path_factory):
     max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 def test_the_budget_is_never_exceeded_as_the_model_counts(
-    models, clip, family, scenes, question, room, share, small
+    videollms, clip, family, scenes, question, room, share, small
 ):
-    model = models(family)
+    model = videollms(family)
     tokens = ModelTokens(model)
     sizes = {"picture_share": share, "small_side": small}
     made = builder(tokens, clip, answer_tokens=64, frames=12, **sizes)
@@ -248,8 +233,8 @@ def test_where_not_all_fit_most_are_small_and_more_of_them_fit(tmp_path):
     assert set(shown(budget + 9000, small_side=112)) == {(240, 320)}  # all fit as they are
 
 
-def test_stretches_with_more_and_fewer_pictures_go_to_one_llava(models, clip):
-    model = models("llava_onevision")
+def test_stretches_with_more_and_fewer_pictures_go_to_one_llava(videollms, clip):
+    model = videollms("llava_onevision")
     built = builder(ModelTokens(model), clip, answer_tokens=64, frames=5).build(
         "What?", [scene(0, 10, looks=[2.0, 5.0, 8.0]), scene(20, 30, looks=[25.0])], budget=9000
     )

@@ -3,7 +3,6 @@ pinned stays."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +11,6 @@ import talks
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cli.main import main
 from cli.quantities import length_of_time, number_of_bytes
 from index.errors import UsageError
 from index.pieces import Piece, PieceBook, Pin
@@ -277,36 +275,27 @@ def test_lengths_and_sizes():
             number_of_bytes(wrong, "--keep-size")
 
 
-@pytest.fixture
-def run(capsys, tmp_path, own_places):
-    def command(*arguments: str) -> tuple[int, list[dict], str]:
-        status = main([*arguments, "--json", "--library", str(tmp_path / "library")])
-        out, err = capsys.readouterr()
-        return status, [json.loads(line) for line in out.splitlines()], err
-
-    return command
-
-
-def test_pins_by_hand(run, tmp_path):
+def test_pins_by_hand(run_json, tmp_path):
     library = talks.films_at(tmp_path / "library")
     library.put_video(replace(Video("camera", "Camera", source="tcp://x"), kept_from_seconds=100.0))
     library.store.close()
-    status, pins, err = run("pin", "Camera", "--span", "1:00-2:00", "--note", "look")
+    status, pins, err = run_json("pin", "Camera", "--span", "1:00-2:00", "--note", "look")
     assert status == 0 and pins[0]["note"] == "look" and "already" in err
-    _, pins, _ = run("pin", "Camera", "--span", "3:00-4:00")
+    _, pins, _ = run_json("pin", "Camera", "--span", "3:00-4:00")
     assert [pin["start_seconds"] for pin in pins] == [60.0, 180.0]
-    status, _, err = run("pin", "Camera", "--span", "5:00-6:00", "--remove")
+    status, _, err = run_json("pin", "Camera", "--span", "5:00-6:00", "--remove")
     assert status == 2 and "not pinned" in err
     assert [
-        pin["start_seconds"] for pin in run("pin", "Camera", "--span", "1:00-2:00", "--remove")[1]
+        pin["start_seconds"]
+        for pin in run_json("pin", "Camera", "--span", "1:00-2:00", "--remove")[1]
     ] == [180.0]
-    assert run("pin", "Camera", "--remove")[1] == []
-    assert run("pin", "Camera", "--note", "x")[0] == 2
-    status, _, err = run("pin", "Lighthouse", "--span", "1-2")
+    assert run_json("pin", "Camera", "--remove")[1] == []
+    assert run_json("pin", "Camera", "--note", "x")[0] == 2
+    status, _, err = run_json("pin", "Lighthouse", "--span", "1-2")
     assert status == 2 and "no live source" in err
 
 
-def test_rm_takes_what_was_recorded_or_says_that_it_could_not(run, tmp_path):
+def test_rm_takes_what_was_recorded_or_says_that_it_could_not(run_json, tmp_path):
     library = talks.films_at(tmp_path / "library")
     library.put_video(Video("camera", "Camera", source="tcp://x"))
     library.store.close()
@@ -315,10 +304,10 @@ def test_rm_takes_what_was_recorded_or_says_that_it_could_not(run, tmp_path):
     elsewhere.mkdir()
     (elsewhere / "1.mkv").write_bytes(b"x")
     folder.symlink_to(elsewhere)
-    status, _, err = run("rm", "Camera", "--yes")
+    status, _, err = run_json("rm", "Camera", "--yes")
     assert status != 0 and "removing what was recorded" in err
-    assert (elsewhere / "1.mkv").exists() and "Camera" in [v["title"] for v in run("ls")[1]]
+    assert (elsewhere / "1.mkv").exists() and "Camera" in [v["title"] for v in run_json("ls")[1]]
     folder.unlink()
     folder.mkdir()
     (folder / "1.mkv").write_bytes(b"x")
-    assert run("rm", "Camera", "--yes")[0] == 0 and not folder.exists()
+    assert run_json("rm", "Camera", "--yes")[0] == 0 and not folder.exists()
