@@ -6,6 +6,7 @@ that occur once are put on the screen at known times.
 
     python benchmarks/live.py       # a still camera, a talk, a film: a minute each of 1080p30
     python benchmarks/live.py --seconds 30 --kinds talk
+    python benchmarks/live.py --hour    # what an hour of each leaves, from a minute in a pipe
 
 Prints for each kind: the latency from a text's being sent to its being found (p50, p95, most), what
 was dropped, the lag at the end, and the share of the machine's cores that `watch` took.
@@ -97,8 +98,7 @@ def planted(seconds: float) -> dict[str, float]:
     }
 
 
-def encode(kind: str, seconds: float, path: Path) -> None:
-    words = planted(seconds)
+def encode(kind: str, seconds: float, path: Path, words: dict[str, float]) -> None:
     with av.open(str(path), "w") as output:
         stream = output.add_stream("libx264", rate=RATE)
         stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
@@ -154,8 +154,8 @@ class Player:
 
 def measure(kind: str, seconds: float, folder: Path) -> dict:
     path = folder / f"{kind}.ts"
-    encode(kind, seconds, path)
     words = planted(seconds)
+    encode(kind, seconds, path, words)
     player = Player(path, words)
     library = folder / f"library-{kind}"
     watch = subprocess.Popen(
@@ -231,14 +231,48 @@ def poll(library: Path, player: Player, words: dict[str, float]) -> tuple[list[f
     return latencies, queries
 
 
+def hour(kind: str, seconds: float, folder: Path) -> dict:
+    """What is kept of the recording, without texts put into it, scaled to an hour."""
+    from index.access import open_store
+    from index.disk import bytes_on_disk
+    from index.store import where
+
+    path, library = folder / f"{kind}.ts", folder / f"library-{kind}"
+    encode(kind, seconds, path, {})
+    with path.open("rb") as recording:
+        subprocess.run(
+            [
+                sys.executable, "-m", "cli.main", "watch", "-", "--name", kind,
+                "--library", str(library), "--profile", "packaged",
+                "--set", "index.ballast_bytes=0", "--set", "index.compact=false",
+            ],
+            cwd=ROOT, stdin=recording, check=True, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+    store = open_store(library)
+    evidence = store.count(where(kind="evidence"))
+    points = store.info().points
+    store.close()
+    scale = 3600 / seconds
+    return {
+        "kind": kind,
+        "seconds": seconds,
+        "evidence_an_hour": round(evidence * scale),
+        "points_an_hour": round(points * scale),
+        "thumbnails_mb_an_hour": round(bytes_on_disk(library / "thumbnails") * scale / 1e6, 1),
+        "library_mb_now": round(bytes_on_disk(library / "shards") / 1e6, 1),
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--kinds", nargs="+", default=list(SOURCES), choices=list(SOURCES))
+    parser.add_argument("--hour", action="store_true", help="what an hour leaves")
     given = parser.parse_args()
+    run = hour if given.hour else measure
     with tempfile.TemporaryDirectory() as folder:
         for kind in given.kinds:
-            print(json.dumps(measure(kind, given.seconds, Path(folder))), flush=True)
+            print(json.dumps(run(kind, given.seconds, Path(folder))), flush=True)
 
 
 if __name__ == "__main__":
