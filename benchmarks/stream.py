@@ -1,15 +1,16 @@
 """Does a streaming session answer a long stream as soon as a short one, in the memory that it is
 given?
 
-Usage: python benchmarks/stream.py [--data DIR] [--minutes 10 60] [--rounds N] [--family F]
+Usage: python benchmarks/stream.py [--data DIR] [--minutes 10 60] [--rounds N] [--families F ...]
 
 Watches Big Buck Bunny, a picture a second, over again where the stream is longer than the film,
-with a tiny Qwen3-VL of random weights. Both streams stay open, and are asked in turn, round by
+with a tiny model of random weights of each family, which knows as many places as the real one. Both streams stay open, and are asked in turn, round by
 round, so that a busy machine slows down both: the time to the first token, once with frames chosen
 by what the question asks for, once with a span from the beginning too. This with three bounds of
 the host's memory: one that holds both streams, one that holds the short stream and a third of the
 long one, and one so small that nearly all of both lies on disk. Prints each stream's median, the
-ratio of long to short (the median of each round's), and the bytes held. The last line is JSON.
+ratio of long to short (the median of each round's), and the bytes held. The last lines are JSON,
+one a family.
 """
 
 from __future__ import annotations
@@ -34,8 +35,13 @@ from ingest.models.videollm.transformers import TransformersVideoLLM  # noqa: E4
 from ingest.segment_frames import FrameReader  # noqa: E402
 
 SIDE = 128
-CONTEXT = 262_144
-"""Places that Qwen3-VL knows."""
+CONTEXT = {
+    "qwen3_vl": 262_144,
+    "qwen2_5_vl": 128_000,
+    "llava_onevision": 32_768,
+    "smolvlm": 8_192,
+}
+"""Places that Qwen3-VL, Qwen2.5-VL 7B, LLaVA-OneVision 7B and SmolVLM2 know."""
 
 DEVICE_BYTES = 4 << 20
 HOST_BYTES = {"in memory": 1 << 30, "the rest on disk": 8 << 20, "on disk": 1 << 20}
@@ -109,21 +115,24 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
     parser.add_argument("--minutes", type=float, nargs=2, default=(10, 60))
     parser.add_argument("--rounds", type=int, default=40)
-    parser.add_argument("--family", default="qwen3_vl")
+    parser.add_argument("--families", nargs="+", default=list(CONTEXT), choices=list(CONTEXT))
     given = parser.parse_args()
     shown = pictures(given.data / "video" / "bbb_360p.mp4")
-    with tempfile.TemporaryDirectory() as folder:
-        files = tiny_videollm.build(given.family, Path(folder) / "model", context=CONTEXT)
-        model = TransformersVideoLLM(files, device="cpu", threads=1)
-        report = {"family": given.family, "device_bound": DEVICE_BYTES}
-        for name, host_bytes in HOST_BYTES.items():
-            settings = SessionSettings(
-                device_bytes=DEVICE_BYTES, host_bytes=host_bytes, folder=Path(folder)
-            )
-            report[name] = measure(model, shown, given.minutes, given.rounds, settings)
-            print(f"{name}: {json.dumps(report[name], indent=1)}")
+    reports = []
+    for family in given.families:
+        with tempfile.TemporaryDirectory() as folder:
+            files = tiny_videollm.build(family, Path(folder) / "model", context=CONTEXT[family])
+            model = TransformersVideoLLM(files, device="cpu", threads=1)
+            report = {"family": family, "device_bound": DEVICE_BYTES}
+            for name, host_bytes in HOST_BYTES.items():
+                settings = SessionSettings(
+                    device_bytes=DEVICE_BYTES, host_bytes=host_bytes, folder=Path(folder)
+                )
+                report[name] = measure(model, shown, given.minutes, given.rounds, settings)
+                print(f"{family}, {name}: {json.dumps(report[name], indent=1)}", flush=True)
         report["resident_bytes"] = psutil.Process().memory_info().rss
-    print(json.dumps(report))
+        reports.append(report)
+    print("\n".join(map(json.dumps, reports)))
 
 
 if __name__ == "__main__":

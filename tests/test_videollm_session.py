@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib.util
+import itertools
+import os
 
 import numpy as np
 import pytest
@@ -50,7 +53,8 @@ def bounded(model: TransformersVideoLLM, window: int, **settings) -> SessionSett
     question = settings.pop("question_tokens", 400)
     probe = model.session(SessionSettings(device_bytes=4 << 20, question_tokens=question))
     tokens = int(window * 3.25) + 2 * probe._head_tokens + question + 4
-    room = tokens * probe._model.token_bytes
+    waiting = int(window * 0.25) + question
+    room = tokens * probe._model.token_bytes + waiting * probe._model.step_bytes
     return SessionSettings(device_bytes=room, question_tokens=question, **settings)
 
 
@@ -261,32 +265,99 @@ def test_frames_may_come_while_an_answer_is_given(loaded):
 # The bounds
 
 
-def test_every_bound_is_held_and_the_oldest_go_first(loaded, tmp_path):
-    model = loaded("qwen2_5_vl")
-    one = 27 * 256  # bytes of a frame
-    given = {"host_bytes": 5 * one, "disk_bytes": 7 * one, "folder": tmp_path}
-    settings = bounded(model, window=6 * 30, **given)
+def tensors() -> list:
+    import torch
+
+    return [each for each in gc.get_objects() if issubclass(type(each), torch.Tensor)]
+
+
+@contextlib.contextmanager
+def counted(session, before: list, every: int):
+    """Yields a list that gets, for one in `every` calls of the language model, the bytes of all
+    tensors but those of before the session, counted from outside; and but for what the host holds,
+    and the mask, which is made for one call."""
+    read, counts, calls = session._model.read, [], itertools.count(1)
+
+    def looked(steps, start, cache, mask):
+        if next(calls) % every:
+            return read(steps, start, cache, mask)
+        held = [each for kept in session._store._host.values() for each in (kept.keys, kept.values)]
+        apart = [*before, *held, session._summaries._rows, mask]
+        there = {each.untyped_storage().data_ptr(): 0 for each in apart}
+        for each in tensors():
+            storage = each.untyped_storage()
+            there.setdefault(storage.data_ptr(), storage.nbytes())
+        counts.append(sum(there.values()))
+        return read(steps, start, cache, mask)
+
+    session._model.read = looked
+    try:
+        yield counts
+    finally:
+        session._model.read = read
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_bound_is_held_and_the_oldest_go_first(loaded, family, tmp_path):
+    model = loaded(family)
     many = pictures(60)
-    with model.session(settings) as session:
+    with model.session(SessionSettings(device_bytes=4 << 20)) as probe:
+        tokens = [step.tokens for step in all_steps(probe, many, [float(at) for at in range(60)])]
+        one = max(tokens[1:]) * probe._model.token_bytes  # bytes of a frame
+    given = {"host_bytes": 5 * one, "disk_bytes": 7 * one, "folder": tmp_path}
+    settings = bounded(model, window=int(6.5 * max(tokens[1:])), **given)
+    before = tensors()
+    with model.session(settings) as session, counted(session, before, 13) as counts:
         at_start = session.device_bytes
         for at, image in enumerate(many):
             session.append_frames([image], [float(at % 10) / 100 + at])
             assert session.device_bytes == at_start <= settings.device_bytes
             assert session._stream.length <= session._stream.capacity
-            assert session.host_bytes <= 5 * one * 1.2 and session.host_bytes <= given["host_bytes"]
+            assert session.host_bytes <= given["host_bytes"]
             assert session.disk_bytes <= given["disk_bytes"]
-            lying = sum(path.stat().st_size for path in tmp_path.rglob("*.bin"))
-            assert lying <= given["disk_bytes"]
+            if session.disk_bytes:
+                file = os.fstat(session._store._disk._file.fileno())
+                assert file.st_size == session.disk_bytes
             told(session.ask(QUESTION, max_tokens=2)) if at % 20 == 19 else None
+        slabs = session._stream.nbytes + session._question.nbytes
+        assert len(counts) > 4 and slabs < max(counts) <= settings.device_bytes
         assert session.forgotten > 30
         assert session.forgotten + len(session.times) == 60
-        assert (
-            session.times
-            == tuple(float(at % 10) / 100 + at for at in range(60))[-len(session.times) :]
-        )
+        times = tuple(float(at % 10) / 100 + at for at in range(60))
+        assert session.times == times[-len(session.times) :] and len(session.times) > 12
         assert len(kept(session)) == len(session.times)
         assert session._summaries.nbytes < 60 * 4 * 1024
-    assert not list(tmp_path.iterdir())
+        assert not list(tmp_path.iterdir())  # whatever becomes of the process, no file is left
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_no_more_frames_are_seen_at_once_than_can_be_read(loaded, family):
+    """However many come, and of whatever sizes."""
+    model = loaded(family)
+    many = [*pictures(30), *pictures(9, size=(64, 48)), *pictures(9)]
+    with model.session(SessionSettings(device_bytes=4 << 20)) as probe:
+        steps = all_steps(probe, many, [float(at) for at in range(48)])
+    largest = max(step.tokens for step in steps[1:])
+    before = tensors()
+    with (
+        model.session(bounded(model, window=13 * largest, together=32)) as session,
+        counted(session, before, 2) as counts,
+    ):
+        seen, blocks = [], session._model.blocks
+
+        def watched(frames):
+            found = blocks(frames)
+            seen.append(len(found))
+            assert sum(step.tokens for step in found) <= session._bounds.chunk_tokens
+            assert sum(step.nbytes for step in found) <= session._bounds.waiting_bytes
+            return found
+
+        session._model.blocks = watched
+        session.append_frames(many, [float(at) for at in range(48)])
+        told(session.ask(QUESTION, max_tokens=4))
+        assert 1 < max(seen) <= 4 and sum(seen) == 48
+        slabs = session._stream.nbytes + session._question.nbytes
+        assert slabs < max(counts) <= session._settings.device_bytes
 
 
 def test_a_disk_that_takes_no_more_costs_the_oldest_and_not_the_stream(loaded, small_disk):

@@ -20,6 +20,7 @@ from ingest.models.videollm import (
     VideoLLMError,
     until_stop,
 )
+from ingest.models.videollm.session_bounds import Bounds
 from ingest.models.videollm.session_frames import checked
 from ingest.models.videollm.session_lying import Lying
 from ingest.models.videollm.session_masks import causal, windowed
@@ -37,10 +38,6 @@ from ingest.models.videollm.session_settings import SessionSettings
 from ingest.models.videollm.session_slab import KeyValues
 from ingest.models.videollm.session_store import BlockStore
 from ingest.models.videollm.streamer import Streamer
-
-_WINDOWS = 3.25
-"""Windows that fit on the device: one is kept for the stream, a quarter is what is read at once,
-and a question looks back at two."""
 
 
 class VideoSession:
@@ -71,11 +68,10 @@ class VideoSession:
         before, self._behind = model.surroundings(system)
         head = self._model.text(before)
         self._head_tokens, self._head_width = head.tokens, head.width
-        self.window_tokens = self._window(head.tokens)
-        self.context_tokens = 2 * self.window_tokens
-        self._chunk_tokens = self.window_tokens // 4
-        self._stream = model.slab(head.tokens + self.window_tokens + self._chunk_tokens)
-        self._question = model.slab(head.tokens + self.context_tokens + settings.question_tokens)
+        self._bounds = bounds = Bounds(model, settings, head.tokens)
+        self.window_tokens, self.context_tokens = bounds.window_tokens, bounds.context_tokens
+        self._stream = model.slab(bounds.stream_tokens)
+        self._question = model.slab(bounds.question_tokens)
         self._store = BlockStore(settings.host_bytes, settings.disk_bytes, settings.folder)
         self._summaries = Summaries()
         self._blocks: list[Block] = []
@@ -88,23 +84,6 @@ class VideoSession:
         self._asking, self._appending = threading.Lock(), threading.Lock()
         with self._step():
             self._model.read([head], 0, self._stream, causal(0, head.tokens, model.device))
-
-    def _window(self, head: int) -> int:
-        settings, model = self._settings, self._model
-        room = settings.device_bytes // model.token_bytes - settings.question_tokens - 2 * head
-        window = int(room / _WINDOWS)
-        if model.context_tokens is not None:
-            places = model.context_tokens - settings.question_tokens - head
-            window = min(window, places // 2)
-        if window < 4:
-            needed = (settings.question_tokens + 2 * head + 64) * model.token_bytes
-            raise ContextOverflowError(
-                f"{settings.device_bytes} bytes on the device leave no room for a stream: a "
-                f"question alone takes {needed}, at {model.token_bytes} a token, and the model "
-                f"takes {model.context_tokens} tokens. Raise device_bytes, or lower "
-                "question_tokens."
-            )
-        return window
 
     # What is kept
 
@@ -120,8 +99,9 @@ class VideoSession:
 
     @property
     def device_bytes(self) -> int:
-        """That keys and values take on the device; never more than the setting."""
-        return self._stream.nbytes + self._question.nbytes
+        """That keys and values take on the device, and the most that may wait there to be read;
+        never more than the setting."""
+        return self._stream.nbytes + self._question.nbytes + self._bounds.waiting_bytes
 
     @property
     def host_bytes(self) -> int:
@@ -158,26 +138,27 @@ class VideoSession:
             self._watch(checked(frames, times, last))
 
     def _watch(self, shown: Sequence[Frame]) -> None:
-        for at in range(0, len(shown), self._settings.together):
+        at = 0
+        while at < len(shown):
+            together = self._together(shown, at)
             with self._step():
-                steps = self._model.blocks(shown[at : at + self._settings.together])
-            waiting: list[tuple[Frame, Step]] = []
-            for pair in zip(shown[at:], steps, strict=False):
-                if pair[1].tokens > self._chunk_tokens:
-                    raise ContextOverflowError(
-                        f"A frame takes {pair[1].tokens} tokens, and what may lie on the device "
-                        f"leaves {self._chunk_tokens} to be read at once. Raise device_bytes, or "
-                        "give smaller frames."
-                    )
-                if sum(s.tokens for _, s in waiting) + pair[1].tokens > self._chunk_tokens:
-                    self._read(waiting)
-                    waiting = []
-                waiting.append(pair)
-            self._read(waiting)
+                steps = self._model.blocks(shown[at : at + together])
+            self._bounds.check_frame(steps[0].tokens)
+            self._read(list(zip(shown[at : at + together], steps, strict=True)))
+            at += together
+
+    def _together(self, shown: Sequence[Frame], first: int) -> int:
+        """Frames from there on that are seen and then read at once: as many as fit, so that no
+        more features wait on the device than are read next."""
+        room, at = self._bounds.chunk_tokens, first
+        while at < min(len(shown), first + self._settings.together):
+            tokens = self._model.frame_tokens(shown[at])
+            if tokens is None or tokens > room:
+                break
+            room, at = room - tokens, at + 1
+        return max(at - first, 1)
 
     def _read(self, waiting: Sequence[tuple[Frame, Step]]) -> None:
-        if not waiting:
-            return
         with self._step():
             self._stay_in_range(sum(step.width for _, step in waiting))
             before = self._stream.length

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import groupby
 
 from ingest.models.videollm.session_recall import Block
 from ingest.models.videollm.session_slab import KeyValues, Slab
@@ -22,28 +23,29 @@ class Lying:
 
     def one_by_one(self, blocks: Sequence[Block]) -> Iterator[KeyValues]:
         """Of the slab views, not copies."""
-        for block in blocks:
-            start = self._starts.get(block.number)
-            if start is None:
-                yield self._store.get(block.number)
-            else:
+        for here, group in self._grouped(blocks):
+            if not here:
+                yield from self._store.each([block.number for block in group])
+                continue
+            for block in group:
+                start = self._starts[block.number]
                 yield self._slab.read(start, start + block.tokens)
 
     def in_pieces(self, blocks: Sequence[Block]) -> Iterator[KeyValues]:
         """The same, with neighbours in the slab as one."""
-        run: list[Block] = []
-        for block in blocks:
-            here = block.number in self._starts
-            if run and not (here and block.number == run[-1].number + 1):
-                yield self._run(run)
-                run = []
-            if here:
-                run.append(block)
-            else:
-                yield self._store.get(block.number)
-        if run:
-            yield self._run(run)
+        for here, group in self._grouped(blocks):
+            if not here:
+                yield from self._store.each([block.number for block in group])
+                continue
+            start = end = self._starts[group[0].number]
+            for block in group:
+                if self._starts[block.number] != end:
+                    yield self._slab.read(start, end)
+                    start = self._starts[block.number]
+                end = self._starts[block.number] + block.tokens
+            yield self._slab.read(start, end)
 
-    def _run(self, run: Sequence[Block]) -> KeyValues:
-        start = self._starts[run[0].number]
-        return self._slab.read(start, start + sum(block.tokens for block in run))
+    def _grouped(self, blocks: Sequence[Block]) -> Iterator[tuple[bool, list[Block]]]:
+        """Whether they are in the slab, and those that follow each other there, or elsewhere."""
+        for here, group in groupby(blocks, key=lambda block: block.number in self._starts):
+            yield here, list(group)

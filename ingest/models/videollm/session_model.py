@@ -36,6 +36,11 @@ class Step:
     def tokens(self) -> int:
         return len(self.embeddings)
 
+    @property
+    def nbytes(self) -> int:
+        own = (self.embeddings, self.places, *self.deep)
+        return sum(each.nbytes for each in own) + (0 if self.seen is None else self.seen.nbytes)
+
 
 class StreamModel:
     """model, processor: of `AutoModelForImageTextToText` and `AutoProcessor`. plain: takes control
@@ -65,6 +70,11 @@ class StreamModel:
         self.device, self.dtype = model.device, model.dtype
         self.tokenizer = processor.tokenizer
         self._pad = self.tokenizer.convert_tokens_to_ids(self.layout.pad)
+        self._seen_tokens: dict[tuple[int, ...], int] = {}
+        eyes = getattr(model.config, "vision_config", None)
+        deep = len(getattr(eyes, "deepstack_visual_indexes", None) or ())
+        self.step_bytes = (1 + deep) * config.hidden_size * self.dtype.itemsize + 8 * self._axes + 1
+        """The most that one token of a step takes on the device."""
 
     @property
     def token_bytes(self) -> int:
@@ -118,12 +128,20 @@ class StreamModel:
         table = self._language.get_input_embeddings()
         return self._plainly(table(torch.tensor(ids, dtype=torch.long, device=self.device)))
 
+    def frame_tokens(self, frame: Frame) -> int | None:
+        """That it takes; None where no frame of its size has been seen yet."""
+        seen = self._seen_tokens.get(frame.image.shape)
+        if seen is None:
+            return None
+        return seen + sum(len(self._ids(text)) for text in self.layout.around(frame.time_seconds))
+
     def blocks(self, frames: Sequence[Frame]) -> list[Step]:
         """One for each frame."""
         steps: list[Step] = []
         for _, run in groupby(frames, key=lambda frame: frame.image.shape):
             alike = list(run)
             features, deeps, grids = self._features([frame.image for frame in alike])
+            self._seen_tokens[alike[0].image.shape] = len(features[0])
             for at, frame in enumerate(alike):
                 deep = tuple(each[at] for each in deeps)
                 steps.append(self._block(frame, features[at], deep, grids and grids[at]))

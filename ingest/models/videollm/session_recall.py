@@ -7,6 +7,7 @@ before, with the latest frames in view.
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -77,12 +78,15 @@ class Summaries:
 
 def in_spans(blocks: Sequence[Block], spans: Sequence[tuple[float, float]]) -> list[Block]:
     """Those that are on show in one of the spans: each is until the next one comes."""
-    chosen = []
-    for at, block in enumerate(blocks):
-        end = blocks[at + 1].time_seconds if at + 1 < len(blocks) else float("inf")
-        if any(block.time_seconds < b and a < end for a, b in spans):
-            chosen.append(block)
-    return chosen
+    chosen: set[int] = set()
+    for start, end in spans:
+        first = bisect_right(blocks, start, key=_time) - 1
+        chosen.update(range(max(first, 0), bisect_left(blocks, end, key=_time)))
+    return [blocks[at] for at in sorted(chosen)]
+
+
+def _time(block: Block) -> float:
+    return block.time_seconds
 
 
 def latest(blocks: Sequence[Block], room: int) -> list[Block]:

@@ -11,9 +11,10 @@ GIB = 1 << 30
 
 class SessionSettings(BaseModel):
     """device_bytes: what keys and values may take on the device, a question's and its answer's
-        among them; all of it is taken at the start. host_bytes: of older ones in the host's memory.
-        disk_bytes: of still older ones, as files of their own. What exceeds these is forgotten.
-    folder: where those files go; None: where temporary files do.
+        among them, and frames and words that wait to be read; keys and values are taken at the
+        start. host_bytes: of older ones in the host's memory. disk_bytes: of still older ones, in
+        a file. What exceeds these is forgotten. folder: where that file goes, which has no name
+        and is gone with the process; None: where temporary files do.
     question_tokens: the most of a question and its answer together, and of what stands around them.
     together: frames that the eyes of the model see at once.
     """

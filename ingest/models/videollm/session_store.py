@@ -4,37 +4,41 @@ from there nowhere. The oldest go first. Importing it loads torch."""
 from __future__ import annotations
 
 import logging
-import os
-import shutil
-import tempfile
 from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from itertools import groupby
 from pathlib import Path
 
-import numpy as np
 import torch
 
+from ingest.models.videollm.session_ring import Ring
 from ingest.models.videollm.session_slab import KeyValues
 
 _LOG = logging.getLogger(__name__)
 
+_READ_BYTES = 16 << 20
+"""Of blocks from disk that are in memory at once, beside where they go."""
+
 
 class BlockStore:
-    """Blocks by number, written once.
+    """Blocks by number, written once, each number greater than the one before.
 
     host_bytes, disk_bytes: the most that is kept there. Beyond both a block is forgotten. folder:
-    a folder of its own is made in it (None: where temporary files go), once one is needed.
+    where the file on disk is, once one is needed (None: where temporary files go).
     """
 
     def __init__(self, host_bytes: int, disk_bytes: int, folder: Path | None = None):
-        self._host_limit, self._disk_limit = host_bytes, disk_bytes
-        self._parent = folder
-        self._folder: Path | None = None
+        self._host_limit = host_bytes
         self._host: OrderedDict[int, KeyValues] = OrderedDict()
-        self._disk: OrderedDict[int, int] = OrderedDict()
+        self._disk = Ring(disk_bytes, folder)
         self._shapes: dict[int, tuple[torch.Size, torch.dtype]] = {}
         self.host_bytes = 0
-        self.disk_bytes = 0
         self._warned = False
+
+    @property
+    def disk_bytes(self) -> int:
+        """That the file takes, also where what it held was forgotten."""
+        return self._disk.nbytes
 
     def __contains__(self, number: int) -> bool:
         return number in self._host or number in self._disk
@@ -50,74 +54,72 @@ class BlockStore:
         while self.host_bytes > self._host_limit:
             oldest, block = self._host.popitem(last=False)
             self.host_bytes -= block.nbytes
-            while self.disk_bytes + block.nbytes > self._disk_limit and self._disk:
-                forgotten.append(self._forget())
             while not (written := self._written(oldest, block)) and self._disk:
-                forgotten.append(self._forget())
+                forgotten.append(self._disk.pop())
+                del self._shapes[forgotten[-1]]
             if not written:
                 forgotten.append(oldest)
         return forgotten
 
     def _written(self, number: int, block: KeyValues) -> bool:
-        if block.nbytes > self._disk_limit:
-            return False
         try:
-            with self._path(number).open("wb", buffering=0) as file:
-                for tensor in (block.keys, block.values):
-                    rest = memoryview(_bytes(tensor))
-                    while rest:  # a disk that is nearly full takes a part
-                        rest = rest[file.write(rest) :]
+            if not self._disk.push(number, [_bytes(block.keys), _bytes(block.values)]):
+                return False
         except OSError as error:
-            self._path(number).unlink(missing_ok=True)
             if not self._warned:
                 _LOG.warning("Of a stream less is kept than it could be: %s", error)
             self._warned = True
             return False
-        self._disk[number] = block.nbytes
         self._shapes[number] = block.keys.shape, block.keys.dtype
-        self.disk_bytes += block.nbytes
         return True
 
-    def _forget(self) -> int:
-        number, size = self._disk.popitem(last=False)
-        self._path(number).unlink(missing_ok=True)
-        del self._shapes[number]
-        self.disk_bytes -= size
-        return number
-
     def get(self, number: int) -> KeyValues:
-        """Raises KeyError for one that was forgotten, OSError where its file cannot be read."""
-        if number in self._host:
-            return self._host[number]
-        if number not in self._disk:
-            raise KeyError(number)
-        shape, dtype = self._shapes[number]
-        both = torch.empty((2, *shape), dtype=dtype)
-        file = os.open(self._path(number), os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            room = memoryview(_bytes(both))
-            while room:
-                count = os.readv(file, [room])
-                if not count:
-                    raise OSError(f"{self._path(number)} is shorter than what was written.")
-                room = room[count:]
-        finally:
-            os.close(file)
-        return KeyValues(*both)
+        """Raises KeyError for one that was forgotten, OSError where it cannot be read."""
+        return next(self.each([number]))
+
+    def each(self, numbers: Sequence[int]) -> Iterator[KeyValues]:
+        """Each of them, in this order. Raises as `get`."""
+        waiting: list[int] = []
+        size = 0
+        for number in numbers:
+            here = self._host.get(number)
+            if here is None:
+                start, end = self._disk.place(number)
+                waiting.append(number)
+                size += end - start
+            if waiting and (here is not None or size >= _READ_BYTES):
+                yield from self._read(waiting, size)
+                waiting, size = [], 0
+            if here is not None:
+                yield here
+        if waiting:
+            yield from self._read(waiting, size)
+
+    def _read(self, numbers: Sequence[int], size: int) -> Iterator[KeyValues]:
+        """From disk, those that lie side by side at once."""
+        whole = torch.empty(size, dtype=torch.uint8)
+        room = _bytes(whole)
+        at, start, end = 0, 0, 0
+        for number in numbers:
+            place = self._disk.place(number)
+            if place[0] != end:
+                self._disk.read(start, room[at : at + end - start])
+                at, start = at + end - start, place[0]
+            end = place[1]
+        self._disk.read(start, room[at:])
+        at = 0
+        for (shape, dtype), group in groupby(numbers, key=self._shapes.__getitem__):
+            count = len(list(group))
+            end = at + count * 2 * shape.numel() * dtype.itemsize
+            blocks = whole[at:end].view(dtype).view(count, 2, *shape)
+            yield from map(KeyValues, blocks[:, 0].unbind(), blocks[:, 1].unbind())
+            at = end
 
     def close(self) -> None:
         self._host.clear()
-        self._disk.clear()
         self._shapes.clear()
-        self.host_bytes = self.disk_bytes = 0
-        if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
-            self._folder = None
-
-    def _path(self, number: int) -> Path:
-        if self._folder is None:
-            self._folder = Path(tempfile.mkdtemp(prefix="longtake-stream-", dir=self._parent))
-        return self._folder / f"{number:09}.bin"
+        self._disk.close()
+        self.host_bytes = 0
 
 
 def _on_host(tensor: torch.Tensor) -> torch.Tensor:
@@ -125,6 +127,6 @@ def _on_host(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.to("cpu", copy=True).contiguous()
 
 
-def _bytes(tensor: torch.Tensor) -> np.ndarray:
-    """Its memory, uint8 of shape (bytes,)."""
-    return tensor.detach().view(-1).view(torch.uint8).numpy()
+def _bytes(tensor: torch.Tensor) -> memoryview:
+    """Its memory, byte by byte."""
+    return memoryview(tensor.detach().view(-1).view(torch.uint8).numpy())
