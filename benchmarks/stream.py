@@ -4,13 +4,13 @@ given?
 Usage: python benchmarks/stream.py [--data DIR] [--minutes 10 60] [--rounds N] [--families F ...]
 
 Watches Big Buck Bunny, a picture a second, over again where the stream is longer than the film,
-with a tiny model of random weights of each family, which knows as many places as the real one. Both streams stay open, and are asked in turn, round by
-round, so that a busy machine slows down both: the time to the first token, once with frames chosen
-by what the question asks for, once with a span from the beginning too. This with three bounds of
-the host's memory: one that holds both streams, one that holds the short stream and a third of the
-long one, and one so small that nearly all of both lies on disk. Prints each stream's median, the
-ratio of long to short (the median of each round's), and the bytes held. The last lines are JSON,
-one a family.
+with a tiny model of random weights of each family, which knows as many places as the real one.
+Both streams stay open, and are asked in turn, round by round, so that a busy machine slows down
+both: the time to the first token, once with frames chosen by what the question asks for, once with
+a span from the beginning too. This with three bounds of the host's memory: one that holds both
+streams, one that holds the short stream and a third of the long one, and one so small that nearly
+all of both lies on disk. Prints each stream's median, the ratio of long to short (the median of
+each round's), and the bytes held. The last lines are JSON, one a family.
 """
 
 from __future__ import annotations
