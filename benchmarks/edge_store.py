@@ -4,9 +4,10 @@
 
 60% of the points carry a 512-d vector, the others a sparse passage of a dozen terms. Measured:
 points in per second, the median search before and after compaction, reopening, and the longest that
-any call waits while a compaction runs, beside the longest of the same calls without one. The last
-line with --json holds the figures and the ratios to the bare shard, which is the limit: it is
-optimised in this process, at a stretch.
+any call waits while a compaction runs, beside the longest of the same calls without one. Beside each
+flush a bare one is timed: 4 KiB appended to a file on the same disk, and fsync. The last line with
+--json holds the figures and the ratios to the bare shard, which is the limit: it is optimised in
+this process, at a stretch.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from index.store import Filter, Point, SparseVector, VectorSpace, where
 
 SPACES = [VectorSpace("frame", 512), VectorSpace("words")]
 EVERYTHING = Filter()
+BARE = "bare_fsync"
 TARGETS = {
     "in_per_second": (">=", 20_000),
     "p50_ms_after": ("<", 5),
@@ -113,15 +115,21 @@ def bare(points: list[Point], folder: Path) -> dict[str, float]:
     return result
 
 
-def longest_waits(store: EdgeStore, points: list[Point], running: threading.Event) -> dict:
-    """Calls of every kind, one after the other, for as long as the compaction runs. kind ->
-    longest, in ms."""
-    waits: dict[str, float] = defaultdict(float)
+def waits(store: EdgeStore, points: list[Point], running: threading.Event, bare_file: Path) -> dict:
+    """Calls of every kind, one after the other, for as long as the compaction runs. kind -> how
+    long each took, in ms."""
+    took: dict[str, list[float]] = defaultdict(list)
     fresh = make_points(4000, seed=1)
     rounds = 0
 
     def timed(kind: str, call: Callable[[], object]) -> None:
-        waits[kind] = max(waits[kind], seconds(call) * 1000)
+        took[kind].append(seconds(call) * 1000)
+
+    def bare_fsync() -> None:
+        with open(bare_file, "ab") as file:
+            file.write(bytes(4096))
+            file.flush()
+            os.fsync(file.fileno())
 
     while running.is_set():
         at = rounds * 64 % 3900
@@ -145,11 +153,25 @@ def longest_waits(store: EdgeStore, points: list[Point], running: threading.Even
         timed(
             "delete", lambda a=at: store.delete(where(video_id="video-1", start_us=a * 1_000_000))
         )
-        if rounds % 20 == 0:
+        if rounds % 5 == 0:
             timed("flush", store.flush)
+            timed(BARE, bare_fsync)
         rounds += 1
         time.sleep(0.02)
-    return dict(waits)
+    return dict(took)
+
+
+def longest(took: dict[str, list[float]]) -> dict[str, float]:
+    """kind -> its longest wait, in ms."""
+    return {kind: round(max(ms), 1) for kind, ms in sorted(took.items()) if kind != BARE}
+
+
+def spread(ms: list[float]) -> dict[str, float]:
+    """How many there were, and where they lie."""
+    quantiles = {"p50": 50, "p95": 95, "max": 100}
+    return {"count": len(ms)} | {
+        name: round(float(np.percentile(ms, percent)), 1) for name, percent in quantiles.items()
+    }
 
 
 def measure(points: list[Point], folder: Path) -> dict:
@@ -175,25 +197,26 @@ def measure(points: list[Point], folder: Path) -> dict:
         result["shards_before"] = store.info().shards
         result["p50_ms_before"] = median_ms(searches())
 
-        def waits_during(work: Callable[[], object]) -> tuple[float, dict[str, float]]:
-            running, waits = threading.Event(), {}
+        def waits_during(work: Callable[[], object]) -> tuple[float, dict[str, list[float]]]:
+            running, took = threading.Event(), {}
             running.set()
             prober = threading.Thread(
-                target=lambda: waits.update(longest_waits(store, points, running))
+                target=lambda: took.update(waits(store, points, running, folder / "bare"))
             )
             prober.start()
-            took = seconds(work)
+            worked = seconds(work)
             running.clear()
             prober.join()
-            return took, {kind: round(wait, 1) for kind, wait in sorted(waits.items())}
+            return worked, took
 
-        took, waits = waits_during(store.compact_now)
-        result["compaction_seconds"] = took
-        result["waits_ms"] = waits
-        result["longest_wait_ms"] = max(waits.values())
-        result["longest_wait_but_flush_ms"] = max(v for k, v in waits.items() if k != "flush")
-        _, waits = waits_during(lambda: time.sleep(min(took, 15)))
-        result["waits_without_compaction_ms"] = waits
+        worked, took = waits_during(store.compact_now)
+        result["compaction_seconds"] = worked
+        result["waits_ms"] = longest(took)
+        result["longest_wait_ms"] = max(result["waits_ms"].values())
+        result["flush_ms"], result["bare_fsync_ms"] = spread(took["flush"]), spread(took[BARE])
+        result["flush_vs_bare_fsync"] = statistics.mean(took["flush"]) / statistics.mean(took[BARE])
+        _, took = waits_during(lambda: time.sleep(min(worked, 15)))
+        result["waits_without_compaction_ms"] = longest(took)
         store.compact_now()
         result["p50_ms_after"] = median_ms(searches())
         result["shards_after"] = store.info().shards

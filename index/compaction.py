@@ -137,6 +137,11 @@ class Compactor:
             self._thread.start()
         self._wake.set()
 
+    @property
+    def busy(self) -> bool:
+        """Is a compaction going on?"""
+        return bool(self._inputs)
+
     def reads(self, shard: str) -> bool:
         """Is the shard an input of the compaction that is going on?"""
         return shard in self._inputs

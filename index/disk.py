@@ -60,17 +60,26 @@ def sync_tree(path: Path) -> None:
 
 
 def sync_files(folder: Path) -> None:
-    """Makes the files in that folder durable, the folder too, though somebody may be renaming them
-    and adding new ones."""
+    """Makes what is in the files of that folder durable, the folder too, though somebody may be
+    renaming them and adding new ones."""
     for last in (False, False, True):
         try:
             for name in os.listdir(folder):
-                _with_descriptor(folder / name, os.fsync)
+                _with_descriptor(folder / name, sync_data)
             break
         except FileNotFoundError:  # renamed since it was listed
             if last:
                 raise
     sync_directory(folder)
+
+
+def sync_data(descriptor: int) -> None:
+    """All that is needed to read the data again. Where only the time of the last change is new,
+    fsync would commit the file system's journal for it, behind everything that others have there."""
+    if hasattr(os, "fdatasync"):
+        os.fdatasync(descriptor)
+    else:  # macOS
+        os.fsync(descriptor)
 
 
 def write_back(path: Path, *, wait: bool) -> None:

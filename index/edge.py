@@ -161,7 +161,8 @@ class EdgeStore:
         self._rotate_for(len(made))
         self.shards.head.upsert(made)
         self._head_points += len(made)
-        if self._head_points > self.settings.head_points // 2:
+        head = self.shards.head
+        if self._head_points > self.settings.head_points // 2 or head.log_is_long(0.5):
             self.shards.expect_rotation(self.spaces.values())
         fault_point("between-copies")
         if sealed := self.shards.sealed():
@@ -207,15 +208,25 @@ class EdgeStore:
         self._compactor.note_removed(shard.name, ids)
 
     def _rotate_for(self, points: int) -> None:
-        """Seals the head if it is old or these points would not fit."""
-        head = self.manifest.shards[-1]
-        aged = time.time() - head.created_seconds > self.settings.head_max_age_seconds
-        if not aged and self._head_points + points <= self.settings.head_points:
+        """Seals the head if it is old, its log long, or these points would not fit. While a
+        compaction has the disk busy the head may grow to twice its size, until the next one has
+        been made in the background."""
+        if not self._worn(points):
             return
         self._head_points = self.shards.head.count()  # the counter knows no replaced points
-        full = self._head_points + points > self.settings.head_points
-        if self._head_points and (aged or full):
+        if not self._worn(points):
+            return
+        waits = self._compactor.busy and not self.shards.expect_rotation(self.spaces.values())
+        if not waits or self._worn(points, size=2):
             self.rotate()
+
+    def _worn(self, points: int, size: int = 1) -> bool:
+        age = time.time() - self.manifest.shards[-1].created_seconds
+        return (
+            self._head_points + points > size * self.settings.head_points
+            or self.shards.head.log_is_long(size)
+            or (self._head_points > 0 and age > size * self.settings.head_max_age_seconds)
+        )
 
     def rotate(self) -> None:
         """Seals the head and begins a new one."""
@@ -318,9 +329,15 @@ class EdgeStore:
         meanwhile. A head that is more than half full is sealed first, since it answers slowest.
         Raises StoreError, DiskFullError."""
         with self._opened():
-            if self._head_points > self.settings.head_points // 2:
-                self.shards.begin_head(self.spaces.values())
-                self._head_points = 0
+            half_full = self._head_points > self.settings.head_points // 2
+            if half_full:
+                self.shards.expect_rotation(self.spaces.values())
+        if half_full:
+            self.shards.await_next_head()
+            with self._opened():
+                if self._head_points > self.settings.head_points // 2:
+                    self.shards.begin_head(self.spaces.values())
+                    self._head_points = 0
         self._compactor.run_all()
 
     @property

@@ -30,6 +30,11 @@ class NextHead:
         """Is there one, or has it been tried since the last was taken?"""
         return self._thread is not None
 
+    @property
+    def ended(self) -> bool:
+        """Is the making of it over?"""
+        return self._thread is not None and not self._thread.is_alive()
+
     def begin(self, path: Path, spaces: Sequence[VectorSpace]) -> None:
         """Has it made, in that folder."""
         self._thread = threading.Thread(
@@ -45,6 +50,12 @@ class NextHead:
         except (BuildError, LongtakeError, OSError) as error:
             shutil.rmtree(path, ignore_errors=True)
             _log.debug("no head was made ahead: %s", error)
+
+    def join(self) -> None:
+        """Waits for it, if there is one in the making. Called without the lock."""
+        thread = self._thread
+        if thread is not None:
+            thread.join()
 
     def take(self) -> Shard | None:
         """The shard, which is the caller's from here on, if it is ready."""

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from index.disk import sync_directory
+from index.disk import sync_data, sync_directory
 
 _ID_BYTES = 16
 
@@ -55,7 +55,7 @@ class RemovedLog:
     def sync(self) -> None:
         """Makes what was appended durable."""
         if self._descriptor is not None:
-            os.fsync(self._descriptor)
+            sync_data(self._descriptor)
         if not self._entered:
             self._entered = True
             sync_directory(self._path.parent)

@@ -9,8 +9,7 @@ deletes it there. What a kill or a power cut between the two can do is settled b
   the head never is. On opening after a kill the ids of unsettled shards are deleted from all older
   ones, so the newest copy wins before anybody reads.
 
-Durable is what is in a shard's log and synced. Its other files follow when it is closed, or when
-the log has become long.
+Durable is what is in a shard's log and synced. Its other files follow when it is closed.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ from index.store import Filter, VectorSpace
 
 
 class Shards:
-    """All methods but `flush` are called with the lock held.
+    """All methods but `flush` and `await_next_head` are called with the lock held.
 
     Opening loads every shard and puts right what a kill left; it raises LibraryDamagedError.
     """
@@ -147,10 +146,15 @@ class Shards:
             sync_directory(path.parent)
         return shard
 
-    def expect_rotation(self, spaces: Iterable[VectorSpace]) -> None:
-        """Has the next head made in the background."""
+    def expect_rotation(self, spaces: Iterable[VectorSpace]) -> bool:
+        """Has the next head made in the background. True when that is done, or was tried."""
         if not self._next.begun:
             self._next.begin(self.reserve(), list(spaces))
+        return self._next.ended
+
+    def await_next_head(self) -> None:
+        """Returns when the one in the making, if any, is there. Called without the lock."""
+        self._next.join()
 
     def add_spaces(
         self, known: Mapping[str, VectorSpace], adding: Mapping[str, VectorSpace]
@@ -236,7 +240,7 @@ class Shards:
 
     def flush(self) -> None:
         """Makes everything durable that was written before. Called without the lock, and holds it
-        only where a long log is emptied."""
+        only to write the manifest."""
         with self._lock:
             sealed = {shard.name for shard in self.sealed()}
             due = [shard for shard in self.all() if shard.dirty]
@@ -248,12 +252,6 @@ class Shards:
                     raise
                 continue  # a durable shard has taken its place meanwhile
             fault_point("between-syncs")
-        for shard in due:
-            if shard.log_is_long:
-                shard.write_back()
-                with self._lock:
-                    if self.get(shard.name) is shard:
-                        shard.flush()
         # A head that was sealed meanwhile may have replaced points since.
         with self._lock:
             entries = tuple(

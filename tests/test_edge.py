@@ -208,7 +208,7 @@ def test_flush_syncs_the_logs_of_what_has_changed(tmp_path, monkeypatch):
     fsync, synced = os.fsync, set()
 
     def recorded(descriptor):
-        fsync(descriptor)
+        fsync(descriptor)  # whichever it was
         status = os.fstat(descriptor)
         synced.add((status.st_dev, status.st_ino))
 
@@ -222,6 +222,7 @@ def test_flush_syncs_the_logs_of_what_has_changed(tmp_path, monkeypatch):
         store.flush()
         words, pictures, head = (shard.path for shard in store.shards.all())
         monkeypatch.setattr(os, "fsync", recorded)
+        monkeypatch.setattr(os, "fdatasync", recorded, raising=False)
         store.flush()
         assert not synced
         store.upsert([point(300)])
@@ -249,7 +250,8 @@ def test_a_log_whose_files_are_renamed_meanwhile_is_synced(tmp_path, monkeypatch
 
     (tmp_path / "first").write_text("x")
     monkeypatch.setattr(os, "listdir", then_rename)
-    monkeypatch.setattr(os, "fsync", lambda descriptor: opened.append(os.fstat(descriptor).st_ino))
+    for call in ("fsync", "fdatasync"):
+        monkeypatch.setattr(os, call, lambda fd: opened.append(os.fstat(fd).st_ino), raising=False)
     index.disk.sync_files(tmp_path)
     assert (tmp_path / "second").stat().st_ino in opened
 
@@ -262,6 +264,7 @@ def test_a_disk_that_takes_nothing_fails_the_flush_and_the_next_one_syncs(tmp_pa
         store.upsert([point(1)])
         with monkeypatch.context() as patch:
             patch.setattr(os, "fsync", broken)
+            patch.setattr(os, "fdatasync", broken, raising=False)
             with pytest.raises(LibraryError, match="Input/output error"):
                 store.flush()
         assert store.shards.head.dirty
@@ -294,14 +297,41 @@ def test_a_head_made_ahead_that_nobody_took_is_removed(tmp_path):
     assert len(list((tmp_path / "lib/shards").iterdir())) == 1
 
 
-def test_a_long_log_is_emptied(tmp_path, monkeypatch):
+def test_a_head_with_a_long_log_is_sealed_and_no_flush_empties_it(tmp_path, monkeypatch):
+    """To empty it is some seventy synchronous writes that everybody would wait for."""
     monkeypatch.setattr(index.shard, "LOG_POINTS", 100)
-    with open_small(tmp_path / "lib") as store:
-        for version in range(4):
-            store.upsert([point(n, version) for n in range(40)])
-            store.flush()
-        assert store.shards.head.logged < 100
+    with open_small(tmp_path / "lib", head_points=256) as store:
+        with monkeypatch.context() as patch:
+            patch.setattr(Shard, "flush", lambda shard: pytest.fail("a log was emptied"))
+            for version in range(3):
+                store.upsert([point(n, version) for n in range(40)])
+                store.flush()
+            store.shards.await_next_head()
+        store.upsert([point(n, 3) for n in range(40)])
+        store.flush()
+        assert all(shard.logged <= 160 for shard in store.shards.all())
+        assert len(shard_names(store)) == 2
         assert contents(store) == dict.fromkeys(range(40), 3)
+        store.compact_now()
+        assert contents(store) == dict.fromkeys(range(40), 3)
+
+
+def test_during_a_compaction_nobody_waits_for_a_new_head_to_be_made(tmp_path, monkeypatch):
+    with open_small(tmp_path / "lib", head_max_age_seconds=3600.0) as store:
+        store.upsert([point(n) for n in range(40)])
+        store.shards.await_next_head()
+        store.shards._next.stop()  # from here on none is ready
+        made = threading.Event()
+        monkeypatch.setattr(type(store.shards._next), "ended", property(lambda _: made.is_set()))
+        monkeypatch.setattr(type(store._compactor), "busy", property(lambda _: True))
+        store.upsert([point(n) for n in range(40, 100)])
+        assert len(shard_names(store)) == 1
+        store.upsert([point(n) for n in range(100, 140)])  # twice its size is enough
+        assert len(shard_names(store)) == 2
+        made.set()
+        store.upsert([point(n) for n in range(140, 180)])
+        assert len(shard_names(store)) == 3
+        assert set(contents(store)) == set(range(180))
 
 
 def test_deletions_from_a_compacted_shard_survive_the_death_of_the_process(tmp_path):
