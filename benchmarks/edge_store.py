@@ -4,10 +4,10 @@
 
 60% of the points carry a 512-d vector, the others a sparse passage of a dozen terms. Measured:
 points in per second, the median search before and after compaction, reopening, and the longest that
-any call waits while a compaction runs, beside the longest of the same calls without one. Beside each
-flush a bare one is timed: 4 KiB appended to a file on the same disk, and fsync. The last line with
---json holds the figures and the ratios to the bare shard, which is the limit: it is optimised in
-this process, at a stretch.
+any call waits while a compaction runs, beside the longest of the same calls without one. Beside
+each flush a bare one is timed: 4 KiB appended to a file on the same disk, and fsync. The last line
+with --json holds the figures and the ratios to the bare shard, which is the limit: it is optimised
+in this process, at a stretch.
 """
 
 from __future__ import annotations

@@ -74,8 +74,8 @@ def sync_files(folder: Path) -> None:
 
 
 def sync_data(descriptor: int) -> None:
-    """All that is needed to read the data again. Where only the time of the last change is new,
-    fsync would commit the file system's journal for it, behind everything that others have there."""
+    """Makes durable all that is needed to read the data again. Where only the time of the last
+    change is new, fsync would commit the file system's journal, with what others have in it."""
     if hasattr(os, "fdatasync"):
         os.fdatasync(descriptor)
     else:  # macOS
