@@ -11,6 +11,7 @@ a flip rewrites the two records in one atomic call.
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 import uuid
 from collections.abc import Iterable, Sequence
@@ -311,10 +312,12 @@ class Library:
         generation: str | None = None,
         start_seconds: float = 0.0,
         end_seconds: float | None = None,
+        overlapping: bool = False,
         with_vectors: bool = False,
     ) -> list[Evidence]:
-        """Evidence of a video that begins in [start_seconds, end_seconds), in time order. Without
-        `generation`, only what searchers may see."""
+        """Evidence of a video that begins in [start_seconds, end_seconds), or, `overlapping`, that
+        is there in some of it, however early it began; in time order. Without `generation`, only
+        what searchers may see."""
         wanted = where(kind="evidence", video_id=video_id)
         if channel is not None:
             wanted = wanted.and_(*where(channel=channel).must)
@@ -323,7 +326,11 @@ class Library:
         else:
             wanted = self.visible(wanted, self.hidden_generations())
         end_us = None if end_seconds is None else microseconds(end_seconds)
-        wanted = wanted.and_(Range("start_us", gte=microseconds(start_seconds), lt=end_us))
+        since_us = None if overlapping else microseconds(start_seconds)
+        wanted = wanted.and_(Range("start_us", gte=since_us, lt=end_us))
+        if overlapping:
+            after = math.nextafter(start_seconds, math.inf)
+            wanted = wanted.and_(Range("end_seconds", gte=after))
         found = [evidence_from(p) for p in scroll(self.store, wanted, with_vectors=with_vectors)]
         return sorted(found, key=lambda e: (e.start_seconds, e.end_seconds, e.channel, e.id))
 

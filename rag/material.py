@@ -19,9 +19,6 @@ LOOKS = ("frame", "fingerprint")
 """Channels that tell pictures apart: one candidate for each of their evidence. The first that a
 stretch has."""
 
-_LOOK_BACK_SECONDS = 600.0
-"""Evidence is fetched by its start; a slide that has stood for longer is not seen."""
-
 _TOUCHES = 0.1
 """Of a stretch or a chapter, whichever is shorter: so little in common is nothing."""
 
@@ -140,15 +137,12 @@ class Gatherer:
         found = self._library.evidence(
             stretch.video_id,
             channel=channels,
-            start_seconds=max(0.0, stretch.start_seconds - _LOOK_BACK_SECONDS),
+            start_seconds=stretch.start_seconds,
             end_seconds=stretch.end_seconds,
+            overlapping=True,
             with_vectors=self._pictures and not self._spread,
         )
-        return [
-            one
-            for one in found
-            if one.epoch == stretch.epoch and one.end_seconds > stretch.start_seconds
-        ]
+        return [one for one in found if one.epoch == stretch.epoch]
 
     def _lines(
         self, found: Sequence[Evidence], moment: Moment, stretch: Moment

@@ -60,6 +60,16 @@ def texts(library, **wanted):
     return [e.text for e in library.evidence("v", **wanted)]
 
 
+def test_what_began_long_before_and_is_still_there_overlaps(library):
+    generation = library.begin(Generation("v", 0, "speech", "f"))
+    spans = [(0.0, 4000.0), (5.0, 6.0), (3590.0, 3600.0), (3605.0, 3610.0), (3620.0, 3630.0)]
+    lines = [Evidence("v", 0, "speech", generation.id, a, b, f"{a:g}") for a, b in spans]
+    library.commit_all([(generation, lines, [])])
+    span = {"start_seconds": 3600.0, "end_seconds": 3620.0}
+    assert texts(library, **span) == ["3605"]
+    assert texts(library, **span, overlapping=True) == ["0", "3605"]
+
+
 def test_evidence_is_on_disk_before_the_watermark_says_so(library, store):
     generation = library.begin(Generation("v", 0, "speech", "f"))
     store.log.clear()

@@ -422,6 +422,17 @@ def test_scenes_hold_what_was_said_and_written_there(library):
     assert words_alone.scenes([found])[0].looks == ()
 
 
+def test_a_slide_that_has_stood_for_an_hour_is_shown(library):
+    video = put_video(library, "Long", 7200.0)
+    put_channel(library, video, "screen_text", [(10, 5000, "AGENDA"), (20, 30, "GONE")])
+    (only,) = Gatherer(library, context_seconds=5.0, side=448).scenes(
+        [Moment(video.id, 0, "Long", None, 4000, 4010, 1.0, "speech")]
+    )
+    assert [(x.start_seconds, x.end_seconds, x.text) for x in only.lines] == [
+        (3995.0, 4015.0, "AGENDA")
+    ]
+
+
 def test_the_files_own_chapters_are_named(library):
     chapters = (Chapter(0, 20, 'The "lens"'), Chapter(20, 40, "Glass"), Chapter(40, 60, ""))
     video = put_video(library, "Talk", 60.0, chapters=chapters)

@@ -216,6 +216,17 @@ def test_filters(store):
     assert count(Filter((Match("even", (True, "x", 3)),))) == 100
 
 
+def test_what_reaches_into_a_span_is_found_by_its_end_too(store):
+    spans = [(n, n * 10.0, n * 10.0 + (1000.5 if n % 50 == 0 else 5.0)) for n in range(200)]
+    store.upsert([evidence(n, start_us=int(a * 1e6), end_seconds=b) for n, a, b in spans])
+    wanted = Filter((Range("start_us", lt=1_020_000_000), Range("end_seconds", gte=1000.5)))
+    found = {point.id for point in scroll(store, wanted)}
+    assert found == {pid(n) for n in (0, 50, 100, 101)}
+    after = np.nextafter(1000.5, np.inf)
+    just = wanted.and_(Range("end_seconds", gte=float(after)))
+    assert {point.id for point in scroll(store, just)} == found - {pid(0)}
+
+
 def test_delete_takes_what_passes_and_nothing_else(store):
     store.upsert([evidence(n) for n in range(300)])
     store.delete(where(video_id="v1").and_(Range("start_us", gte=1500)))
