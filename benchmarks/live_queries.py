@@ -1,0 +1,177 @@
+"""How long a search takes while a live source is watched, against an idle library of the same size.
+
+A library is filled, and `longtake watch` (packaged profile, OCR included) opens it in a process of
+its own; this process searches through that process's socket, as `longtake search` does once it has
+started. A sender plays 1080p30 in real time for some seconds, pauses as long, plays on, and so
+forth, so that both kinds of searches meet the same library and the same machine, whatever else that
+does. What is left to look at when a pause begins is not counted to either.
+
+    python benchmarks/live_queries.py                  # a still camera, a talk, a film
+    python benchmarks/live_queries.py --evidence 100000 --kinds talk --rounds 4
+
+Prints for each kind p50 and p95 of a search in milliseconds, idle and while watching, and their
+ratios; the aim is 2 at most.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import av
+import numpy as np
+import psutil
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
+
+import live  # noqa: E402
+import million  # noqa: E402
+
+SETTLE_SECONDS = 4.0
+EVERY_SECONDS = 0.1
+"""Between two searches: somebody who asks, not a load test."""
+AIM = 2.0
+
+
+class Sender(live.Player):
+    """Plays for so long, pauses for so long, and on. playing: whether it does, and since when."""
+
+    def __init__(self, path: Path, play_seconds: float, pause_seconds: float):
+        self._play_seconds, self._pause_seconds = play_seconds, pause_seconds
+        self.playing, self.since = False, time.monotonic()
+        super().__init__(path, {})
+
+    def _play(self) -> None:
+        with (
+            av.open(str(self._path)) as recording,
+            av.open(f"tcp://127.0.0.1:{self.port}?listen=1", "w", format="mpegts") as output,
+        ):
+            source = recording.streams.video[0]
+            stream = output.add_stream_from_template(source)
+            began, pauses = None, 0
+            for packet in recording.demux(source):
+                if packet.pts is None:
+                    continue
+                at = float(packet.pts * packet.time_base)
+                if began is None:
+                    output.start_encoding()  # returns when somebody has called
+                    began = time.monotonic() - at
+                    self._turn(True)
+                while at >= (pauses + 1) * self._play_seconds:
+                    pauses += 1
+                    self._turn(False)
+                    time.sleep(self._pause_seconds)
+                    self._turn(True)
+                due = began + at + pauses * self._pause_seconds
+                time.sleep(max(0.0, due - time.monotonic()))
+                packet.stream = stream
+                output.mux(packet)
+            self._turn(False)
+
+    def _turn(self, playing: bool) -> None:
+        self.playing, self.since = playing, time.monotonic()
+
+
+def measure(kind: str, given: argparse.Namespace, folder: Path, library: Path, videos: int) -> dict:
+    path = folder / f"{kind}.ts"
+    live.encode(kind, given.seconds * given.rounds, path, live.planted(given.seconds))
+    sender = Sender(path, given.seconds, given.seconds + SETTLE_SECONDS)
+    watch = subprocess.Popen(
+        [
+            sys.executable, "-m", "cli.main", "watch", f"tcp://127.0.0.1:{sender.port}",
+            "--name", kind, "--library", str(library), "--profile", "packaged", "--json",
+            "--set", "live.read_timeout_seconds=600", "--set", "index.compact=false",
+        ],
+        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+    )  # fmt: skip
+    states: list[dict] = []
+    threading.Thread(
+        target=lambda: states.extend(json.loads(line) for line in watch.stdout), daemon=True
+    ).start()
+    try:
+        while not any(state["state"] == "live" for state in states):
+            time.sleep(0.05)
+        times, share = search(sender, library, videos, psutil.Process(watch.pid))
+    finally:
+        watch.terminate()
+        watch.wait()
+    result: dict = {"kind": kind, "searches": {name: len(each) for name, each in times.items()}}
+    for name, each in times.items():
+        for percent in (50, 95):
+            result[f"{name}_p{percent}_ms"] = round(1000 * float(np.percentile(each, percent)), 1)
+    for percent in (50, 95):
+        ratio = result[f"watching_p{percent}_ms"] / result[f"idle_p{percent}_ms"]
+        result[f"ratio_p{percent}"] = round(ratio, 2)
+    return result | {
+        "dropped": states[-1]["dropped"],
+        "cores_share": round(share, 2),
+        "load": round(psutil.getloadavg()[0], 1),
+    }
+
+
+def search(
+    sender: Sender, library: Path, videos: int, watch: psutil.Process
+) -> tuple[dict[str, list[float]], float]:
+    """Seconds of each search, by whether the source is watched meanwhile; the share of the
+    machine's cores that the watching process takes then."""
+    from index.access import open_store
+    from index.library import Library
+    from rag.retrieve import Retriever
+    from rag.vectors import QueryEncoders
+
+    queries = million.queries_of(videos, 60)
+    spaces = (million.FRAME_SPACE, million.TEXT_SPACE)
+    encoders = {space.name: million.Ready(space, queries) for space in spaces}
+    times: dict[str, list[float]] = {"idle": [], "watching": []}
+    used = wall = 0.0
+    store = open_store(library)
+    try:
+        retriever = Retriever(
+            Library(store), encoders=QueryEncoders(lambda space: encoders[space.name])
+        )
+        for query in queries[:20]:
+            retriever.search(query.text, limit=10)
+        at = 0
+        while sender.thread.is_alive():
+            playing, since = sender.playing, sender.since
+            before, started = sum(watch.cpu_times()[:2]), time.monotonic()
+            retriever.search(queries[at % len(queries)].text, limit=10)
+            took = time.monotonic() - started
+            at += 1
+            time.sleep(EVERY_SECONDS)
+            if sender.since != since or started - since < SETTLE_SECONDS:
+                continue
+            times["watching" if playing else "idle"].append(took)
+            if playing:
+                used += sum(watch.cpu_times()[:2]) - before
+                wall += time.monotonic() - started
+    finally:
+        store.close()
+    return times, used / wall / (os.cpu_count() or 1)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=15.0, help="of playing, and of a pause")
+    parser.add_argument("--rounds", type=int, default=4)
+    parser.add_argument("--evidence", type=int, default=45_000, help="in the library before")
+    parser.add_argument("--kinds", nargs="+", default=list(live.SOURCES), choices=[*live.SOURCES])
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        made = million.fill(Path(folder), given.evidence)
+        for kind in given.kinds:
+            library = Path(folder) / "library"
+            print(json.dumps(measure(kind, given, Path(folder), library, made["videos"])))
+            sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()
