@@ -80,8 +80,8 @@ class Sender(live.Player):
         self.playing, self.since = playing, time.monotonic()
 
 
-def measure(kind: str, given: argparse.Namespace, folder: Path, library: Path, videos: int) -> dict:
-    path = folder / f"{kind}.ts"
+def measure(kind: str, given: argparse.Namespace, folder: Path, queries: list) -> dict:
+    path, library = folder / f"{kind}.ts", folder / "library"
     live.encode(kind, given.seconds * given.rounds, path, live.planted(given.seconds))
     sender = Sender(path, given.seconds, given.seconds + SETTLE_SECONDS)
     watch = subprocess.Popen(
@@ -89,6 +89,7 @@ def measure(kind: str, given: argparse.Namespace, folder: Path, library: Path, v
             sys.executable, "-m", "cli.main", "watch", f"tcp://127.0.0.1:{sender.port}",
             "--name", kind, "--library", str(library), "--profile", "packaged", "--json",
             "--set", "live.read_timeout_seconds=600", "--set", "index.compact=false",
+            *(word for one in given.set for word in ("--set", one)),
         ],
         cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
     )  # fmt: skip
@@ -99,7 +100,7 @@ def measure(kind: str, given: argparse.Namespace, folder: Path, library: Path, v
     try:
         while not any(state["state"] == "live" for state in states):
             time.sleep(0.05)
-        times, share = search(sender, library, videos, psutil.Process(watch.pid))
+        times, share = search(sender, library, queries, psutil.Process(watch.pid))
     finally:
         watch.terminate()
         watch.wait()
@@ -118,7 +119,7 @@ def measure(kind: str, given: argparse.Namespace, folder: Path, library: Path, v
 
 
 def search(
-    sender: Sender, library: Path, videos: int, watch: psutil.Process
+    sender: Sender, library: Path, queries: list, watch: psutil.Process
 ) -> tuple[dict[str, list[float]], float]:
     """Seconds of each search, by whether the source is watched meanwhile; the share of the
     machine's cores that the watching process takes then."""
@@ -127,7 +128,6 @@ def search(
     from rag.retrieve import Retriever
     from rag.vectors import QueryEncoders
 
-    queries = million.queries_of(videos, 60)
     spaces = (million.FRAME_SPACE, million.TEXT_SPACE)
     encoders = {space.name: million.Ready(space, queries) for space in spaces}
     times: dict[str, list[float]] = {"idle": [], "watching": []}
@@ -164,12 +164,13 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=4)
     parser.add_argument("--evidence", type=int, default=45_000, help="in the library before")
     parser.add_argument("--kinds", nargs="+", default=list(live.SOURCES), choices=[*live.SOURCES])
+    parser.add_argument("--set", action="append", default=[], help="a setting, for watch")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         made = million.fill(Path(folder), given.evidence)
+        queries = million.queries_of(made["videos"], 60)
         for kind in given.kinds:
-            library = Path(folder) / "library"
-            print(json.dumps(measure(kind, given, Path(folder), library, made["videos"])))
+            print(json.dumps(measure(kind, given, Path(folder), queries)))
             sys.stdout.flush()
 
 

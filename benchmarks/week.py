@@ -2,12 +2,14 @@
 query and the disk stay where they are, while epochs follow each other, the store compacts, and what
 is too old is let go of?
 
-A stream of one picture a second is made while it is read: a still scene, every ten minutes another
-one for half a minute, and every five minutes a sentence as a subtitle. `longtake watch -` (channels
-fingerprint, speech and shots, `--record --keep`) reads it from a pipe, which it makes wait.
+A stream of one small picture every four seconds is made while it is read: a still scene, every ten
+minutes another one for half a minute, and every five minutes a sentence as a subtitle. `longtake
+watch -` (channels fingerprint, speech and shots, `--record --keep`) reads it from a pipe, which it
+makes wait. Shards are sealed when they hold 1,000 points or are two minutes old (which is as much
+of the stream as some hours), and compacted behind that.
 
-    python benchmarks/week.py --days 7                 # an hour and more
-    python benchmarks/week.py --days 2 --keep-hours 6
+    python benchmarks/week.py --days 7                 # half an hour
+    python benchmarks/week.py --days 2 --keep-hours 6 --every-seconds 1
 
 Prints a line four times in what is kept, and last the ratio of each figure's mean over the last
 such time to its mean over the second one, the first in which all that is to be kept is there.
@@ -35,6 +37,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 DAY, HOUR = 86_400, 3600
+HEAD_POINTS = 1000
 SENTENCES = (
     "The {a} was seen at the {b} at {n} o'clock.",
     "Nobody has opened the {a} since {n}.",
@@ -56,8 +59,8 @@ def scene(seed: int) -> np.ndarray:
 class Stream:
     """Writes the stream into a pipe. at_seconds: how much was written."""
 
-    def __init__(self, pipe, seconds: int):
-        self._pipe, self._seconds = pipe, seconds
+    def __init__(self, pipe, seconds: int, every_seconds: int):
+        self._pipe, self._seconds, self._every_seconds = pipe, seconds, every_seconds
         self.at_seconds = 0
         threading.Thread(target=self._write, daemon=True).start()
 
@@ -65,7 +68,7 @@ class Stream:
         try:
             options = {"cluster_time_limit": "5000", "max_interleave_delta": "50000"}
             with av.open(self._pipe, "w", format="matroska", container_options=options) as output:
-                video = output.add_stream("libx264", rate=1)
+                video = output.add_stream("libx264", rate=Fraction(1, self._every_seconds))
                 video.width, video.height, video.pix_fmt = 96, 72, "yuv420p"
                 video.gop_size, video.max_b_frames = 10, 0
                 video.options = {"preset": "ultrafast", "tune": "zerolatency"}
@@ -74,8 +77,8 @@ class Stream:
                 output.start_encoding()
                 still = scene(0)
                 rng = np.random.default_rng(5)
-                for at in range(self._seconds):
-                    if at % 300 == 30:
+                for at in range(0, self._seconds, self._every_seconds):
+                    if at % 300 < self._every_seconds:
                         text = SENTENCES[at // 300 % 3].format(
                             a=rng.choice(NOUNS), b=rng.choice(NOUNS), n=at // 300
                         )
@@ -88,8 +91,9 @@ class Stream:
                     image = scene(1 + at // 600) if passing else still
                     frame = av.VideoFrame.from_ndarray(image, format="rgb24")
                     frame.pts, frame.time_base = at, Fraction(1, 1)
+                    frame.duration = self._every_seconds
                     output.mux(video.encode(frame))
-                    self.at_seconds = at + 1
+                    self.at_seconds = at + self._every_seconds
                 output.mux(video.encode(None))
         except (OSError, av.FFmpegError):
             pass
@@ -107,6 +111,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--days", type=float, default=7.0)
     parser.add_argument("--keep-hours", type=float, default=24.0)
+    parser.add_argument("--every-seconds", type=int, default=4, help="a picture")
     given = parser.parse_args()
     seconds, keep = round(given.days * DAY), given.keep_hours * HOUR
     with tempfile.TemporaryDirectory() as folder:
@@ -117,6 +122,10 @@ def main() -> None:
                 "--keep", f"{given.keep_hours}h", "--channels", "speech,fingerprint",
                 "--library", str(library),
                 "--profile", "packaged", "--json", "--set", "live.keep_check_seconds=5",
+                "--set", "live.waiting_bytes=2097152",  # else it reads hours ahead
+                "--set", f"index.head_points={HEAD_POINTS}",
+                "--set", f"index.shard_points={5 * HEAD_POINTS}",
+                "--set", "index.head_max_age_seconds=120",
             ],
             cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
         )  # fmt: skip
@@ -128,7 +137,7 @@ def main() -> None:
 
         threading.Thread(target=read, daemon=True).start()
         began = time.monotonic()
-        Stream(watch.stdin, seconds)
+        Stream(watch.stdin, seconds, given.every_seconds)
         lines = measure(watch, library, seconds, keep / 4)
         watch.wait()
         took = time.monotonic() - began
@@ -163,7 +172,7 @@ def measure(watch: subprocess.Popen, library: Path, seconds: int, every: float) 
                 asked = time.perf_counter()
                 retriever.search(f"{noun} seen")
                 times.append(time.perf_counter() - asked)
-            recordings = folder_bytes(library / "recordings")
+            recordings, info = folder_bytes(library / "recordings"), store.info()
             line = {
                 "hour": round(due / HOUR, 2),
                 "reached_hour": round(reached / HOUR, 2),
@@ -173,7 +182,8 @@ def measure(watch: subprocess.Popen, library: Path, seconds: int, every: float) 
                 "query_p50_ms": round(1000 * statistics.median(times), 1),
                 "index_mb": round((folder_bytes(library) - recordings) / 1e6, 1),
                 "recordings_mb": round(recordings / 1e6, 2),
-                "points": store.info().points,
+                "points": info.points,
+                "shards": info.shards,
                 "epochs": len(video.epochs),
             }
             lines.append(line)

@@ -35,6 +35,11 @@ PERCEIVED = ("speech", "screen_text", "fingerprint", "frame", "object", "text")
 
 _ONE_SIGNAL_SECONDS = 1.0
 
+_TURN_SECONDS = 0.0002
+"""So long a thread keeps the interpreter while another one wants it. A search by another process is
+some thirty short calls, each of which gives it up and wants it back several times; with Python's
+own 5 ms it waited for those who look at pictures most of its time."""
+
 _LINE_SECONDS = 60.0
 """How often a line tells how a source is doing, where there is no terminal."""
 
@@ -66,6 +71,7 @@ def run_watch(
     senses = Senses(settings)
     senses.check_models()
     stop = threading.Event()
+    sys.setswitchinterval(_TURN_SECONDS)
     with (
         stopping(stop) as caught,
         while_its_folder_is_there(settings) as opened,
@@ -138,7 +144,12 @@ def for_streams(settings: Settings, named: Sequence[str] | None) -> Settings:
         raise ConfigError(f"Of live sources only these are made: {', '.join(PERCEIVED)}.")
     if other:
         say((f"Of live sources not made so far: {', '.join(other)}.", "dim"))
-    channels = given.model_copy(update={"enabled": looking})
+    read = given.screen_text
+    if not read.threads:  # a core is left to those who search
+        from ingest.models.ocr import usable_cores
+
+        read = read.model_copy(update={"threads": max(min(4, usable_cores() - 1), 1)})
+    channels = given.model_copy(update={"enabled": looking, "screen_text": read})
     return settings.model_copy(update={"channels": channels})
 
 

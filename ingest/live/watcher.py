@@ -207,7 +207,7 @@ class Watcher:
             if time.monotonic() - self._recorded_at >= _RECORD_SECONDS:
                 self._write_video()
             if time.monotonic() - self._pruned_at >= self._settings.keep_check_seconds:
-                self._prune(reader.end_seconds)
+                self._prune()
         if over is None:
             self._drain()
         self._end_epoch(reader.end_seconds)
@@ -301,10 +301,12 @@ class Watcher:
         if self._beside is not None and not self._stop.is_set():  # else the next run does it
             self._beside.tidy(self._video, ended.epoch.number)
 
-    def _prune(self, reached_seconds: float) -> None:
-        """Lets go of what is too old, or too much."""
+    def _prune(self) -> None:
+        """Lets go of what is too old, or too much, as of how far has been looked: of a source that
+        waits the reader may be hours ahead, and what is found there yet would come behind it."""
         self._pruned_at = time.monotonic()
-        if not self._known:
+        reached_seconds = self._state.at_seconds
+        if not self._known or reached_seconds is None:
             return
         self._checks.removed(self._video)
         assert self._beside is not None

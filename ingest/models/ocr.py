@@ -99,7 +99,7 @@ class OcrReader:
             )
         self._detection_side = detection_side
         self._recognition_batch = recognition_batch
-        self._threads = threads or min(4, _usable_cores())
+        self._threads = threads or min(4, usable_cores())
         self._models = {"det": detection_model, "rec": recognition_model}
         self._engine: Any = None
         self._lock = threading.Lock()
@@ -234,7 +234,8 @@ def reading_order(lines: list[Line]) -> list[Line]:
     return [line for row in rows for line in sorted(row, key=lambda line: (line.box, line.text))]
 
 
-def _usable_cores() -> int:
+def usable_cores() -> int:
+    """How many cores this process may run on."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
