@@ -7,7 +7,8 @@ so after a kill the outbox knows what may not have arrived.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+import heapq
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -15,10 +16,13 @@ import msgspec
 
 from index.errors import UsageError
 from index.schema import make_id
-from index.store import Point, Store, scroll, where
+from index.store import Point, Range, Store, scroll, where
 
 ALERT_KINDS = ("alert_event", "delivery", "alert_seen")
 """Kinds of points that belong to a video and go with it."""
+
+UNSENT = ("checking", "pending")
+"""States of deliveries that somebody is to hear of yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,16 +85,18 @@ class AlertEvent:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """An event on its way to somebody. way: "webhook" or "exec". state: "withheld" is what a check
-    has held back. attempts: made so far. error: of the last one, "" where it arrived."""
+    """An event on its way to somebody. way: "webhook" or "exec". state: "checking" is what is to be
+    looked at before it may be sent, "withheld" what a check has held back. attempts: made so far.
+    error: of the last one, "" where it arrived. noticed_at: as the event's."""
 
     event_id: str
     alert_id: str
     video_id: str
     way: Literal["webhook", "exec"]
-    state: Literal["pending", "delivered", "failed", "withheld"] = "pending"
+    state: Literal["checking", "pending", "delivered", "failed", "withheld"] = "pending"
     attempts: int = 0
     error: str = ""
+    noticed_at: float = 0.0
 
     @property
     def id(self) -> str:
@@ -154,6 +160,9 @@ class AlertBook:
     def event(self, event_id: str) -> AlertEvent | None:
         return next((_read(p, AlertEvent) for p in self._store.retrieve([event_id])), None)
 
+    def delivery(self, delivery_id: str) -> Delivery | None:
+        return next((_read(p, Delivery) for p in self._store.retrieve([delivery_id])), None)
+
     def put_events(self, events: Sequence[AlertEvent], deliveries: Sequence[Delivery] = ()) -> None:
         """All of them in one write, on the disk when this returns."""
         points = [_point(e.id, "alert_event", e, e) for e in events]
@@ -162,15 +171,34 @@ class AlertBook:
             self._store.upsert(points)
             self._store.flush()
 
-    def deliveries(self, state: str | None = None) -> list[Delivery]:
-        wanted = where(kind="delivery") if state is None else where(kind="delivery", state=state)
-        return [_read(point, Delivery) for point in scroll(self._store, wanted)]
+    def deliveries(self, state: str | None = None, **of: str) -> Iterator[Delivery]:
+        """As they are read, in no order. of: alert_id or video_id."""
+        given = of if state is None else {"state": state, **of}
+        for point in scroll(self._store, where(kind="delivery", **given)):
+            yield _read(point, Delivery)
 
     def put_delivery(self, delivery: Delivery) -> None:
         """Not where the question has been taken away meanwhile. Does not flush: what is lost with
         the power is sent once more."""
         if self._store.retrieve([delivery.alert_id]):
             self._store.upsert([_delivery_point(delivery)])
+
+    def trim(self, alert_id: str, keep: int, before: float = 0.0) -> None:
+        """Lets go of the history of a question but its newest events, so many, and of what was
+        noticed before that time; not from the oldest event on that is still on its way."""
+        wanted = where(kind="alert_event", alert_id=alert_id)
+        if self._store.count(wanted) > keep:
+            times = (point.payload["record"]["noticed_at"] for point in scroll(self._store, wanted))
+            before = max(before, heapq.nlargest(keep, times)[-1])
+        if not before:
+            return
+        for state in UNSENT:
+            waiting = self.deliveries(state, alert_id=alert_id)
+            before = min((before, *(w.noticed_at for w in waiting if w.noticed_at < before)))
+        for kind in ("delivery", "alert_event"):
+            old = where(kind=kind, alert_id=alert_id).and_(Range("noticed_at", lt=before))
+            self._store.delete(old)
+        self._store.flush()
 
     def seen(self, video_id: str) -> float:
         """Seconds of that source up to which all evidence has been looked at."""
@@ -183,7 +211,9 @@ class AlertBook:
 
 
 def _point(id: str, kind: str, record: Any, of: AlertEvent | Delivery | None = None) -> Point:
-    belongs = {"alert_id": id} if of is None else {"alert_id": of.alert_id, "video_id": of.video_id}
+    belongs: dict[str, Any] = {"alert_id": id}
+    if of is not None:
+        belongs = {"alert_id": of.alert_id, "video_id": of.video_id, "noticed_at": of.noticed_at}
     return Point(id, {"kind": kind, **belongs, "record": msgspec.to_builtins(record)})
 
 

@@ -6,6 +6,7 @@ import dataclasses
 import os
 import resource
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -13,6 +14,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from test_alerts import (
+    LIVE,
     SETTINGS,
     Onlooker,
     Receiver,
@@ -27,6 +29,7 @@ from test_alerts import (
 
 from index.alerts import Alert, AlertBook
 from rag.alerts.delivery import NotDelivered, deliveries_of, post, run_command
+from rag.alerts.outbox import Outbox
 from rag.alerts.watcher import AlertWatcher
 
 assert live  # a fixture
@@ -132,7 +135,10 @@ def test_what_was_held_back_is_not_told_after_a_kill(live):
     with Receiver() as receiver:
         book.put(alert := Alert("exit", 0.0, webhook=receiver.url))
         (event,) = tracker(alert).see([sight(10, 12)], 5.0).begun
-        book.put_events([dataclasses.replace(event, checked=0.1)], deliveries_of(alert, event))
+        book.put_events(
+            [dataclasses.replace(event, checked=0.1)],
+            deliveries_of(alert, event, "checking"),
+        )
         watcher = AlertWatcher(live, SETTINGS, onlooker=Onlooker())
         watcher.start()
         assert [one.state for one in wait_for(lambda: settled(book))] == ["withheld"]
@@ -152,3 +158,130 @@ def test_a_question_that_cannot_be_asked_is_said_once(live, monkeypatch):
     assert len(watcher.notes) == 1 and "passed over" in watcher.notes[0]
     assert len(told(watcher, seen("EXIT", 20, 22))) == 1
     watcher.close()
+
+
+def test_headers_that_come_byte_by_byte_are_not_waited_for():
+    """Each read gets something in time; all of them together do not."""
+    closing = threading.Event()
+
+    def drip(server: socket.socket) -> None:
+        caller, _ = server.accept()
+        with caller:
+            try:
+                for byte in b"HTTP/1.1 200 OK\r\nX-Slow: " + b"x" * 10_000:
+                    caller.sendall(bytes([byte]))
+                    if closing.wait(0.05):
+                        return
+            except OSError:
+                pass
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        dripping = threading.Thread(target=drip, args=(server,), daemon=True)
+        dripping.start()
+        with pytest.raises(NotDelivered, match="took more than 1 s"):
+            post(f"http://127.0.0.1:{server.getsockname()[1]}/hook", PAYLOAD, 1.0)
+        dripping.join(20)  # it was hung up on
+        assert not dripping.is_alive()
+        closing.set()
+
+
+def test_what_waits_for_a_dead_receiver_lies_in_the_library(live, monkeypatch):
+    """Three in memory, however many there are; each arrives once, oldest first, when it is back."""
+    monkeypatch.setattr("rag.alerts.outbox.AHEAD", 3)
+    book = AlertBook(live.store)
+    with Receiver() as receiver:
+        held = threading.Lock()
+        receiver.before = held
+        book.put(Alert("exit", 0.0, webhook=receiver.url))
+        noticed = iter(range(1, 100))
+        watcher = AlertWatcher(live, SETTINGS, clock=lambda: float(next(noticed)))
+        with held:
+            begun = [
+                event
+                for at in range(20)
+                for event in told(watcher, seen(f"EXIT {at}", 100.0 * at, 100.0 * at + 1))
+            ]
+            (line,) = watcher._outbox._lines.values()
+            assert len(line.waiting) <= 3 and line.more
+            assert len(list(book.deliveries("pending"))) == 20
+        receiver.wait(20)
+        wait_for(lambda: settled(book))
+        watcher.close()
+    assert [payload["id"] for payload, _ in receiver.got] == [event.id for event in begun]
+
+
+def test_events_that_a_slow_model_has_no_time_for_are_told_unchecked(live, monkeypatch):
+    monkeypatch.setattr("rag.alerts.checking.MOST_WAITING", 2)
+    book, busy, free = AlertBook(live.store), threading.Event(), threading.Event()
+
+    class Slow:
+        name, depth = "slow", 1
+
+        def scores(self, query, candidates):
+            busy.set()
+            assert free.wait(20)
+            return [0.9]
+
+    with Receiver() as receiver:
+        book.put(Alert("exit", 0.0, webhook=receiver.url))
+        watcher = AlertWatcher(live, SETTINGS, onlooker=Slow())
+        told(watcher, seen("EXIT 0", 0, 1))
+        assert busy.wait(20)
+        for at in range(1, 6):
+            told(watcher, seen(f"EXIT {at}", 100.0 * at, 100.0 * at + 1))
+        receiver.wait(3)
+        assert [payload["checked"] for payload, _ in receiver.got] == [None] * 3
+        free.set()
+        receiver.wait(6)
+        wait_for(lambda: settled(book))
+        watcher.close()
+    assert [payload["checked"] for payload, _ in receiver.got[3:]] == [0.9] * 3
+
+
+def test_of_a_history_the_newest_events_are_kept_and_what_is_on_its_way(live):
+    book = AlertBook(live.store)
+    book.put(alert := Alert("exit", 0.0, webhook="http://127.0.0.1:9/"))
+    events = [
+        event
+        for at in range(10)
+        for event in tracker(alert).see([sight(100.0 * at, 100.0 * at + 1)], float(at + 1)).begun
+    ]
+    for event in events:
+        state = "pending" if event.noticed_at == 4.0 else "delivered"
+        book.put_events([event], deliveries_of(alert, event, state))
+    book.trim(alert.id, keep=20)
+    assert len(book.events()) == 10
+    book.trim(alert.id, keep=3)
+    assert [event.noticed_at for event in book.events()] == [4, 5, 6, 7, 8, 9, 10]
+    (waiting,) = book.deliveries("pending")
+    book.put_delivery(dataclasses.replace(waiting, state="failed"))
+    settings = SETTINGS.model_copy(update={"history_events": 3})
+    watcher = AlertWatcher(live, settings)
+    watcher.start()
+    watcher.close()
+    assert [event.noticed_at for event in book.events()] == [8, 9, 10]
+    assert sorted(one.noticed_at for one in book.deliveries()) == [8, 9, 10]
+    settings = SETTINGS.model_copy(update={"history_seconds": 60.0})
+    watcher = AlertWatcher(live, settings, clock=lambda: 69.5)
+    watcher.start()
+    watcher.close()
+    assert [event.noticed_at for event in book.events()] == [10]
+
+
+def test_what_is_found_in_the_library_as_it_is_put_arrives_once(live):
+    book = AlertBook(live.store)
+    with Receiver() as receiver:
+        book.put(alert := Alert("exit", 0.0, webhook=receiver.url))
+        outbox = Outbox(book, SETTINGS)
+        (event,) = tracker(alert).see([sight(10, 12)], 5.0).begun
+        book.put_events([event], deliveries_of(alert, event))
+        outbox.resume([alert], [LIVE])
+        receiver.wait(1)
+        outbox.put(alert, event, LIVE)
+        (later,) = tracker(alert).see([sight(100, 102)], 6.0).begun
+        book.put_events([later], deliveries_of(alert, later))
+        outbox.put(alert, later, LIVE)
+        receiver.wait(2)
+        wait_for(lambda: settled(book))
+        outbox.close()
+    assert [payload["id"] for payload, _ in receiver.got] == [event.id, later.id]

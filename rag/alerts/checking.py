@@ -11,8 +11,9 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
-from queue import SimpleQueue
+from queue import Full, Queue
 
 from index.alerts import Alert, AlertEvent
 from index.errors import LongtakeError
@@ -24,6 +25,9 @@ log = logging.getLogger(__name__)
 
 AROUND_SECONDS = 1.0
 """Looked at before and behind what is known of an event."""
+
+MOST_WAITING = 200
+"""So many events wait for a model that cannot keep up; the next ones are told unchecked."""
 
 _AGAIN_SECONDS = 0.25
 
@@ -42,17 +46,23 @@ class Checker:
         self._settings = settings
         self._done = done
         self._closing = threading.Event()
-        self._queue: SimpleQueue = SimpleQueue()
+        self._queue: Queue = Queue(MOST_WAITING)
         self._thread = threading.Thread(target=self._work, name="check alerts", daemon=True)
         self._thread.start()
 
-    def put(self, alert: Alert, event: AlertEvent, video: Video) -> None:
-        self._queue.put((alert, event, video))
+    def put(self, alert: Alert, event: AlertEvent, video: Video) -> bool:
+        """Returns False, without it, where too many wait."""
+        try:
+            self._queue.put_nowait((alert, event, video))
+        except Full:
+            return False
+        return True
 
     def close(self, timeout_seconds: float = 1.0) -> None:
         """What was not looked at stays unchecked and untold, for the next process."""
         self._closing.set()
-        self._queue.put(None)
+        with suppress(Full):
+            self._queue.put_nowait(None)
         self._thread.join(timeout_seconds)
 
     def _work(self) -> None:

@@ -1,13 +1,8 @@
-"""The outbox at work: what a standing question has reported is sent until it has arrived.
-
-Each receiver has a thread of its own, so a dead one holds up nobody else. What is on its way lies
-in the library (`index.alerts`) and is sent again after a kill, under the same id: a receiver may
-get an event twice, and knows it by that id.
-"""
+"""What a receiver of a standing question gets, and how: as JSON, by a webhook or by a program."""
 
 from __future__ import annotations
 
-import logging
+import asyncio
 import os
 import signal
 import subprocess
@@ -15,26 +10,25 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from queue import SimpleQueue
 from typing import IO, Any
 from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
-import tenacity
 
-from index.alerts import Alert, AlertBook, AlertEvent, Delivery
+from index.alerts import Alert, AlertEvent, Delivery
 from index.errors import LongtakeError
 from index.schema import Video
-from rag.alerts.settings import AlertSettings
 
-log = logging.getLogger(__name__)
+ERROR_CHARACTERS = 300
+"""So much is kept of what a receiver says."""
 
-_ERROR_CHARACTERS = 300
 _LAST_WORDS_SECONDS = 0.5
 _LOOK_SECONDS = 0.25
-_END_SECONDS = 1.0
+
+Receiver = str | tuple[str, ...]
+"""An address, or a program with its arguments."""
 
 
 class NotDelivered(LongtakeError):
@@ -94,132 +88,51 @@ def _iso(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
 
 
-class Outbox:
-    """Sends deliveries. `put` returns at once; `close` waits a moment for what is being sent right
-    now, and ends programs that run on. clip_of: where an event was recorded; asked when it is
-    sent."""
-
-    def __init__(
-        self, book: AlertBook, settings: AlertSettings, clip_of: ClipOf = lambda event: None
-    ):
-        self._book = book
-        self._clip_of = clip_of
-        self._settings = settings
-        self._closing = threading.Event()
-        self._given_up = threading.Event()
-        self._queues: dict[tuple, SimpleQueue] = {}
-        self._threads: list[threading.Thread] = []
-        self._lock = threading.Lock()
-
-    def put(self, alert: Alert, event: AlertEvent, video: Video | None) -> None:
-        """Sends an event whose deliveries lie in the library."""
-        for delivery in deliveries_of(alert, event):
-            self.send(alert, event, video, delivery)
-
-    def close(self, timeout_seconds: float = 2.0) -> None:
-        """What has not arrived stays pending, for the next process."""
-        self._closing.set()
-        with self._lock:
-            queues, threads = list(self._queues.values()), list(self._threads)
-        for queue in queues:
-            queue.put(None)
-        until = time.monotonic() + timeout_seconds
-        for thread in threads:
-            thread.join(max(until - time.monotonic(), 0.0))
-        self._given_up.set()  # programs that run yet would be left behind
-        until = time.monotonic() + _END_SECONDS
-        for thread in threads:
-            thread.join(max(until - time.monotonic(), 0.0))
-
-    def send(
-        self, alert: Alert, event: AlertEvent, video: Video | None, delivery: Delivery
-    ) -> None:
-        """Sends one of them."""
-        receiver = (delivery.way, alert.webhook if delivery.way == "webhook" else alert.command)
-        with self._lock:
-            if self._closing.is_set():
-                return
-            if receiver not in self._queues:
-                self._queues[receiver] = SimpleQueue()
-                thread = threading.Thread(
-                    target=self._work, args=(self._queues[receiver],), name="outbox", daemon=True
-                )
-                self._threads.append(thread)
-                thread.start()
-            self._queues[receiver].put((alert, event, video, delivery))
-
-    def _work(self, queue: SimpleQueue) -> None:
-        while (item := queue.get()) is not None and not self._closing.is_set():
-            try:
-                self._deliver(*item)
-            except LongtakeError as error:  # the library is gone; the delivery stays pending
-                log.warning("an alert's delivery cannot be recorded: %s", error)
-            except Exception:  # the next ones go on; this one stays pending
-                log.exception("An alert's delivery failed")
-
-    def _deliver(
-        self, alert: Alert, event: AlertEvent, video: Video | None, delivery: Delivery
-    ) -> None:
-        settings = self._settings
-        payload = notification(alert, event, video, self._clip_of(event))
-        tries = tenacity.Retrying(
-            stop=tenacity.stop_any(
-                tenacity.stop_after_attempt(settings.attempts),
-                tenacity.stop_when_event_set(self._closing),
-            ),
-            wait=tenacity.wait_random_exponential(
-                multiplier=settings.first_wait_seconds, max=settings.longest_wait_seconds
-            ),
-            sleep=tenacity.sleep_using_event(self._closing),
-            retry=tenacity.retry_if_exception(
-                lambda error: isinstance(error, NotDelivered) and not isinstance(error, Refused)
-            ),
-            reraise=True,
-        )
-        made = delivery.attempts
-        state, problem = "delivered", ""
-        try:
-            for attempt in tries:
-                with attempt:
-                    made += 1
-                    if delivery.way == "webhook":
-                        post(alert.webhook, payload, settings.timeout_seconds)
-                    else:
-                        run_command(
-                            alert.command, payload, settings.timeout_seconds, self._given_up.is_set
-                        )
-        except NotDelivered as error:
-            cut_short = self._closing.is_set() and not isinstance(error, Refused)
-            state, problem = "pending" if cut_short else "failed", str(error)[:_ERROR_CHARACTERS]
-            log.warning("alert %s: %s", payload["id"], error)
-        self._book.put_delivery(replace(delivery, state=state, attempts=made, error=problem))
-
-
-def deliveries_of(alert: Alert, event: AlertEvent) -> list[Delivery]:
+def deliveries_of(alert: Alert, event: AlertEvent, state: str = "pending") -> list[Delivery]:
     """What is to be sent of an event."""
-    ways = (["webhook"] if alert.webhook else []) + (["exec"] if alert.command else [])
-    return [Delivery(event.id, alert.id, event.video_id, way) for way in ways]
+    return [
+        Delivery(event.id, alert.id, event.video_id, way, state, noticed_at=event.noticed_at)
+        for way, _ in receivers_of(alert)
+    ]
+
+
+def receivers_of(alert: Alert) -> list[tuple[str, Receiver]]:
+    """Ways, each with the address or the program."""
+    ways = [("webhook", alert.webhook), ("exec", alert.command)]
+    return [(way, receiver) for way, receiver in ways if receiver]
 
 
 def post(url: str, payload: dict[str, Any], timeout_seconds: float) -> None:
-    """Raises NotDelivered, and Refused where the receiver will never take it."""
+    """timeout_seconds: for all of it. Raises NotDelivered, and Refused where the receiver will
+    never take it."""
     import httpx
 
-    headers = {"Content-Type": "application/json", "Idempotency-Key": payload["id"]}
     try:
-        # The status is all that is wanted of the answer: its body may have no end.
-        with httpx.stream(
-            "POST", url, content=encoded(payload), headers=headers, timeout=timeout_seconds
-        ) as answer:
-            status, taken = answer.status_code, answer.is_success
+        status = asyncio.run(_status(url, payload, timeout_seconds))
+    except TimeoutError as error:
+        raise NotDelivered(f"{shown(url)}: took more than {timeout_seconds:g} s") from error
     except httpx.HTTPError as error:
         raise NotDelivered(f"{shown(url)}: {error or type(error).__name__}") from error
     except (httpx.InvalidURL, ValueError) as error:
         raise Refused(f"{shown(url)}: {error}") from error
-    if taken:
+    if 200 <= status < 300:
         return
     later = status in (408, 425, 429) or status >= 500
     raise (NotDelivered if later else Refused)(f"{shown(url)} answered {status}")
+
+
+async def _status(url: str, payload: dict[str, Any], timeout_seconds: float) -> int:
+    """Of the answer, the rest of which is not read: its body may have no end. Asynchronous for the
+    sake of the one limit: httpx's own are for each read, and headers may come byte by byte."""
+    import httpx
+
+    headers = {"Content-Type": "application/json", "Idempotency-Key": payload["id"]}
+    async with (
+        asyncio.timeout(timeout_seconds),
+        httpx.AsyncClient(timeout=None) as client,
+        client.stream("POST", url, content=encoded(payload), headers=headers) as answer,
+    ):
+        return answer.status_code
 
 
 def run_command(
@@ -314,8 +227,8 @@ class _Said:
     def _read(self) -> None:
         with self._pipe:
             while some := os.read(self._pipe.fileno(), 65_536):
-                self._end = (self._end + some)[-4 * _ERROR_CHARACTERS :]
+                self._end = (self._end + some)[-4 * ERROR_CHARACTERS :]
 
     def text(self) -> str:
         self._thread.join(_LAST_WORDS_SECONDS)
-        return self._end.decode(errors="replace").strip()[-_ERROR_CHARACTERS:]
+        return self._end.decode(errors="replace").strip()[-ERROR_CHARACTERS:]

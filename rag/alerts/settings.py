@@ -24,7 +24,9 @@ class AlertSettings(BaseModel):
         one. check_floor: it must be this sure (the probability of "yes" as its first word).
         check_wait_seconds: how long pictures that are not on the disk yet are waited for.
     attempts: to deliver; waits between them grow from first_wait_seconds up to
-        longest_wait_seconds. timeout_seconds: of one.
+        longest_wait_seconds. timeout_seconds: of one, from the call to the answer.
+    history_events: so many, the newest, are kept of each question; history_seconds: for how long;
+        None: for ever. What is still on its way is kept in any case, and what came behind it.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -43,6 +45,8 @@ class AlertSettings(BaseModel):
     first_wait_seconds: float = Field(1.0, gt=0)
     longest_wait_seconds: float = Field(60.0, gt=0)
     timeout_seconds: float = Field(10.0, gt=0)
+    history_events: int = Field(10_000, ge=1)
+    history_seconds: float | None = Field(None, gt=0)
 
     def threshold(self, kind: str) -> float:
         """kind: one of KINDS."""

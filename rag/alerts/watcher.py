@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
-from index.alerts import Alert, AlertBook, AlertEvent, Delivery
+from index.alerts import Alert, AlertBook, AlertEvent
 from index.errors import LongtakeError
 from index.faults import fault_point
 from index.library import Library
 from index.schema import Evidence, Video
 from rag.alerts.checking import Checker
-from rag.alerts.delivery import ClipOf, Outbox, deliveries_of
+from rag.alerts.delivery import ClipOf, deliveries_of
 from rag.alerts.events import EventTracker
 from rag.alerts.gate import Gate
+from rag.alerts.outbox import Outbox
 from rag.alerts.settings import AlertSettings
 from rag.rerank import Reranker
 from rag.settings import RetrieveSettings
@@ -36,6 +38,9 @@ SEEN_STEP_SECONDS = 10.0
 LATE_SECONDS = 300.0
 """Evidence comes at most this much later than what was seen before it. So much is seen again after
 a kill, and events are kept in mind for so long."""
+
+TRIM_SECONDS = 600.0
+"""How often the history is held against what is kept of it."""
 
 
 @dataclass
@@ -80,7 +85,7 @@ class AlertWatcher:
         self._seen: dict[str, float] = {}
         self._written: dict[str, float] = {}
         self._checker = None if onlooker is None else Checker(onlooker, settings, self._checked)
-        self._refreshed = -REFRESH_SECONDS
+        self._refreshed = self._trimmed = -math.inf
         self._lock = threading.RLock()
         self.notes: list[str] = []
         """What the user should know of the questions, in sentences."""
@@ -137,8 +142,9 @@ class AlertWatcher:
                 sightings, self._clock(), epoch=epoch, wall_clock_zero=wall_clock_zero
             )
             written += (*change.begun, *filter(self._is_longer, change.grown))
+            state = "checking" if self._is_checked(standing.alert) else "pending"
             for event in change.begun:
-                deliveries += deliveries_of(standing.alert, event)
+                deliveries += deliveries_of(standing.alert, event, state)
                 begun.append((standing.alert, event))
         if begun:
             fault_point("before-event")
@@ -147,55 +153,52 @@ class AlertWatcher:
             fault_point("after-event")
         self._written |= {event.id: event.end_seconds for event in written}
         for alert, event in begun:
-            if self._checker is not None and alert.text:
-                self._checker.put(alert, event, video)
+            if self._is_checked(alert):
+                self._check(alert, event, video)
             else:
                 self._outbox.put(alert, event, video)
                 self._tell(alert, event, video)
         return [event for _, event in begun]
 
+    def _is_checked(self, alert: Alert) -> bool:
+        return self._checker is not None and bool(alert.text)
+
+    def _check(self, alert: Alert, event: AlertEvent, video: Video) -> None:
+        assert self._checker is not None
+        if not self._checker.put(alert, event, video):  # it cannot keep up
+            self._checked(alert, event, video)
+
     def _checked(self, alert: Alert, event: AlertEvent, video: Video) -> None:
-        """What to do with an event that was looked at."""
-        held = self._is_held(event)
+        """What to do with an event that was looked at, or cannot be."""
+        held = event.checked is not None and event.checked < self._settings.check_floor
         with self._lock:
             standing = self._standing.get(alert.id)
             if standing is None:  # taken away meanwhile
                 return
             if event.checked is not None:
                 event = self._tracker(standing, video).mark(event)
-                self._book.put_events([event])
-        if held:
-            for delivery in deliveries_of(alert, event):
-                self._withhold(delivery)
-            return
-        self._outbox.put(alert, event, video)
-        self._tell(alert, event, video)
+            state = "withheld" if held else "pending"
+            self._book.put_events([event], deliveries_of(alert, event, state))
+        if not held:
+            self._outbox.put(alert, event, video)
+            self._tell(alert, event, video)
 
-    def _is_held(self, event: AlertEvent) -> bool:
-        return event.checked is not None and event.checked < self._settings.check_floor
-
-    def _withhold(self, delivery: Delivery) -> None:
-        self._book.put_delivery(replace(delivery, state="withheld"))
-
-    def _send_pending(self, videos: Iterable[Video]) -> None:
-        """What an earlier process did not get rid of; unchecked events are looked at first."""
+    def _send_pending(self, videos: Sequence[Video]) -> None:
+        """What an earlier process did not get rid of; what it had not looked at first."""
+        self._outbox.resume((one.alert for one in self._standing.values()), videos)
         by_id = {video.id: video for video in videos}
-        to_check: dict[str, tuple[Alert, AlertEvent, Video]] = {}
-        for delivery in self._book.deliveries("pending"):
-            standing = self._standing.get(delivery.alert_id)
-            event = self._book.event(delivery.event_id)
-            video = by_id.get(delivery.video_id)
-            if standing is None or event is None or video is None:
+        ids = {
+            one.event_id: one for one in self._book.deliveries("checking") if one.video_id in by_id
+        }
+        for id, delivery in ids.items():
+            standing, event = self._standing.get(delivery.alert_id), self._book.event(id)
+            if standing is None or event is None:
                 continue
-            alert = standing.alert
-            if self._checker is not None and alert.text and event.checked is None:
-                to_check[event.id] = (alert, event, video)
-            elif self._is_held(event):  # killed before that was noted
-                self._withhold(delivery)
+            video = by_id[delivery.video_id]
+            if self._is_checked(standing.alert) and event.checked is None:
+                self._check(standing.alert, event, video)
             else:
-                self._outbox.send(alert, event, video, delivery)
-        for item in to_check.values():
-            self._checker.put(*item)
+                self._checked(standing.alert, event, video)
 
     def _is_longer(self, event: AlertEvent) -> bool:
         """So much that it is worth a write. What a kill forgets of its length is seen again."""
@@ -218,6 +221,9 @@ class AlertWatcher:
         if not force and now - self._refreshed < REFRESH_SECONDS:
             return
         self._refreshed = now
+        if now - self._trimmed >= TRIM_SECONDS:
+            self._trimmed = now
+            self._trim()
         alerts = {alert.id: alert for alert in self._book.alerts()}
         for id in [id for id in self._standing if id not in alerts]:
             del self._standing[id]
@@ -243,6 +249,12 @@ class AlertWatcher:
                 continue
             self.notes += [note for note in gate.notes if note not in self.notes]
             self._standing[id] = _Standing(alert, gate)
+
+    def _trim(self) -> None:
+        kept = self._settings.history_seconds
+        before = 0.0 if kept is None else self._clock() - kept
+        for alert in self._book.alerts():
+            self._book.trim(alert.id, self._settings.history_events, before)
 
     def _note_seen(self, video: Video, evidence: Sequence[Evidence]) -> None:
         reached = max((one.start_seconds for one in evidence), default=0.0)
