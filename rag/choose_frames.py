@@ -8,7 +8,7 @@ best set (Nemhauser, Wolsey & Fisher 1978).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -21,44 +21,54 @@ _ALIKE = 0.9
 """Cosine from which a picture begins to stand for one that looks like it, wherever it is."""
 
 
-def choose(
-    scenes: Sequence[Scene],
-    count: int,
-    *,
-    kept: Sequence[tuple[int, int]] = (),
-    without: Sequence[tuple[int, int]] = (),
-) -> list[tuple[int, int]]:
+class Chooser:
+    """Chooses pictures one after the other. `count`: that are to stand for all in the end; as many
+    may be taken as there are."""
+
+    def __init__(self, scenes: Sequence[Scene], count: int):
+        self._places = [(s, k) for s, scene in enumerate(scenes) for k in range(len(scene.looks))]
+        self._open = np.ones(len(self._places), bool)
+        if self._places and count > 0:
+            self._weight, self._stands = _stands_for(scenes, self._places, count)
+        self._covered = np.zeros(len(self._places))
+        self._index = {place: at for at, place in enumerate(self._places)}
+
+    def take(self) -> tuple[int, int] | None:
+        """(scene, look in it) of the one that adds the most; None where there are no more."""
+        if not self._open.any():
+            return None
+        gain = (np.maximum(self._stands, self._covered) - self._covered) @ self._weight
+        # Where nothing is to be gained, whatever is least covered; then whatever comes first.
+        gain = gain + 1e-9 * (1.0 - self._covered)
+        gain[~self._open] = -1.0
+        at = int(np.argmax(np.round(gain, 12)))
+        self._open[at] = False
+        self._covered = np.maximum(self._covered, self._stands[at])
+        return self._places[at]
+
+    def leave(self, places: Iterable[tuple[int, int]]) -> None:
+        """None of these is taken any more."""
+        for place in places:
+            self._open[self._index[place]] = False
+
+    def shown(self, places: Iterable[tuple[int, int]]) -> None:
+        """What these show is shown by others; none of them is taken any more."""
+        for place in places:
+            at = self._index[place]
+            self._open[at] = False
+            self._covered = np.maximum(self._covered, self._stands[at])
+
+
+def choose(scenes: Sequence[Scene], count: int) -> list[tuple[int, int]]:
     """(scene, look in it) of `count` pictures, or of all where there are fewer, in the order in
-    which they were chosen. kept: chosen before; they count, and come first. without: never chosen,
-    since what they show is shown already.
-    """
-    places = [(s, k) for s, scene in enumerate(scenes) for k in range(len(scene.looks))]
-    left_out = set(without) - set(kept)
-    count = min(count, len(places) - len(left_out))
+    which they were chosen."""
     if count <= 0:
         return []
-    weight, stands = _stands_for(scenes, places, count)
-    open_ = np.array([place not in left_out for place in places])
-    covered = np.zeros(len(places))
-    chosen: list[int] = []
-    index = {place: at for at, place in enumerate(places)}
-    for place in left_out:
-        covered = np.maximum(covered, stands[index[place]])
-    for place in kept:
-        at = index[place]
-        chosen.append(at)
-        open_[at] = False
-        covered = np.maximum(covered, stands[at])
-    while len(chosen) < count:
-        gain = (np.maximum(stands, covered) - covered) @ weight
-        # Where nothing is to be gained, whatever is least covered; then whatever comes first.
-        gain = gain + 1e-9 * (1.0 - covered)
-        gain[~open_] = -1.0
-        at = int(np.argmax(np.round(gain, 12)))
-        chosen.append(at)
-        open_[at] = False
-        covered = np.maximum(covered, stands[at])
-    return [places[at] for at in chosen]
+    chooser = Chooser(scenes, count)
+    chosen: list[tuple[int, int]] = []
+    while len(chosen) < count and (place := chooser.take()) is not None:
+        chosen.append(place)
+    return chosen
 
 
 def value(scenes: Sequence[Scene], chosen: Sequence[tuple[int, int]], count: int) -> float:

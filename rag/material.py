@@ -42,11 +42,13 @@ class Line:
 @dataclass(frozen=True, slots=True)
 class Look:
     """A picture that may be shown. vector: of shape (size,), float32, unit length, where the
-    stretch was indexed by what its pictures show."""
+    stretch was indexed by what its pictures show. distinct: whether the index tells it from those
+    before and after it."""
 
     time_seconds: float
     relevance: float
     vector: np.ndarray | None = None
+    distinct: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +191,8 @@ class Gatherer:
             vector = next(iter(one.vectors.values()), None) if one.channel == "frame" else None
             middle = (a + b) / 2
             inside = moment.start_seconds <= middle < moment.end_seconds or one.id in hits
-            looks[middle] = Look(middle, relevance * (1.0 if inside else 0.5), _unit(vector))
+            worth = relevance * (1.0 if inside else 0.5)
+            looks[middle] = Look(middle, worth, _unit(vector), True)
         covered = sorted((one.start_seconds, one.end_seconds) for one in seen)
         at = start + step / 2
         while at < end:

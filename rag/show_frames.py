@@ -1,29 +1,40 @@
 """Chosen pictures, decoded: each file in one pass, in time order, and none that shows the same
-again; others in their place take a further pass."""
+again."""
 
 from __future__ import annotations
 
+import math
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from heapq import heappop, heappush
 from typing import TYPE_CHECKING
 
 from index.errors import MediaError
 from ingest.models.videollm import Frame
-from rag.choose_frames import choose
+from rag.choose_frames import Chooser
 from rag.material import Scene
 
 if TYPE_CHECKING:
-    from ingest.segment_frames import Media
+    from ingest.sampling import StillFilter
+    from ingest.segment_frames import FrameReader, Media, RecordingReader
 
 NEAR_SECONDS = 5.0
 """A key frame this near may stand for the wanted picture, up to half-way to the next wanted one: it
 decodes alone, where others cost all that lies between."""
 
-ROUNDS = 3
-"""Times that others are chosen for pictures that turned out to show the same."""
+SPARE = 0.25
+"""So many more, of those chosen that the index does not tell from their neighbours, are decoded, to
+stand in for what turns out to show the same."""
 
 _Pick = tuple[int, int]
+"""A scene, and a look in it."""
+
+_Key = tuple[int, float, _Pick]
+"""The turn of its video, its time, and itself: the order in which they are decoded."""
+
+_BEHIND = (sys.maxsize, sys.maxsize)
+"""Behind all that lie at one time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,87 +70,127 @@ def show(
     side: int,
 ) -> tuple[list[Shown], list[str]]:
     """At most `count` pictures, those chosen first first, and sentences about files that could not
-    be read. Where some show the same as the one before, others are chosen in their place.
+    be read. Where some show the same as the one before in their scene, the spare ones stand in for
+    them, and then others that come later: no file is gone through twice.
     """
-    unread: dict[str, str] = {}
-    frames: dict[_Pick, Frame] = {}
-    chosen = choose(scenes, count)
-    kept: list[_Pick] = []
-    same: set[_Pick] = set()
-    for _ in range(ROUNDS):
-        new = [pick for pick in chosen if pick not in frames]
-        frames |= _decode(scenes, new, path_of, side, unread)
-        kept, again = _different(scenes, [pick for pick in chosen if pick in frames], frames)
-        missing = {pick for pick in new if pick not in frames}
-        if not (again or missing) or len(kept) == count:
-            break
-        same |= again | missing
-        chosen = choose(scenes, count, kept=kept, without=same)
-    return [Shown(pick[0], frames[pick]) for pick in kept], list(unread.values())
+    if count <= 0 or not any(scene.looks for scene in scenes):
+        return [], []
+    one_pass = _Pass(scenes, count, path_of, side)
+    one_pass.run()
+    ranked = sorted(one_pass.kept, key=one_pass.rank.__getitem__)[:count]
+    return [Shown(pick[0], one_pass.kept[pick]) for pick in ranked], list(one_pass.unread.values())
 
 
-def _decode(
-    scenes: Sequence[Scene],
-    chosen: Sequence[_Pick],
-    path_of: Callable[[str], Media | None],
-    side: int,
-    unread: dict[str, str],
-) -> dict[_Pick, Frame]:
-    from ingest.segment_frames import frame_reader
+class _Pass:
+    """Over the files one after the other, that of the best scene last, so that what others leave
+    comes to it; over each in the order of time."""
 
-    def time_of(pick: _Pick) -> float:
-        return scenes[pick[0]].looks[pick[1]].time_seconds
+    def __init__(
+        self,
+        scenes: Sequence[Scene],
+        count: int,
+        path_of: Callable[[str], Media | None],
+        side: int,
+    ):
+        self._scenes, self._count, self._path_of, self._side = scenes, count, path_of, side
+        self._chooser = Chooser(scenes, count)
+        self.rank: dict[_Pick, int] = {}
+        self.kept: dict[_Pick, Frame] = {}
+        self.unread: dict[str, str] = {}
+        self._still: dict[int, StillFilter] = {}
+        self._last: dict[int, int] = {}  # of each scene, the look that was kept last
+        best: dict[str, float] = {}
+        for scene in scenes:
+            video = scene.moment.video_id
+            best[video] = max(best.get(video, 0.0), scene.relevance)
+        self._turn = {v: at for at, v in enumerate(sorted(best, key=lambda v: (best[v], v)))}
+        self._order = sorted(
+            (self._key(s, k) for s, scene in enumerate(scenes) for k in range(len(scene.looks)))
+        )
+        self._ahead = 0  # of the order, the first that may still be chosen
+        self._agenda: list[_Key] = []
 
-    def video_of(pick: _Pick) -> str:
-        return scenes[pick[0]].moment.video_id
+    def _key(self, scene: int, look: int) -> _Key:
+        moment = self._scenes[scene].moment
+        time = self._scenes[scene].looks[look].time_seconds
+        return self._turn[moment.video_id], time, (scene, look)
 
-    found: dict[_Pick, Frame] = {}
-    ordered = sorted(chosen, key=lambda pick: (video_of(pick), time_of(pick), pick))
-    for video_id, group in groupby(ordered, key=video_of):
-        picks = list(group)
-        path = path_of(video_id)
-        if video_id in unread:
-            continue
-        if path is None:
-            title = scenes[picks[0][0]].moment.title
-            unread[video_id] = f"No pictures of “{title}”: it was not recorded."
-            continue
-        try:
-            with frame_reader(path, side) as reader:
-                for at, pick in enumerate(picks):
-                    wanted = time_of(pick)
-                    moment = scenes[pick[0]].moment
-                    low = max(moment.start_seconds, wanted - NEAR_SECONDS)
-                    high = min(moment.end_seconds, wanted + NEAR_SECONDS)
-                    if at:
-                        low = max(low, (time_of(picks[at - 1]) + wanted) / 2)
-                    if at + 1 < len(picks):
-                        high = min(high, (time_of(picks[at + 1]) + wanted) / 2)
-                    for time, image in reader.read([wanted], low, high, snap=True):
-                        found[pick] = Frame(time, image)
-        except MediaError as error:
-            unread[video_id] = f"No pictures of “{scenes[picks[0][0]].moment.title}”: {error}"
-    return found
+    def run(self) -> None:
+        from ingest.segment_frames import frame_reader
 
+        self._choose(self._count)
+        looks = [self._scenes[scene].looks[look] for scene, look in self.rank]
+        self._choose(math.ceil(SPARE * sum(not look.distinct for look in looks)))
+        others = self._count  # that may stand in for what shows the same
+        while self._agenda:
+            turn = self._agenda[0][0]
+            moment = self._scenes[self._agenda[0][2][0]].moment
+            path = self._path_of(moment.video_id)
+            try:
+                if path is None:
+                    raise MediaError("it was not recorded.")
+                with frame_reader(path, self._side) as reader:
+                    before = last = -math.inf
+                    while self._agenda and self._agenda[0][0] == turn:
+                        key = heappop(self._agenda)
+                        frame = self._read(reader, key, before, last)
+                        before, last = key[1], frame.time_seconds if frame else last
+                        self._pass((turn, max(before, last), _BEHIND))
+                        if frame is None or not self._keep(key[2], frame):
+                            others -= self._instead(others)
+            except MediaError as error:
+                self.unread[moment.video_id] = f"No pictures of “{moment.title}”: {error}"
+                while self._agenda and self._agenda[0][0] == turn:
+                    heappop(self._agenda)
+                self._pass((turn, math.inf, _BEHIND))
+                while others and (found := self._instead(others)):
+                    others -= found
 
-def _different(
-    scenes: Sequence[Scene], picks: Sequence[_Pick], frames: dict[_Pick, Frame]
-) -> tuple[list[_Pick], set[_Pick]]:
-    """Those that show something else than the one before in their scene, in the order given; and
-    the looks, chosen or not, between those that show the same."""
-    from ingest.sampling import StillFilter
+    def _choose(self, count: int) -> int:
+        """Puts so many more on the agenda, as far as there are any; returns how many."""
+        for at in range(count):
+            pick = self._chooser.take()
+            if pick is None:
+                return at
+            self.rank[pick] = len(self.rank)
+            heappush(self._agenda, self._key(*pick))
+        return count
 
-    kept: set[_Pick] = set()
-    same: set[_Pick] = set()
-    for scene in {pick[0] for pick in picks}:
-        still = StillFilter()
-        own = sorted((frames[pick].time_seconds, pick) for pick in picks if pick[0] == scene)
-        last_time, last = None, -1
-        for time, pick in own:
-            if time != last_time and still.changed(frames[pick].image):
-                kept.add(pick)
-                last = pick[1]
-            else:
-                same |= {(scene, look) for look in range(last + 1, pick[1] + 1)}
-            last_time = time
-    return [pick for pick in picks if pick in kept], same - kept
+    def _instead(self, most: int) -> int:
+        """Chooses another one that lies ahead, where too few are on their way."""
+        wanting = self._count - len(self.kept) - len(self._agenda)
+        return self._choose(min(1, wanting, most)) if wanting > 0 else 0
+
+    def _pass(self, key: _Key) -> None:
+        """What lies there or before is not chosen any more."""
+        first = self._ahead
+        while self._ahead < len(self._order) and self._order[self._ahead] <= key:
+            self._ahead += 1
+        self._chooser.leave(pick for _, _, pick in self._order[first : self._ahead])
+
+    def _read(
+        self, reader: FrameReader | RecordingReader, key: _Key, before: float, last: float
+    ) -> Frame | None:
+        """before: what was wanted before it; last: what was shown for that."""
+        turn, wanted, (scene, _) = key
+        moment = self._scenes[scene].moment
+        low = max(moment.start_seconds, wanted - NEAR_SECONDS, (before + wanted) / 2, last)
+        high = min(moment.end_seconds, wanted + NEAR_SECONDS)
+        if self._agenda and self._agenda[0][0] == turn:
+            high = min(high, (wanted + self._agenda[0][1]) / 2)
+        frames = reader.read([wanted], min(low, wanted), max(high, wanted), snap=True)
+        return Frame(*frames[0]) if frames else None
+
+    def _keep(self, pick: _Pick, frame: Frame) -> bool:
+        """Whether it shows something else than the one before in its scene."""
+        from ingest.sampling import StillFilter
+
+        scene, look = pick
+        still = self._still.setdefault(scene, StillFilter())
+        if still.changed(frame.image):
+            self.kept[pick] = frame
+            self._last[scene] = look
+            return True
+        between = range(self._last.get(scene, -1) + 1, look + 1)
+        self._chooser.shown((scene, each) for each in between)
+        return False

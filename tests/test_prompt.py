@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -155,6 +156,65 @@ def test_what_stands_still_is_shown_once_and_the_room_goes_to_the_rest(tmp_path)
     shown, _ = show([scene(0, 40)], 8, lambda _video: path, 64)
     still = [one for one in shown if one.frame.time_seconds < 19.5]
     assert len(still) == 1 and len(shown) >= 6
+
+
+@pytest.fixture
+def passes(monkeypatch) -> list[tuple[str, list[float]]]:
+    """For each opening of a file: its name, and the times that were read, in their order."""
+    from ingest import segment_frames
+
+    opened: list[tuple[str, list[float]]] = []
+    real = segment_frames.frame_reader
+
+    def reader(media, side=None):
+        made = real(media, side)
+        read, times = made.read, []
+        opened.append((media.name, times))
+
+        def watched(wanted, *rest, **more):
+            found = read(wanted, *rest, **more)
+            times.extend(time for time, _ in found)
+            return found
+
+        made.read = watched
+        return made
+
+    monkeypatch.setattr(segment_frames, "frame_reader", reader)
+    return opened
+
+
+def test_each_file_is_gone_through_once_whatever_shows_the_same(tmp_path, clip, passes):
+    """Twenty seconds of stills among moving ones, in one of two files, and one that is gone."""
+    draw = panning(5, 64, 48)
+    moving = [draw(at * 4.0) for at in range(100)]
+    pictures = moving[:50] + [solid((90, 90, 90))] * 100 + moving[50:]
+    still = write_clip(tmp_path / "still.mp4", pictures, rate=5)
+    files = {"v": still, "w": clip, "x": tmp_path / "gone.mp4"}
+    scenes = [
+        scene(0, 40), scene(5, 15, 0.7, video="w"), scene(0, 9, 0.5, video="x"),
+        scene(20, 35, 0.4, video="w"),
+    ]  # fmt: skip
+    shown, notes = show(scenes, 24, files.__getitem__, 64)
+    assert len(shown) == 24 and len(notes) == 1 and "Film x" in notes[0]
+    assert [name for name, _ in passes] == ["clip.mp4", "still.mp4"]
+    for _, times in passes:
+        assert times == sorted(times)
+    seen = [(one.scene, one.frame.time_seconds) for one in shown]
+    assert len(set(seen)) == 24
+    assert sum(10.5 < time < 29.5 for at, time in seen if at == 0) <= 1
+    assert sum(len(times) for _, times in passes) <= 2.25 * 24
+
+
+def test_what_the_index_tells_apart_is_decoded_without_spare_ones(clip, passes):
+    one = scene(0, 40)
+    told = [replace(look, distinct=True) for look in one.looks]
+    for looks, decoded in ((one.looks, 10), (told, 8)):
+        passes.clear()
+        shown, _ = show([replace(one, looks=tuple(looks))], 8, lambda _video: clip, 64)
+        assert len(shown) == 8 and len(passes[0][1]) == decoded
+        first = choose([one], 8)
+        times = {one.looks[look].time_seconds for _, look in first}
+        assert {min(times, key=lambda t: abs(t - s.frame.time_seconds)) for s in shown} == times
 
 
 def test_a_file_that_is_gone_is_said(tmp_path):
