@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
+import contextlib
 import os
 import signal
+import socket
 import subprocess
 import tempfile
 import threading
@@ -107,32 +108,69 @@ def post(url: str, payload: dict[str, Any], timeout_seconds: float) -> None:
     never take it."""
     import httpx
 
+    headers = {"Content-Type": "application/json", "Idempotency-Key": payload["id"]}
+    late = NotDelivered(f"{shown(url)}: took more than {timeout_seconds:g} s")
+    limit = _Limit(timeout_seconds)
     try:
-        status = asyncio.run(_status(url, payload, timeout_seconds))
-    except TimeoutError as error:
-        raise NotDelivered(f"{shown(url)}: took more than {timeout_seconds:g} s") from error
+        # The status is all that is wanted of the answer: its body may have no end.
+        with (
+            limit,
+            httpx.Client(timeout=timeout_seconds) as client,
+            client.stream(
+                "POST",
+                url,
+                content=encoded(payload),
+                headers=headers,
+                extensions={"trace": limit.trace},
+            ) as answer,
+        ):
+            status, taken = answer.status_code, answer.is_success
     except httpx.HTTPError as error:
+        if limit.passed or isinstance(error, httpx.TimeoutException):
+            raise late from error
         raise NotDelivered(f"{shown(url)}: {error or type(error).__name__}") from error
     except (httpx.InvalidURL, ValueError) as error:
         raise Refused(f"{shown(url)}: {error}") from error
-    if 200 <= status < 300:
+    if taken:
         return
     later = status in (408, 425, 429) or status >= 500
     raise (NotDelivered if later else Refused)(f"{shown(url)} answered {status}")
 
 
-async def _status(url: str, payload: dict[str, Any], timeout_seconds: float) -> int:
-    """Of the answer, the rest of which is not read: its body may have no end. Asynchronous for the
-    sake of the one limit: httpx's own are for each read, and headers may come byte by byte."""
-    import httpx
+class _Limit:
+    """One limit for all of a request: httpx's own are for each read, and headers may come byte by
+    byte. When it has passed, the connection is cut."""
 
-    headers = {"Content-Type": "application/json", "Idempotency-Key": payload["id"]}
-    async with (
-        asyncio.timeout(timeout_seconds),
-        httpx.AsyncClient(timeout=None) as client,
-        client.stream("POST", url, content=encoded(payload), headers=headers) as answer,
-    ):
-        return answer.status_code
+    def __init__(self, seconds: float):
+        self._timer = threading.Timer(seconds, self._pass)
+        self._timer.daemon = True
+        self._lock = threading.Lock()
+        self._connection: socket.socket | None = None
+        self.passed = False
+
+    def __enter__(self) -> None:
+        self._timer.start()
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._timer.cancel()
+        with self._lock:
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
+
+    def trace(self, event: str, told: dict[str, Any]) -> None:
+        """httpx's extension: what the request has come to."""
+        if event.endswith("connect_tcp.complete"):
+            with self._lock:
+                # A copy: TLS takes the original's place.
+                self._connection = told["return_value"].get_extra_info("socket").dup()
+
+    def _pass(self) -> None:
+        self.passed = True
+        with self._lock:
+            if self._connection is not None:
+                with contextlib.suppress(OSError):
+                    self._connection.shutdown(socket.SHUT_RDWR)
 
 
 def run_command(
