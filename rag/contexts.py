@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from index.errors import UsageError
-from index.schema import Moment
+from index.schema import ChannelHit, Moment
 from rag.answer_settings import CONTEXTS, AskSettings
 from rag.fuse import only_about
 from rag.material import WORDS
@@ -58,20 +58,27 @@ def evidence_for(
         return _covering(retriever, scope, settings, kind, words=("speech",), pictures=False)
     if kind == "local" and opinion is not None:
         kind = opinion(question) or kind
-    if kind == "global" or (kind == "count" and len(scope.looked_in(retriever.library)) == 1):
-        return _covering(retriever, scope, settings, kind)  # to count, all of it has to be read
+    if kind == "global":
+        return _covering(retriever, scope, settings, kind)
+    looked_in = scope.looked_in(retriever.library)
     count = settings.stretches if kind == "count" else settings.moments
     result = retriever.search(question, videos=videos, limit=count * settings.attempts)
+    notes = result.notes
+    if kind == "count":
+        if len(looked_in) <= settings.stretches:  # to count, all of it has to be read
+            found = result.moments
+            return _covering(retriever, scope, settings, kind, notes=notes, found=found)
+        told = f"Of {len(looked_in)} videos only the {count} best moments found are read"
+        notes = (*notes, f"{told}, so there may be more (ask.stretches).")
     moments = tuple(one for one in result.moments if not only_about(one))
-    looked_in = () if moments else scope.looked_in(retriever.library)
-    if len(looked_in) == 1:
+    if not moments and len(looked_in) == 1:
         # What is asked may be seen there though nothing says so.
         note = (
             f"Nothing was found by searching; the answer is from a view of “{looked_in[0].title}”."
         )
-        return _covering(retriever, scope, settings, kind, notes=(*result.notes, note))
+        return _covering(retriever, scope, settings, kind, notes=(*notes, note))
     batches = tuple(moments[at : at + count] for at in range(0, len(moments), count))
-    return Evidence(batches, kind, notes=result.notes)
+    return Evidence(batches, kind, notes=notes)
 
 
 def _covering(
@@ -83,10 +90,26 @@ def _covering(
     words: tuple[str, ...] = WORDS,
     pictures: bool = True,
     notes: tuple[str, ...] = (),
+    found: Sequence[Moment] = (),
 ) -> Evidence:
+    """found: what a search found there, which is read first where not all can be."""
     from rag.stretched import stretches
 
     videos = scope.looked_in(retriever.library)
-    found = tuple(scope.clipped(stretches(retriever.library, videos, settings.stretches)))
-    batches = (found,) if found else ()
-    return Evidence(batches, kind, words, pictures, True, notes)
+    whole = scope.clipped(stretches(retriever.library, videos, settings.stretches))
+    shown = tuple(replace(one, hits=_hits(found, one)) if found else one for one in whole)
+    known = {one.video_id for one in shown}
+    if shown and (missing := sum(video.id not in known for video in videos)):
+        notes = (*notes, f"Of {len(videos)} videos {missing} are not shown (ask.stretches).")
+    return Evidence((shown,) if shown else (), kind, words, pictures, True, notes)
+
+
+def _hits(found: Sequence[Moment], stretch: Moment) -> tuple[ChannelHit, ...]:
+    return tuple(
+        hit
+        for one in found
+        if (one.video_id, one.epoch) == (stretch.video_id, stretch.epoch)
+        and one.start_seconds < stretch.end_seconds
+        and stretch.start_seconds < one.end_seconds
+        for hit in one.hits
+    )

@@ -164,6 +164,8 @@ class ModelAnswerer:
             while True:
                 built = self._build(question, scenes, read, budget, len(sources) + 1, overflow)
                 notes += [n for n in built.notes if n not in notes]
+                if evidence.covers and read is None and built.left_out:
+                    notes.append(_unread(built.left_out, scenes))
                 yield Sources((*sources, *built.sources), again)
                 attempt = _Attempt(built)
                 try:
@@ -216,6 +218,8 @@ class ModelAnswerer:
         notes.append(f"It was read in {count} parts, and the answer is from notes on them.")
         if read.failed:
             notes.append(f"{len(read.failed)} of them could not be read: {read.failed[-1]}")
+        if read.left_out:
+            notes.append(_unread(read.left_out, scenes))
         return read
 
     def _build(
@@ -331,9 +335,14 @@ class ModelAnswerer:
         return found
 
 
-def _place(scene: Scene) -> tuple[str, int, float]:
+def _unread(lines: int, scenes: Sequence[Scene]) -> str:
+    whole = sum(len(scene.lines) for scene in scenes)
+    return f"{lines} of {whole} lines that are said and written there do not fit, and are not read."
+
+
+def _place(scene: Scene) -> tuple[str, str, int, float]:
     moment = scene.moment
-    return moment.title, moment.epoch, moment.start_seconds
+    return moment.title, moment.video_id, moment.epoch, moment.start_seconds
 
 
 def _surest(tried: Sequence[_Attempt]) -> _Attempt:

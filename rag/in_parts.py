@@ -24,13 +24,15 @@ from rag.unseen import says_unseen, without_thoughts
 @dataclass(slots=True)
 class Notes:
     """What was noted of all parts. parts: (a heading for the part, its notes' lines, with
-    citations). frames: pictures looked at. failed: errors of parts that were not read."""
+    citations). frames: pictures looked at. failed: errors of parts that were not read. left_out:
+    lines that did not fit into their part."""
 
     parts: list[tuple[str, list[str]]] = field(default_factory=list)
     sources: list[Source] = field(default_factory=list)
     words: dict[int, tuple[Line, ...]] = field(default_factory=dict)
     frames: int = 0
     read: int = 0
+    left_out: int = 0
     failed: list[VideoLLMError] = field(default_factory=list)
 
 
@@ -56,6 +58,7 @@ def read_parts(
             notes.sources += made.sources
             notes.words |= made.words
             notes.frames += made.frames
+            notes.left_out += made.left_out
             yield made.prompt
 
     for at, answer in enumerate(ask_each(prompts(), model, settings)):

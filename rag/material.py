@@ -72,8 +72,8 @@ class Scene:
 class Gatherer:
     """Collects scenes. context_seconds: shown around a moment. side: pixels that pictures are
     reduced to. words: channels whose text is collected. pictures: whether to collect these.
-    spread: the moments are to be covered, so that of their lines evenly spread ones are worth
-    most; else those near to what was found."""
+    spread: the moments are to be covered, so that of their lines, after those that were found,
+    evenly spread ones are worth most; else those near to what was found."""
 
     def __init__(
         self,
@@ -173,7 +173,11 @@ class Gatherer:
         order = {name: at for at, name in enumerate(self._words)}
         ordered = sorted(lines.values(), key=lambda x: (x.start_seconds, order[x.channel]))
         if self._spread:
-            ordered = [replace(x, worth=_turn(at)) for at, x in enumerate(ordered)]
+            # What was found first, then evenly spread ones.
+            ordered = [
+                replace(x, worth=_turn(at) + (1.0 if x.worth >= 2.0 else 0.0))
+                for at, x in enumerate(ordered)
+            ]
         return tuple(ordered)
 
     def _looks(

@@ -309,11 +309,71 @@ def test_to_count_in_one_video_all_of_it_is_shown(film, served):
     text = user_text(server.bodies[0])
     assert all(line in text for _, _, line in LIGHTHOUSE)
     assert events[-1].detail["kind"] == "count"
+
+
+def test_to_count_in_several_videos_all_of_each_is_shown(film, served):
     put_channel(film, put_video(film, "Tides", 60.0), "speech", TIDES)
-    ask(film, settings, question)  # of several what was found
-    assert "Fresnel" in user_text(server.bodies[1]) and TIDES[0][2] not in user_text(
-        server.bodies[1]
+    server, settings = served(saying("Once [1]."), stretches=4, frames=0)
+    events = ask(film, settings, "How many times is the lens mentioned?")
+    text = user_text(server.bodies[0])
+    assert all(line in text for _, _, line in (*LIGHTHOUSE, *TIDES))
+    assert events[-1].detail["kind"] == "count" and not events[-1].detail["notes"]
+
+
+def test_to_count_in_more_videos_than_there_are_stretches_what_was_found_is_and_that_is_said(
+    film, served
+):
+    for at in range(4):
+        put_channel(film, put_video(film, f"Tides {at}", 60.0), "speech", TIDES)
+    server, settings = served(saying("Once [1]."), stretches=4)
+    events = ask(film, settings, "How many times is the lens mentioned?")
+    text = user_text(server.bodies[0])
+    assert "Fresnel" in text and TIDES[0][2] not in text
+    assert "Of 5 videos only the 4 best moments found are read" in events[-1].detail["notes"][0]
+
+
+def test_where_not_all_can_be_read_to_count_what_was_found_comes_first_and_that_is_said(
+    library, served
+):
+    """Two hours in which a bell rings seven times, and room for a part of them."""
+    at_bell = {3, 190, 400, 610, 777, 1000, 1411}
+    for half in range(2):
+        lines = [
+            (at % 720 * 5.0, at % 720 * 5.0 + 4.0, f"The bell rings, for the {at}th time."
+             if at in at_bell else f"Nothing of note is told about {at} in this sentence.")
+            for at in range(half * 720, half * 720 + 720)
+        ]  # fmt: skip
+        put_channel(library, put_video(library, f"Part {half}", 3600.0), "speech", lines)
+
+    def answer(handler, body, number):
+        text = user_text(body)
+        rung = re.findall(r"SOURCE (\d+)|(The bell rings, for the \d+th time)", text)
+        source, said = "1", []
+        for number, line in rung:
+            source = number or source
+            said += [f"{line} [{source}]."] if line else []
+        stream(handler, event(" ".join(said) or "Nothing."), event(finish="stop"))
+
+    server, settings = served(
+        answer, budget_tokens=2000, answer_tokens=400, stretches=12, parts=3, concurrency=1
     )
+    events = ask(library, settings, "How many times does the bell ring?")
+    *parts, last = server.bodies
+    assert len(parts) == 3
+    told_of = {int(n) for n in re.findall(r"for the (\d+)th time", user_text(last))}
+    assert told_of == at_bell
+    shown = sum(user_text(body).count(" said: ") for body in parts)
+    read, unread = events[-1].detail["notes"]
+    assert read.startswith("It was read in 3 parts")
+    assert unread.startswith(f"{1440 - shown} of 1440 lines")
+
+
+def test_videos_that_are_not_shown_are_counted(film, served):
+    for at in range(4):
+        put_channel(film, put_video(film, f"Tides {at}", 60.0), "speech", TIDES)
+    _, settings = served(saying("A lighthouse [1]."), stretches=2)
+    events = ask(film, settings, "What are the main points of these videos?")
+    assert "Of 5 videos 3 are not shown (ask.stretches)." in events[-1].detail["notes"]
 
 
 def test_a_question_about_the_whole_keeps_to_the_filters_in_it(film, served):
