@@ -106,7 +106,7 @@ def _keep_writing_back(targets: Sequence[Path], until: IO[bytes]) -> None:
     disk has to wait for all of it."""
     while not select.select([until], [], [], _WRITE_BACK_SECONDS)[0]:
         for target in targets:
-            write_back(target, wait=False)
+            write_back(target)
 
 
 # --- what goes through the pipe: messages of msgpack, each after its length ---------------------

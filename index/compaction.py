@@ -244,12 +244,12 @@ class Compactor:
             sorts = {target.path.name: sort for sort, target in targets.items()}
             gone = self._publish(names, outputs, sorts)
         except BaseException:
-            for output in outputs:
-                if store.shards.get(output.name) is None:
-                    output.close()
             for target in targets.values():
                 if store.shards.get(target.path.name) is None:
                     shutil.rmtree(target.path, ignore_errors=True)
+            for output in outputs:
+                if store.shards.get(output.name) is None:
+                    output.close()
             raise
         finally:
             self._inputs = frozenset()

@@ -82,13 +82,13 @@ def sync_data(descriptor: int) -> None:
         os.fsync(descriptor)
 
 
-def write_back(path: Path, *, wait: bool) -> None:
-    """Has the system write what the files under `path` hold in memory; wait: until it has. Promises
-    nothing, but takes the bulk of the time off a sync that follows. Holds no interpreter lock."""
+def write_back(path: Path) -> None:
+    """Has the system begin to write what the files under `path` hold in memory. Promises nothing,
+    but takes the bulk of the time off a sync that follows."""
     for folder, _, names in os.walk(path):
         for name in names:
             try:
-                _with_descriptor(Path(folder, name), _write_back_all if wait else _start_writing)
+                _with_descriptor(Path(folder, name), _start_writing)
             except OSError:  # gone meanwhile: it was replaced
                 pass
 
@@ -99,15 +99,6 @@ def _with_descriptor(path: Path, act: Callable[[int], object]) -> None:
         act(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _write_back_all(descriptor: int) -> None:
-    """The pages only: no journal is committed and no disk cache emptied, as fsync would for each
-    of the some seventy files of a shard."""
-    if _sync_file_range is None:
-        os.fsync(descriptor)
-    else:
-        _sync_file_range(descriptor, 0, 0, 1 | 2 | 4)  # WAIT_BEFORE, WRITE, WAIT_AFTER
 
 
 def _start_writing(descriptor: int) -> None:

@@ -70,5 +70,5 @@ class NextHead:
         if self._thread is not None:
             self._thread.join()
         if shard := self.take():
+            shutil.rmtree(shard.path, ignore_errors=True)  # first: see Shards.discard
             shard.close()
-            shutil.rmtree(shard.path, ignore_errors=True)

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import qdrant_edge as engine
 
-from index.disk import sync_files, translate, write_back
+from index.disk import sync_files, translate
 from index.errors import LibraryDamagedError, StoreError
 from index.removed import RemovedLog
 from index.store import (
@@ -146,8 +146,8 @@ def _our_vector(vector: Any) -> Vector:
 
 
 class Shard:
-    """An open shard. Its methods but `sync` and `write_back` want the store's lock: it is not safe
-    for several threads at once.
+    """An open shard. Its methods but `sync` want the store's lock: it is not safe for several
+    threads at once.
 
     name: its folder's. spaces: names of the vector spaces it has. kinds: those of its points, None
     where they are not known. logged: how many points were written or removed since the last
@@ -354,10 +354,6 @@ class Shard:
     def log_is_long(self, times: float = 1) -> bool:
         """Does it hold more than so many times LOG_POINTS?"""
         return self._removed is None and self.logged > times * LOG_POINTS
-
-    def write_back(self) -> None:
-        """Takes the bulk of the time off a `flush` or `close` that follows."""
-        write_back(self.path, wait=True)
 
     def flush(self) -> None:
         """Brings all files up to date, so that the log can be emptied."""

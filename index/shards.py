@@ -217,11 +217,12 @@ class Shards:
 
     @staticmethod
     def discard(shards: Iterable[Shard]) -> None:
-        """Closes shards that were replaced and removes their files. Closing takes 30 ms each."""
+        """Removes the files of shards that were replaced, and closes those: in this order, since to
+        close one the engine brings its files up to date first, where there are any, in some
+        hundred synchronous writes under the interpreter's lock."""
         for shard in shards:
-            shard.write_back()
-            shard.close()
             shutil.rmtree(shard.path, ignore_errors=True)
+            shard.close()
 
     def record_version(self, schema_version: int) -> None:
         self._write(self.manifest.replace(schema_version=schema_version))

@@ -347,6 +347,26 @@ def test_deletions_from_a_compacted_shard_survive_the_death_of_the_process(tmp_p
             assert set(contents(store)) == set(range(50, 200))
 
 
+def test_a_shard_that_was_replaced_is_not_brought_up_to_date(tmp_path, monkeypatch):
+    """To close one that has its files is a hundred synchronous writes that all would wait for."""
+    closed, close = [], Shard.close
+
+    def watched(shard):
+        closed.append((shard.name, shard.path.exists()))
+        close(shard)
+
+    with open_small(tmp_path / "lib") as store:
+        store.upsert([point(n) for n in range(150)])
+        before = shard_names(store)[:-1]
+        monkeypatch.setattr(Shard, "close", watched)
+        store.compact_now()
+        assert [name for name, _ in closed] == before
+        assert not any(there for _, there in closed)
+        assert set(contents(store)) == set(range(150))
+    with open_small(tmp_path / "lib") as store:
+        assert set(contents(store)) == set(range(150))
+
+
 # --- compaction --------------------------------------------------------------------------------
 
 
