@@ -117,9 +117,9 @@ class PromptBuilder:
         left = sum(len(s.lines) for s in scenes) - sum(map(len, draft.lines))
         return replace(built, left_out=left, notes=tuple(notes))
 
-    def tokens_of(self, prompt: Prompt) -> int:
+    def text_tokens(self, text: str) -> int:
         """As the model counts them, or as well as that is known."""
-        return self._tokens.prompt(prompt)
+        return self._tokens.text(text)
 
     def fits(self, prompt: Prompt, answer_tokens: int) -> bool:
         """Whether it and an answer of so many tokens stay within the budget."""

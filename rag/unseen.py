@@ -83,11 +83,12 @@ def without_thoughts(pieces: Iterator[Piece]) -> Iterator[Piece]:
                 held = held.lstrip()
                 state = "answer" if held else state
             if state == "answer":
-                yield Piece(held, logprobs, piece.finish)
+                yield Piece(held, logprobs, piece.finish, piece.spent)
                 held = ""
             elif piece.finish is not None:
                 started = state == "start"
-                yield Piece(held if started else "", logprobs if started else (), piece.finish)
+                text, known = (held, logprobs) if started else ("", ())
+                yield Piece(text, known, piece.finish, piece.spent)
                 held = ""
         if held and state == "start":  # it broke off
             yield Piece(held)

@@ -17,9 +17,11 @@ from cli.evaluate_qa import verdict
 from cli.main import main
 from cli.settings import load
 from index.errors import UsageError
+from rag.answer_settings import CONTEXTS
 from rag.evaluate.choices import choice_of, lettered
 from rag.evaluate.datasets import Question, read_questions
-from rag.evaluate.qa import Chosen, Examiner, compare, figures, length_of
+from rag.evaluate.qa import Chosen, Examiner, as_record, compare, figures, length_of
+from rag.tokens import ServerTokens
 
 pytestmark = pytest.mark.usefixtures("own_places")
 
@@ -222,6 +224,36 @@ def test_what_is_shown_too_long_is_halved_once(library, served):
     assert second < 0.8 * first
 
 
+def test_tokens_of_the_answer_are_those_that_the_server_tells(films, served):
+    """However many pieces they come in; what it thought is among them."""
+
+    def answer(handler, _body, _number):
+        usage = {"prompt_tokens": 9, "completion_tokens": 123, "total_tokens": 132}
+        chunk = {"id": "1", "object": "chat.completion.chunk", "created": 1, "model": "good"}
+        last = f"data: {json.dumps(chunk | {'choices': [], 'usage': usage})}\n\n"
+        stream(handler, event("<think>Hm.</think>"), event("B"), event(finish="stop"), last)
+
+    _, settings = served(answer)
+    chosen = ask(films, settings, about_the_lens(films))
+    assert chosen.right and chosen.answer_tokens == 123
+    assert as_record(chosen)["answer_tokens"] == 123
+
+    def silent(handler, _body, _number):
+        stream(handler, event("B, since that is what is said."), event(finish="stop"))
+
+    _, settings = served(silent)
+    chosen = ask(films, settings, about_the_lens(films))
+    assert chosen.answer_tokens == ServerTokens("m").text("B, since that is what is said.") > 5
+
+
+@pytest.mark.parametrize("context", CONTEXTS)
+def test_a_question_that_does_not_fit_is_an_error_of_its_own(films, served, context):
+    server, settings = served(reading, context=context, budget_tokens=400, answer_tokens=100)
+    question = dataclasses.replace(about_the_lens(films), text="Who, and why? " * 100)
+    chosen = ask(films, settings, question)
+    assert "budget" in chosen.error and chosen.choice is None and not server.bodies
+
+
 def test_an_error_of_one_question_is_counted_and_a_refusal_ends_it(films, served):
     from ingest.models.videollm import VideoLLMRefusedError
 
@@ -245,7 +277,7 @@ def test_a_model_on_this_machine_is_asked_too(films, tmp_path):
     }  # fmt: skip
     settings = load({"ask": given}, "packaged")[0]
     chosen = ask(films, settings, about_the_lens(films))
-    assert chosen.answer_tokens >= 1 and chosen.tokens > 50 and not chosen.error
+    assert chosen.answer_tokens == 16 and chosen.tokens > 50 and not chosen.error
 
 
 # Figures

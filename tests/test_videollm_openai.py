@@ -321,7 +321,31 @@ def test_an_error_inside_the_stream_is_an_error():
     assert "out of memory" in error_of(answer)
 
 
-@pytest.mark.parametrize("name", ["max_tokens", "temperature", "logprobs", "stop"])
+def test_the_server_tells_what_was_spent_behind_the_end_or_with_it():
+    usage = {"prompt_tokens": 40, "completion_tokens": 17, "total_tokens": 57}
+    chunk = {"id": "1", "object": "chat.completion.chunk", "created": 1, "model": "good"}
+
+    def behind(handler, body, _number):
+        assert body["stream_options"] == {"include_usage": True}
+        last = f"data: {json.dumps(chunk | {'choices': [], 'usage': usage})}\n\n"
+        stream(handler, event("Yes"), event(finish="stop"), last)
+
+    def along(handler, _body, _number):
+        choice = {"index": 0, "delta": {"content": "Yes"}, "finish_reason": "stop"}
+        stream(handler, f"data: {json.dumps(chunk | {'choices': [choice], 'usage': usage})}\n\n")
+
+    for answer in (behind, along):
+        with asking(answer) as (client, _):
+            *before, last = client.generate(PROMPT)
+        assert "".join(p.text for p in before) == "Yes" and not any(p.finish for p in before)
+        assert (last.text, last.finish, last.spent) == ("", "stop", 17)
+    with asking(says("Yes")) as (client, _):
+        assert [piece.spent for piece in client.generate(PROMPT)] == [None, None]
+
+
+@pytest.mark.parametrize(
+    "name", ["max_tokens", "temperature", "logprobs", "stop", "stream_options"]
+)
 def test_what_a_model_does_not_take_is_left_out(name):
     def answer(handler, body, _number):
         if name in body:

@@ -100,7 +100,7 @@ def test_pictures_in_qwen25_are_answered_as_the_library_answers(built, loaded):
     pieces = list(loaded("qwen2_5_vl").generate(HOUR, max_tokens=20, logprobs=True))
     assert "".join(piece.text for piece in pieces) == text
     assert sum(len(piece.logprobs) for piece in pieces) == len(tokens) == 20
-    assert pieces[-1].finish == "length"
+    assert (pieces[-1].finish, pieces[-1].spent) == ("length", 20)
 
 
 def test_a_stretch_in_llava_is_answered_as_the_library_answers(built, loaded):

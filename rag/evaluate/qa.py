@@ -39,12 +39,17 @@ LENGTHS = ((120.0, "up to 2 min"), (900.0, "2 to 15 min"), (3600.0, "15 to 60 mi
 """Groups of videos whose dataset tells seconds, or nothing; longer ones are "over an hour"."""
 
 
+_NOTHING = Built(Prompt(()), (), {}, 0, 0)
+
+
 @dataclass(frozen=True, slots=True)
 class Chosen:
     """What one question got in one context.
 
     choice: index of the option; None where the answer names none. spans: of what was shown, those
-    of the right video, best first. tokens: of the prompt; answer_tokens: pieces of the answer.
+    of the right video, best first. tokens: of the prompt; answer_tokens: of the answer, as the
+    model counts them, thoughts included, or, where it does not say, as its text is counted for the
+    budget.
     shown_seconds: until the prompt stood; model_seconds: until the answer was there. error: why
     there is no answer.
     """
@@ -100,23 +105,23 @@ class Examiner:
         context = self._settings.context
         video = self._retriever.library.video(question.video)
         length = length_of(question, video.duration_seconds if video else None)
-        built = self._built(question, evidence, moments, self._settings.budget_tokens)
-        ready = time.perf_counter()
-        answer, pieces, error = "", 0, ""
+        built, answer, spent, error = _NOTHING, "", 0, ""
+        ready = None
         try:
-            answer, pieces = self._answer(built.prompt)
-        except ContextOverflowError:
-            budget = int(built.tokens * SHRINK) + self._settings.answer_tokens
+            built = self._built(question, evidence, moments, self._settings.budget_tokens)
+            ready = time.perf_counter()
             try:
+                answer, spent = self._answer(built.prompt)
+            except ContextOverflowError:
+                budget = int(built.tokens * SHRINK) + self._settings.answer_tokens
                 built = self._built(question, evidence, moments, budget)
-                answer, pieces = self._answer(built.prompt)
-            except (VideoLLMError, UsageError) as again:
-                error = str(again)
+                answer, spent = self._answer(built.prompt)
         except (VideoLLMRefusedError, VideoLLMUnreachableError):
             raise
-        except VideoLLMError as failed:
+        except (VideoLLMError, UsageError) as failed:  # UsageError: not even the question fits
             error = str(failed)
         done = time.perf_counter()
+        ready = ready or done
         return Chosen(
             question,
             context,
@@ -124,7 +129,7 @@ class Examiner:
             answer,
             tuple((m.start_seconds, m.end_seconds) for m in moments),
             built.tokens,
-            pieces,
+            spent,
             built.frames,
             ready - started,
             done - ready,
@@ -148,8 +153,7 @@ class Examiner:
         text = lettered(question.text, question.options)
         settings = self._settings
         if settings.context == "none":
-            prompt = Prompt((f"{text}\n\n{ASK}",))
-            return Built(prompt, (), {}, self._builder.tokens_of(prompt), 0)
+            return self._builder.plain(f"{text}\n\n{ASK}", budget=budget)
         gatherer = Gatherer(
             self._retriever.library,
             context_seconds=0.0 if evidence.covers else settings.context_seconds,
@@ -179,8 +183,11 @@ class Examiner:
                 prompt, max_tokens=settings.answer_tokens, temperature=settings.temperature
             )
         )
-        texts = [piece.text for piece in pieces]
-        return "".join(texts), len(texts)
+        text, spent = "", None
+        for piece in pieces:
+            text += piece.text
+            spent = piece.spent if piece.spent is not None else spent
+        return text, self._builder.text_tokens(text) if spent is None else spent
 
 
 def _until(evidence: Evidence, asked_seconds: float | None) -> tuple[Moment, ...]:
@@ -289,6 +296,7 @@ def as_record(one: Chosen) -> Mapping[str, Any]:
         "spans": [list(span) for span in one.spans],
         "found": one.found,
         "tokens": one.tokens,
+        "answer_tokens": one.answer_tokens,
         "pictures": one.pictures,
         "shown_seconds": round(one.shown_seconds, 4),
         "model_seconds": round(one.model_seconds, 4),

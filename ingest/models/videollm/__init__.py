@@ -69,11 +69,14 @@ class Prompt:
 class Piece:
     """A piece of the answer. logprobs: natural logarithms of its tokens' probabilities, where the
     model gives them and they were asked for. finish: on the last piece, "stop" (it had said all),
-    "length" (`max_tokens` were spent) or what else the server calls it."""
+    "length" (`max_tokens` were spent) or what else the server calls it. spent: there too, the
+    tokens of the whole answer as the model counts them, thoughts and the one that ends it
+    included; None where it does not say."""
 
     text: str
     logprobs: tuple[float, ...] = ()
     finish: str | None = None
+    spent: int | None = None
 
 
 class VideoLLM(Protocol):
@@ -142,7 +145,7 @@ def until_stop(pieces: Iterator[Piece], stop: Sequence[str]) -> Iterator[Piece]:
             keep = 0
         text, held = held[: len(held) - keep], held[len(held) - keep :]
         if text or piece.finish is not None:
-            yield Piece(text, logprobs, piece.finish)
+            yield Piece(text, logprobs, piece.finish, piece.spent)
             logprobs = ()
     if held or logprobs:
         yield Piece(held, logprobs)

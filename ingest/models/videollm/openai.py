@@ -34,7 +34,7 @@ _CONNECT_SECONDS = 10.0
 _NO_KEY = "none"
 """Sent where no key is set: the client insists on one, servers without keys ignore it."""
 
-_OPTIONAL = ("temperature", "logprobs", "stop", "max_tokens")
+_OPTIONAL = ("temperature", "logprobs", "stop", "max_tokens", "stream_options")
 """What some models refuse; they are then asked without it (or by its newer name)."""
 
 _CONTEXT = re.compile(
@@ -132,24 +132,27 @@ class OpenAIVideoLLM:
             "messages": _messages(prompt),
             "max_tokens": max_tokens,
             "temperature": temperature,
+            "stream_options": {"include_usage": True},
         }
         if stop:
             request["stop"] = list(stop)
         if logprobs:
             request["logprobs"] = True
-        finish, begun = None, False
+        finish, spent, begun = None, None, False
         try:
             with self._open(request) as stream:
                 for chunk in stream:
-                    # The last chunk of some servers holds only how many tokens there were.
-                    if not chunk.choices:
+                    if chunk.usage is not None:
+                        spent = chunk.usage.completion_tokens
+                    if not chunk.choices:  # how many tokens there were, and nothing else
                         continue
                     choice = chunk.choices[0]
                     finish = choice.finish_reason or finish
                     text = (choice.delta.content if choice.delta else None) or ""
-                    if text or choice.finish_reason:
+                    known = _logprobs(choice)
+                    if text or known:
                         begun = begun or bool(text)
-                        yield Piece(text, _logprobs(choice), choice.finish_reason)
+                        yield Piece(text, known)
         except openai.OpenAIError as error:
             raise self._translated(error, begun, bool(prompt.frames)) from error
         if finish is None:
@@ -158,6 +161,7 @@ class OpenAIVideoLLM:
                 "log; ask again.",
                 mid_stream=True,
             )
+        yield Piece("", (), finish, spent)
 
     def _open(self, request: dict[str, Any]):
         """The stream of an answer; asks again without what this model does not take."""
@@ -307,6 +311,8 @@ def _refused_setting(error: Any) -> str | None:
     said = _said(error)
     for name in _OPTIONAL:
         if re.search(rf"\b{name}\b", said) or named == name:
-            unsupported = r"unsupported|not supported|does not support|not allowed|unrecognized"
+            unsupported = (
+                r"unsupported|not supported|does not support|not allowed|not permitted|unrecognized"
+            )
             return name if re.search(unsupported, said, re.IGNORECASE) else None
     return None

@@ -28,6 +28,7 @@ class Streamer(TextIteratorStreamer):
         super().__init__(tokenizer, skip_prompt=True, skip_special_tokens=True)
         self._ends = ends
         self._finish = "length"
+        self._spent = 0
         self._row = _LastRow() if with_logprobs else None
         self._logprobs: list[float] = []
         self.processors = LogitsProcessorList([self._row] if self._row else [])
@@ -35,6 +36,7 @@ class Streamer(TextIteratorStreamer):
     def put(self, value: torch.Tensor) -> None:
         if not self.next_tokens_are_prompt:
             (token,) = value.flatten().tolist()
+            self._spent += 1
             if token in self._ends:
                 self._finish = "stop"
             elif self._row is not None:
@@ -44,8 +46,8 @@ class Streamer(TextIteratorStreamer):
     def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
         logprobs, self._logprobs = tuple(self._logprobs), []
         if text or logprobs or stream_end:
-            finish = self._finish if stream_end else None
-            self.text_queue.put(Piece(text, logprobs, finish))
+            ended = (self._finish, self._spent) if stream_end else (None, None)
+            self.text_queue.put(Piece(text, logprobs, *ended))
 
     def fail(self, error: BaseException) -> None:
         self.text_queue.put(error)
