@@ -15,7 +15,7 @@ from cli.export_target import (
     OF_ONE_VIDEO,
     Target,
     check_target,
-    refuse_videos,
+    refuse_sources,
     target_of,
 )
 from cli.render import Part, data_line, print_json, safe, say, say_error
@@ -107,7 +107,7 @@ def export_moments(
     for problem in wrong:
         say_error(problem)
     if target.format == "clips":
-        wrong += _write_clips(library, cuts, target, tell, exact=exact, force=force)
+        wrong += _write_clips(settings, library, cuts, target, tell, exact=exact, force=force)
     elif cuts:
         title = title or (target.place.stem if target.place else "Moments")
         for place, held in _files(cuts, target):
@@ -117,7 +117,7 @@ def export_moments(
                 sys.stdout.write(text)
                 continue
             try:
-                refuse_videos(place, library)
+                refuse_sources(place, settings, library)
                 with whole_file(place, overwrite=force) as partial:
                     partial.write_bytes(text.encode(errors="replace"))
             except ExportError as error:
@@ -216,6 +216,7 @@ def _kept_picture(settings: Settings) -> Callable[[Moment], bytes | None]:
 
 
 def _write_clips(
+    settings: Settings,
     library: Library,
     cuts: Sequence[Cut],
     target: Target,
@@ -242,7 +243,7 @@ def _write_clips(
             place = target.place.with_suffix("")
         try:
             for ending in CLIP_ENDINGS:  # which of them it gets is known once it is cut
-                refuse_videos(place.with_name(place.name + ending), library)
+                refuse_sources(place.with_name(place.name + ending), settings, library)
             clip = cut_clip(
                 cut.footage.path,
                 cut.start_seconds,

@@ -6,9 +6,12 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from cli.settings import Settings
 from index.errors import ExportError, UsageError
 from index.library import Library
 from index.outputs import refuse_existing
+from index.pieces import RECORDINGS
+from ingest.sidecars import SUBTITLE_EXTENSIONS, find_sidecars
 
 ENDINGS = {
     ".srt": "srt",
@@ -76,11 +79,27 @@ def check_target(target: Target, *, force: bool = False) -> None:
         refuse_existing(target.place, overwrite=force)
 
 
-def refuse_videos(place: Path, library: Library) -> None:
-    """Raises ExportError where a video of the library is in that place: --force never means it."""
+def refuse_sources(place: Path, settings: Settings, library: Library) -> None:
+    """Raises ExportError where a video of the library, a subtitle file that belongs to one, or what
+    was recorded of a live source is in that place: --force never means it."""
     if not os.path.exists(place):
         return
+
+    def here(path: str | Path) -> bool:
+        return os.path.exists(path) and os.path.samefile(place, path)
+
+    recorded = settings.library / RECORDINGS
+    if recorded.resolve() in place.resolve().parents:
+        raise ExportError(f"{place} is in the library's recordings; name another file.")
+    subtitles = place.suffix.lower() in SUBTITLE_EXTENSIONS
     for video in library.videos():
-        for file in video.files:
-            if os.path.exists(file.path) and os.path.samefile(place, file.path):
-                raise ExportError(f"{place} is a video of the library; name another file.")
+        if any(here(file.path) for file in video.files):
+            raise ExportError(f"{place} is a video of the library; name another file.")
+        known = [file.path for file in video.sidecars]
+        if subtitles:  # also one that was put there since
+            known += [path for file in video.files for path in find_sidecars(Path(file.path))]
+        if any(map(here, known)):
+            raise ExportError(
+                f"{place} has the subtitles of “{video.title}”, which is in the library; name "
+                "another file."
+            )

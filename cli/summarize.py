@@ -15,7 +15,7 @@ from cli.compose import (
     build_video_llm,
     open_library,
 )
-from cli.export_target import refuse_videos
+from cli.export_target import refuse_sources
 from cli.render import data_line, print_json, safe, say, say_error
 from cli.settings import Settings
 from index.errors import LibraryBusyError, LongtakeError, UsageError
@@ -46,7 +46,7 @@ def run_summarize(
     with open_library(settings) as library:
         video = library.find(name)
         if place is not None:
-            refuse_videos(place, library)
+            refuse_sources(place, settings, library)
         overview = overview_of(settings, library, video, again=again)
     for note in overview.notes:
         say((safe(note), "yellow"))

@@ -57,14 +57,14 @@ class ExtractiveAnswerer:
         settings = self._settings
         about_all = corpus_question(question)
         if about_all is not None:
-            note = coverage_note(self._retriever, videos)
+            note = coverage_note(self._retriever, question, videos)
             yield from answer_corpus(about_all, self._retriever, settings, videos, note)
             return
         result = self._retriever.search(question, videos=videos, limit=settings.quotes * CANDIDATES)
         quotes = self._choose(result.moments, result.shares)
         if not quotes and question_kind(parse(question).quoted) == "global":
             quotes = self._whole(question, videos)
-        note = coverage_note(self._retriever, videos)
+        note = coverage_note(self._retriever, question, videos)
         detail = {"answerer": "extractive"} | ({"coverage_note": note} if note else {})
 
         sources = tuple(Source(number, quote.source) for number, quote in enumerate(quotes, 1))
@@ -145,10 +145,11 @@ def _word_set(text: str) -> set[str]:
     return set(words) if len(words) > 2 else set("".join(words))
 
 
-def coverage_note(retriever: Retriever, videos: Sequence[str]) -> str | None:
-    """What was looked in and is only partly indexed, in a sentence; None where nothing is."""
+def coverage_note(retriever: Retriever, question: str, videos: Sequence[str]) -> str | None:
+    """What is looked in for a question and is only partly indexed, in a sentence; None where
+    nothing is. Raises what a search for it does."""
     library = retriever.library
-    looked_in = [library.find(name) for name in videos] if videos else library.videos()
+    looked_in = Scope.of(parse(question), library, videos).looked_in(library)
     unfinished = {generation.video_id for generation in library.unfinished()}
     partial = [
         video

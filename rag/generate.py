@@ -114,7 +114,7 @@ class ModelAnswerer:
         `Done` says so."""
         if not any(map(str.isalnum, question)):
             raise UsageError(f"“{question}” holds no word." if question.strip() else "Ask what?")
-        note = coverage_note(self._retriever, videos)
+        note = coverage_note(self._retriever, question, videos)
         about_all = corpus_question(question) if self._settings.context == "retrieved" else None
         if about_all is not None:
             settings = self._answer_settings

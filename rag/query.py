@@ -4,8 +4,9 @@
 
 A filter is a known name in lower case, a colon and its value without a space between them; the
 value may be in quotes. What to leave out stands behind all other words: of the dashes in `a free
--form selection` and `find . -name foo` none is meant so. All else is words: `note: this`, `12:30`,
-a URL, an unknown name. What filters mean in a library is in `rag.scope`.
+-form selection` and `find . -name foo` none is meant so. By itself it is nothing to look for. All
+else is words: `note: this`, `12:30`, a URL, an unknown name. What filters mean in a library is in
+`rag.scope`.
 """
 
 from __future__ import annotations
@@ -79,7 +80,7 @@ def parse(typed: str) -> ParsedQuery:
     excluded: list[str] = []
     found: dict[str, list[str]] = {name: [] for name in FILTERS}
     pieces = list(_pieces(typed))
-    last = max((at for at, (kind, _) in enumerate(pieces) if kind == "word"), default=0)
+    last = max((at for at, (kind, _) in enumerate(pieces) if kind == "word"), default=-1)
     for at, (kind, piece) in enumerate(pieces):
         if kind in FILTERS:
             found[kind].append(piece)

@@ -115,9 +115,8 @@ class Retriever:
         words = any(unicodedata.category(character)[0] in "LN" for character in query.text)
         seen = image is not None or clip is not None
         if not words and not seen:
-            raise UsageError(
-                f"“{typed}” holds no word to search for." if typed.strip() else "Search for what?"
-            )
+            why = "only says what to leave out" if query.excluded else "holds no word to search for"
+            raise UsageError(f"“{typed}” {why}." if typed.strip() else "Search for what?")
         if seen and query.languages:
             raise UsageError("lang: narrows what is said and written: leave it out with a picture.")
         limit = self.settings.limit if limit is None else limit

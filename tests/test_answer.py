@@ -133,6 +133,8 @@ def test_work_in_progress_is_admitted(writable):
     put_channel(writable, partial, "speech", lines, analysed_seconds=15.0)
     assert "“Volcano” is only partly indexed" in ask(writable, "Why?")[-1].detail["coverage_note"]
     assert "coverage_note" not in ask(writable, "Who invented the lens?", ["Tides"])[-1].detail
+    for question in ("Who invented the lens? video:Tides", "which videos mention it video:Tides"):
+        assert "coverage_note" not in ask(writable, question)[-1].detail
 
 
 def test_sentences_in_any_script():

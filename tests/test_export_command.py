@@ -254,6 +254,37 @@ def test_names_of_files_are_such_as_every_system_takes(run, tmp_path):
     assert status == 0 and len(os.listdir("same")) == 2
 
 
+@pytest.mark.parametrize("indexed", [True, False])
+def test_subtitles_of_a_video_are_never_replaced(run, films, tmp_path, indexed):
+    """Those that were read, and such as were put beside it since."""
+    place = films / ("tides.en.srt" if not indexed else "lent.srt")
+    place.write_text("1\n00:00:01,000 --> 00:00:02,000\nMine.\n")
+    if indexed:
+        library = talks.open_library_at(tmp_path / "library")
+        video = library.find("tides")
+        library.put_video(replace(video, sidecars=(FileStat(str(place), 1, 1, 1),)))
+        library.store.close()
+    before = place.read_bytes()
+    status, _, err = run("export", "lighthouse", "--span", "1-2", "--force", "-o", str(place))
+    assert status == 1 and "has the subtitles of “tides”" in err
+    assert place.read_bytes() == before
+    other = films / "hits.srt"
+    other.write_text("old")
+    assert run("export", "tides", "--span", "1-2", "--force", "-o", str(other))[0] == 0
+    assert "-->" in other.read_text()
+
+
+def test_what_was_recorded_of_a_live_source_is_never_replaced(run, tmp_path):
+    folder = recordings_folder(tmp_path / "library", "pier")
+    folder.mkdir(parents=True)
+    place = folder / "000000.mkv"
+    place.write_bytes(b"recorded")
+    for where in (place, folder / "000000.srt"):
+        where.write_bytes(b"recorded")
+        status, _, err = run("export", "lighthouse", "--span", "1-2", "--force", "-o", str(where))
+        assert status == 1 and "recordings" in err and where.read_bytes() == b"recorded"
+
+
 def test_a_reader_that_goes_away_is_no_matter(films, tmp_path):
     command = [sys.executable, "-m", "cli.main", "export", "tides", "--span", "1-2"]
     command += ["--format", "html", "--library", str(tmp_path / "library")]

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from talks import put_channel, put_video
 
+from index.errors import UsageError
 from index.library import Library
 from rag import phrases
 from rag.retrieve import Retriever, SearchResult
@@ -172,3 +173,9 @@ def test_words_to_leave_out(films):
     assert len(found(films, 'moon -"moon full" -the')) < 2  # stop words can be left out, too
     result = search(films, "moon -tide", explain=True)
     assert any(one.reason == "holds “tide”" for one in result.dropped)
+
+
+def test_what_to_leave_out_alone_is_nothing_to_look_for(films):
+    for typed in ("-keeper", 'lang:en -"the keeper"'):
+        with pytest.raises(UsageError, match="only says what to leave out"):
+            Retriever(films).search(typed)

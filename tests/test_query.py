@@ -70,6 +70,9 @@ def test_what_to_leave_out_stands_at_the_end():
     query = parse('masks "in red" -layer video:x -"clipping mask"')
     assert (query.text, query.excluded) == ("masks in red", ("layer", "clipping mask"))
     assert parse("-layer masks").excluded == ()
+    for alone in ("-layer", 'video:x -layer -"clipping mask"'):
+        query = parse(alone)
+        assert query.text == "" and query.excluded[0] == "layer"
 
 
 @pytest.mark.parametrize(
