@@ -65,6 +65,7 @@ class Narration:
         if state.at_seconds is not None:
             self._narrator.hear(state.source, (), state.at_seconds)
 
-    def close(self) -> None:
-        self._narrator.close()
-        self._closing.close()
+    def close(self, timeout_seconds: float = 1.0) -> None:
+        """What hangs in a model for longer is left to the end of the process."""
+        if self._narrator.close(timeout_seconds):
+            self._closing.close()

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
+from functools import partial
 
 from cli.compose import build_alert_watcher, build_claims, build_thumbnails, open_library
 from cli.index import while_its_folder_is_there
@@ -25,6 +26,7 @@ from ingest.claims import Claims
 from ingest.live.epoch_pass import LiveNews
 from ingest.live.source import LiveSource, parse_sources
 from ingest.live.state import SourceState
+from ingest.live.stopping import RECEIVERS_BY_SECONDS, Stop
 from ingest.live.watcher import Watcher
 from rag.alerts.watcher import AlertWatcher
 from rag.narrate import Remark
@@ -70,7 +72,8 @@ def run_watch(
     settings = settings.model_copy(update={"live": live})
     senses = Senses(settings)
     senses.check_models()
-    stop = threading.Event()
+    stop = Stop()
+    told_by = partial(stop.left, by_seconds=RECEIVERS_BY_SECONDS)
     sys.setswitchinterval(_TURN_SECONDS)
     with (
         stopping(stop) as caught,
@@ -85,7 +88,7 @@ def run_watch(
             settings.library.mkdir(parents=True, exist_ok=True)
         told = Told(as_json, stop)
         alerts = build_alert_watcher(settings, library, told.event)
-        closing.callback(alerts.close)
+        closing.callback(lambda: alerts.close(told_by))
         library, claims = build_claims(settings, library)
         alerts.start(lambda video_id: is_free(claims, video_id))
         for note in alerts.notes:
@@ -93,7 +96,7 @@ def run_watch(
         narration = None
         if narrate:
             narration = Narration(settings, told.remark, lambda text: say((safe(text), "yellow")))
-            closing.callback(narration.close)
+            closing.callback(lambda: narration.close(told_by(2.0)))
 
         def heard(news: LiveNews) -> None:
             look(alerts, news)
@@ -154,28 +157,29 @@ def for_streams(settings: Settings, named: Sequence[str] | None) -> Settings:
 
 
 def _run_all(
-    sources: Sequence[LiveSource], watchers: Sequence[Watcher], stop: threading.Event
+    sources: Sequence[LiveSource], watchers: Sequence[Watcher], stop: Stop
 ) -> list[SourceState | None]:
-    """Each in a thread of its own; the last states."""
+    """Each in a thread of its own; the last states. One that hangs when the user stops is left to
+    the end of the process: what it has committed is there."""
     states: list[SourceState | None] = [None] * len(watchers)
 
     def run(at: int) -> None:
         states[at] = watchers[at].run()
 
     threads = [
-        threading.Thread(target=run, args=(at,), name=f"watch {source.name}")
+        threading.Thread(target=run, args=(at,), name=f"watch {source.name}", daemon=True)
         for at, source in enumerate(sources)
     ]
     for thread in threads:
         thread.start()
     try:
         for thread in threads:
-            while thread.is_alive():  # in short waits, so that signals are seen
-                thread.join(0.2)
+            while thread.is_alive() and not stop.is_set():
+                thread.join(0.2)  # in short waits, so that signals are seen
     finally:
         stop.set()
         for thread in threads:
-            thread.join()
+            thread.join(stop.left(RECEIVERS_BY_SECONDS, RECEIVERS_BY_SECONDS))
     return states
 
 

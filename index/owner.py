@@ -24,7 +24,7 @@ _log = logging.getLogger(__name__)
 _STALL_SECONDS = 30.0
 """A client that takes nothing for so long in the middle of a message is given up."""
 
-_FAREWELL_SECONDS = 2.0
+_FAREWELL_SECONDS = 1.0
 """How long `close` waits for clients to take answers that are ready."""
 
 

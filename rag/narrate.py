@@ -235,10 +235,12 @@ class Narrator:
         """What was committed, if anything, and how far the source has come. Returns at once."""
         self._put((source, None, evidence, at_seconds))
 
-    def close(self, timeout_seconds: float = 1.0) -> None:
+    def close(self, timeout_seconds: float = 1.0) -> bool:
+        """Returns whether it has ended."""
         self._closing.set()
         self._put(None)
         self._thread.join(timeout_seconds)
+        return not self._thread.is_alive()
 
     def _put(self, item: object) -> None:
         while True:

@@ -32,6 +32,7 @@ from ingest.live.reader import Lost
 from ingest.live.settings import LiveSettings
 from ingest.live.source import parse_source
 from ingest.live.state import SourceState
+from ingest.live.stopping import Stop
 from ingest.live.watcher import Watcher
 from ingest.plan import Channels, describe_analysis, describe_segments
 from ingest.recognition import Recognition
@@ -77,7 +78,7 @@ class Watch:
     """A source being watched, in a thread of its own."""
 
     def __init__(self, library: Library, channels: Channels, given: str, home: Path, **settings):
-        self.stop = threading.Event()
+        self.stop = Stop()
         self.states: list[SourceState] = []
         self.news: list = []
         self.source = parse_source(given, "camera")

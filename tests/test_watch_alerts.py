@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import shlex
 import signal
+import socket
 import sys
+import threading
 from pathlib import Path
 
+import cv2
 import pytest
 import talks
 from clips import noise_picture, text_picture, write_clip
@@ -137,3 +140,50 @@ def test_what_one_process_has_on_its_way_another_does_not_send(watch, recording,
     first.close()
     second.close()
     assert sorted(event["source"] for event in told()) == ["pier", "quay"]
+
+
+def test_it_stops_in_time_whatever_hangs(watch, recording, tmp_path):
+    """A source that says nothing more, a receiver, a model that checks and one that comments."""
+    library, picture = tmp_path / "library", tmp_path / "picture.png"
+    cv2.imwrite(str(picture), noise_picture(5, 320, 180)[..., ::-1])
+    sender = TcpSender([recording], hold=True)
+    with Silent() as receiver, Silent() as checker, Silent() as commentator:
+        # What is asked by a picture alone is told without a check.
+        add(library, "--image", str(picture), "--webhook", f"{receiver.url}/hook")
+        add(library, "pier closed")
+        command = watch(
+            sender.url, "--name", "pier", "--record", "--narrate",
+            "--set", "live.piece_seconds=1", "--set", "live.read_timeout_seconds=600",
+            "--set", "alert.timeout_seconds=600", "--set", "alert.check.model=m",
+            "--set", f"alert.check.base_url={checker.url}/v1",
+            "--set", "ask.model=m", "--set", f"ask.base_url={commentator.url}/v1",
+        )  # fmt: skip
+        for one in (receiver, checker, commentator):
+            eventually(lambda one=one: one.callers, 60)
+        assert command.stop(signal.SIGTERM) == 0
+    sender.close()
+
+
+class Silent:
+    """A server that takes calls and answers none."""
+
+    def __enter__(self) -> Silent:
+        self._server = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._server.getsockname()[1]}"
+        self.callers: list[socket.socket] = []
+        self._thread = threading.Thread(target=self._take, daemon=True)
+        self._thread.start()
+        return self
+
+    def _take(self) -> None:
+        try:
+            while True:
+                self.callers.append(self._server.accept()[0])
+        except OSError:
+            pass
+
+    def __exit__(self, *error) -> None:
+        self._server.shutdown(socket.SHUT_RDWR)
+        self._server.close()
+        for one in self.callers:
+            one.close()

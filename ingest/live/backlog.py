@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from index.errors import LongtakeError
+from ingest.live.stopping import Stop
 
 logger = logging.getLogger(__name__)
 
@@ -42,12 +43,12 @@ class Backlog(Generic[Item]):
     def put(self, item: Item) -> None:
         self._items.put((item,))
 
-    def finish(self, stop: threading.Event, grace_seconds: float) -> None:
-        """Waits until all is done; where the user stops, so much longer."""
+    def finish(self, stop: Stop, grace_seconds: float) -> None:
+        """Waits until all is done; where the user stops, so much longer at most."""
         self._items.put(None)
         while self._thread.is_alive() and not stop.is_set():
             self._thread.join(0.2)
-        self._thread.join(grace_seconds)
+        self._thread.join(stop.left(grace_seconds))
         self._given_up.set()
 
     def give_up(self) -> None:

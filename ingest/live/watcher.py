@@ -28,6 +28,7 @@ from ingest.live.retention import Retention
 from ingest.live.settings import LiveSettings
 from ingest.live.source import LiveSource
 from ingest.live.state import OnState, SourceState
+from ingest.live.stopping import Stop
 from ingest.live.writer import OPEN
 from ingest.picture_events import Progress, ShotEnded
 from ingest.plan import Channels
@@ -69,7 +70,7 @@ class Watcher:
         thumbnails: Thumbnails,
         claims: Claims,
         source: LiveSource,
-        stop: threading.Event,
+        stop: Stop,
         on_state: OnState,
         listener: LiveListener = lambda news: None,
         *,
@@ -185,7 +186,7 @@ class Watcher:
             self._no_more.set()
             if self._pass is not None:
                 self._pass.close()
-        reader.join(_ANSWER_SECONDS)
+        reader.join(self._stop.left(_ANSWER_SECONDS))
         self._beside.finish(self._stop)
         self._live = False
         self._write_video()
@@ -216,7 +217,7 @@ class Watcher:
     def _drain(self) -> None:
         """The user stops: looks at what has been read already."""
         self._no_more.set()
-        until = time.monotonic() + _DRAIN_SECONDS
+        until = time.monotonic() + self._stop.left(_DRAIN_SECONDS)
         while time.monotonic() < until:
             item = self._intake.get(_ANSWER_SECONDS)
             if item is None or isinstance(item, Over):

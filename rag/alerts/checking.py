@@ -58,7 +58,7 @@ class Checker:
             return False
         return True
 
-    def close(self, timeout_seconds: float = 1.0) -> None:
+    def close(self, timeout_seconds: float) -> None:
         """What was not looked at stays unchecked and untold, for the next process."""
         self._closing.set()
         with suppress(Full):

@@ -40,7 +40,7 @@ log = logging.getLogger(__name__)
 AHEAD = 100
 """So many deliveries to one receiver are in memory."""
 
-_END_SECONDS = 1.0
+_END_SECONDS = 0.5
 
 
 @dataclass
@@ -99,11 +99,15 @@ class Outbox:
                     self._line_of(alert, Delivery("", alert.id, "", way)).more = True
             self._changed.notify_all()
 
-    def close(self, timeout_seconds: float = 2.0) -> None:
-        """What has not arrived stays pending, for the next process."""
+    def stop(self) -> None:
+        """Nothing more is begun."""
         with self._changed:
             self._closing.set()
             self._changed.notify_all()
+
+    def close(self, timeout_seconds: float = 2.0) -> None:
+        """What has not arrived stays pending, for the next process."""
+        self.stop()
         self._join(timeout_seconds)
         self._given_up.set()  # programs that run yet would be left behind
         self._join(_END_SECONDS)

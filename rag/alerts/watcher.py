@@ -39,6 +39,10 @@ LATE_SECONDS = 300.0
 """Evidence comes at most this much later than what was seen before it. So much is seen again after
 a kill, and events are kept in mind for so long."""
 
+CHECKED_WITHIN_SECONDS = 0.5
+SENT_WITHIN_SECONDS = 2.0
+"""So long it is waited, at the end, for a check and for what is being sent."""
+
 TRIM_SECONDS = 600.0
 """How often the history is held against what is kept of it."""
 
@@ -118,11 +122,13 @@ class AlertWatcher:
             self._note_seen(video, evidence)
         return begun
 
-    def close(self) -> None:
-        """What has not arrived is sent by the next process."""
+    def close(self, left: Callable[[float], float] = lambda seconds: seconds) -> None:
+        """What has not arrived is sent by the next process. left: how much there is of so many
+        seconds to wait for what is under way."""
+        self._outbox.stop()
         if self._checker is not None:
-            self._checker.close()
-        self._outbox.close()
+            self._checker.close(left(CHECKED_WITHIN_SECONDS))
+        self._outbox.close(left(SENT_WITHIN_SECONDS))
 
     def _see(
         self,

@@ -97,6 +97,8 @@ class OpenAIVideoLLM:
         if self._client is not None:
             return
         try:
+            # openai looks whether httpx is there, and fails where another thread is importing it.
+            import httpx  # noqa: F401
             from openai import OpenAI, Timeout
         except ImportError as error:
             raise ModelMissingError(
