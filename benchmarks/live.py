@@ -7,14 +7,17 @@ that occur once are put on the screen at known times.
     python benchmarks/live.py       # a still camera, a talk, a film: a minute each of 1080p30
     python benchmarks/live.py --seconds 30 --kinds talk
     python benchmarks/live.py --hour    # what an hour of each leaves, from a minute in a pipe
+    python benchmarks/live.py --sources 8   # of each kind, how many at once, up to 8
 
-Prints for each kind: the latency from a text's being sent to its being found (p50, p95, most), what
-was dropped, the lag at the end, and the share of the machine's cores that `watch` took.
+Prints for each kind the latency from a text's being sent to its being found (p50, p95, most), what
+was dropped, and the share of the machine's cores that `watch` took. With --sources: for each number
+of sources what was dropped, how far behind the slowest was at the end, and the share.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import socket
@@ -40,6 +43,10 @@ WIDTH, HEIGHT, RATE = 1920, 1080, 30
 EVERY_SECONDS = 5.0
 SHOWN_SECONDS = 3.0
 FIRST_SECONDS = 8.0
+ENDING_SECONDS = 5.0
+"""Before a recording's end watching is stopped."""
+LAG_SECONDS = 5.0
+"""Farther behind than this a source does not fit."""
 DATA = ROOT.parent / "shared" / "data" / "video"
 SOURCES = {
     "still": DATA / "intel",
@@ -130,6 +137,10 @@ class Player:
         self.thread.start()
 
     def _play(self) -> None:
+        with contextlib.suppress(av.FFmpegError):  # nobody takes it any more
+            self._send()
+
+    def _send(self) -> None:
         with (
             av.open(str(self._path)) as recording,
             av.open(f"tcp://127.0.0.1:{self.port}?listen=1", "w", format="mpegts") as output,
@@ -231,6 +242,58 @@ def poll(library: Path, player: Player, words: dict[str, float]) -> tuple[list[f
     return latencies, queries
 
 
+def sources(kind: str, seconds: float, folder: Path, most: int) -> Iterator[dict]:
+    """One source more each time, of one process, until pictures are dropped or it falls behind."""
+    path = folder / f"{kind}.ts"
+    encode(kind, seconds, path, {})
+    for count in range(1, most + 1):
+        players = [Player(path, {}) for _ in range(count)]
+        library = folder / f"library-{kind}-{count}"
+        watch = subprocess.Popen(
+            [
+                sys.executable, "-m", "cli.main", "watch",
+                *(f"tcp://127.0.0.1:{player.port}" for player in players),
+                *(word for at in range(count) for word in ("--name", f"{kind} {at}")),
+                "--library", str(library), "--profile", "packaged", "--json",
+                "--set", "index.ballast_bytes=0",
+            ],
+            cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+        )  # fmt: skip
+        states: dict[str, dict] = {}
+
+        def read(lines=watch.stdout, states=states) -> None:
+            for line in lines:
+                state = json.loads(line)
+                states[state["source"]] = state
+
+        reading = threading.Thread(target=read, daemon=True)
+        reading.start()
+        while sum(one["state"] == "live" for one in list(states.values())) < count:
+            time.sleep(0.05)
+        process = psutil.Process(watch.pid)
+        began, used = time.monotonic(), sum(process.cpu_times()[:2])
+        time.sleep(seconds - ENDING_SECONDS)
+        share = (sum(process.cpu_times()[:2]) - used) / (time.monotonic() - began) / os.cpu_count()
+        load = psutil.getloadavg()[0]
+        watch.terminate()
+        watch.wait()
+        reading.join()
+        lag = max(one["lag_seconds"] or 0.0 for one in states.values())
+        dropped = sum(one["dropped"] for one in states.values())
+        fits = not dropped and lag < LAG_SECONDS
+        yield {
+            "kind": kind,
+            "sources": count,
+            "dropped": dropped,
+            "lag_seconds": round(lag, 1),
+            "cores_share": round(share, 2),
+            "load": round(load, 1),
+            "fits": fits,
+        }
+        if not fits:
+            return
+
+
 def hour(kind: str, seconds: float, folder: Path) -> dict:
     """What is kept of the recording, without texts put into it, scaled to an hour."""
     from index.access import open_store
@@ -268,11 +331,16 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--kinds", nargs="+", default=list(SOURCES), choices=list(SOURCES))
     parser.add_argument("--hour", action="store_true", help="what an hour leaves")
+    parser.add_argument("--sources", type=int, help="how many fit, up to this number")
     given = parser.parse_args()
     run = hour if given.hour else measure
     with tempfile.TemporaryDirectory() as folder:
         for kind in given.kinds:
-            print(json.dumps(run(kind, given.seconds, Path(folder))), flush=True)
+            if given.sources:
+                for found in sources(kind, given.seconds, Path(folder), given.sources):
+                    print(json.dumps(found), flush=True)
+            else:
+                print(json.dumps(run(kind, given.seconds, Path(folder))), flush=True)
 
 
 if __name__ == "__main__":

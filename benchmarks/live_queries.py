@@ -49,7 +49,7 @@ class Sender(live.Player):
         self.playing, self.since = False, time.monotonic()
         super().__init__(path, {})
 
-    def _play(self) -> None:
+    def _send(self) -> None:
         with (
             av.open(str(self._path)) as recording,
             av.open(f"tcp://127.0.0.1:{self.port}?listen=1", "w", format="mpegts") as output,

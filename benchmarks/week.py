@@ -11,8 +11,8 @@ of the stream as some hours), and compacted behind that.
     python benchmarks/week.py --days 7                 # half an hour
     python benchmarks/week.py --days 2 --keep-hours 6 --every-seconds 1
 
-Prints a line four times in what is kept, and last the ratio of each figure's mean over the last
-such time to its mean over the second one, the first in which all that is to be kept is there.
+Prints a line twenty-four times in what is kept, and last the ratio of each figure's mean over the
+last such time to its mean over the second one, the first in which all that is to be kept is there.
 """
 
 from __future__ import annotations
@@ -138,7 +138,7 @@ def main() -> None:
         threading.Thread(target=read, daemon=True).start()
         began = time.monotonic()
         Stream(watch.stdin, seconds, given.every_seconds)
-        lines = measure(watch, library, seconds, keep / 4)
+        lines = measure(watch, library, seconds, keep / 24)
         watch.wait()
         took = time.monotonic() - began
     report(lines, keep, seconds, took)

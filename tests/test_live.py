@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 import shutil
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -394,6 +396,26 @@ def test_what_ffmpeg_cannot_read_is_refused_at_once(watch):
     state = watch("srt://127.0.0.1:9").ended()
     assert state.state == "failed"
     assert "srt" in state.message
+
+
+def test_a_capture_device(watch, library, tmp_path):
+    """The one that every build has: FFmpeg makes the pictures, in real time. It is recorded too,
+    though its packets are no packets of a file."""
+    live = watch("lavfi:smptebars=size=320x180:rate=10,realtime", record=True)
+    eventually(lambda: live.evidence("fingerprint"))
+    (epoch,) = live.video.epochs
+    assert abs(epoch.wall_clock_start - time.time()) < 60
+    assert live.end().state == "stopped"
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [("gdigrab:desktop", "has no gdigrab, only .*v4l2"), ("v4l2:/dev/null", "no capture device")],
+)
+@pytest.mark.skipif(sys.platform != "linux", reason="what a build has depends on the system")
+def test_a_device_that_cannot_be_read_is_refused_at_once(given, why, watch):
+    state = watch(given).ended()
+    assert state.state == "failed" and re.search(why, state.message)
 
 
 def test_a_video_removed_while_it_is_watched_stays_removed(watch, library, folder):

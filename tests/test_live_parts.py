@@ -38,6 +38,7 @@ FRAME = 0.04
         ("udp://239.1.1.1:5000", "239.1.1.1:5000", "udp://239.1.1.1:5000"),
         ("-", "stdin", "standard input"),
         ("avfoundation:0", "0", "avfoundation:0"),
+        ("/dev/video7", "video7", "/dev/video7"),
     ],
 )
 def test_a_source_has_a_name_and_shows_no_password(given, name, shown):
@@ -51,6 +52,14 @@ def test_rtmp_waits_for_a_sender_where_its_address_says_so():
     assert source.listens
     assert source.options["listen"] == "1"
     assert source.location == "rtmp://0.0.0.0:1935/live/key"
+
+
+def test_a_capture_device_takes_options():
+    source = parse_source("/dev/video0?framerate=30&video_size=1280x720")
+    assert (source.kind, source.format, source.location) == ("device", "v4l2", "/dev/video0")
+    assert source.options == {"framerate": "30", "video_size": "1280x720"}
+    source = parse_source("dshow:video=Front Door:audio=Front Door")
+    assert (source.format, source.location) == ("dshow", "video=Front Door:audio=Front Door")
 
 
 @pytest.mark.parametrize("given", [["a.ts", "b/a.ts"], ["http://h/x", "http://h/x?y=1"]])

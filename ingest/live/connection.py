@@ -6,6 +6,7 @@ PyAV; its errors end here.
 
 from __future__ import annotations
 
+import errno
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from ingest.frames import pixel_aspect
 from ingest.live.growing import GrowingFile, StandardInput
 from ingest.live.recording import Recorder
 from ingest.live.settings import LiveSettings
-from ingest.live.source import LiveSource
+from ingest.live.source import DEVICE_FORMATS, LiveSource
 from ingest.media import (
     TEXT_SUBTITLES,
     SubtitlePacket,
@@ -139,8 +140,11 @@ class Connection:
         if isinstance(error, av.InvalidDataError):
             ended = isinstance(self._bytes, StandardInput) and self._bytes.ended
             return SourceError(f"{shown}: sends nothing that can be read as video.", lasting=ended)
-        unknown = isinstance(error, ValueError) and not isinstance(error, av.FFmpegError)
-        return SourceError(f"{shown}: {_reason(error)}.", lasting=unknown)
+        if isinstance(error, ValueError) and not isinstance(error, av.FFmpegError):
+            return SourceError(_no_such_device(self._source), lasting=True)
+        if self._source.kind == "device" and getattr(error, "errno", None) == errno.ENOTTY:
+            return SourceError(f"{shown}: is no capture device.", lasting=True)
+        return SourceError(f"{shown}: {_reason(error)}.")
 
     def _choose(self) -> None:
         container = self._container
@@ -295,6 +299,16 @@ class Connection:
             end_seconds=start + float(packet.duration * time_base) if packet.duration else None,
             data=data,
         )
+
+
+def _no_such_device(source: LiveSource) -> str:
+    known = {name for names in av.formats_available for name in names.split(",")}
+    there = [name for name in DEVICE_FORMATS if name in known]
+    return (
+        f"{source.shown}: FFmpeg as it comes with PyAV here has no {source.format}, only "
+        f"{', '.join(there) or 'no capture devices'}. Have another program capture, as in "
+        f"`ffmpeg -f {source.format} -i DEVICE -f mpegts - | longtake watch -`."
+    )
 
 
 def _reason(error: Exception) -> str:

@@ -15,7 +15,10 @@ from index.schema import make_id, readable
 
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _LISTEN_SECONDS = "3600"
-_DEVICE_FORMATS = ("v4l2", "avfoundation", "dshow", "gdigrab", "x11grab")
+DEVICE_FORMATS = ("v4l2", "avfoundation", "dshow", "gdigrab", "x11grab", "lavfi")
+"""FFmpeg's names of what captures; which of them there are depends on its build. The last makes its
+own pictures, to try things with."""
+_DEVICE_FILE = re.compile(r"/dev/video\d+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +75,8 @@ def parse_sources(given: Sequence[str], names: Sequence[str] = ()) -> list[LiveS
 
 def parse_source(text: str, name: str | None = None) -> LiveSource:
     """A URL, `-` for standard input, the path of a file that grows or of a capture device, or
-    `FORMAT:DEVICE` as in `avfoundation:0`. Raises UsageError."""
+    `FORMAT:DEVICE` as in `avfoundation:0`; devices take options for FFmpeg behind a question mark,
+    as in `/dev/video0?framerate=30`. Raises UsageError."""
     if not text.strip():
         raise UsageError("An empty source means nothing: give a URL, a path, or - for a pipe.")
     if text == "-":
@@ -80,8 +84,10 @@ def parse_source(text: str, name: str | None = None) -> LiveSource:
     if _URL.match(text):
         return _url(text, name)
     form, colon, device = text.partition(":")
-    if colon and form in _DEVICE_FORMATS:
-        return LiveSource(name or device, "device", device, text, format=form)
+    if colon and form in DEVICE_FORMATS:
+        return _device(form, device, text, name)
+    if _DEVICE_FILE.fullmatch(text.partition("?")[0]):  # whether it is plugged in yet or not
+        return _device("v4l2", text, text, name)
     path = os.path.abspath(text)
     if os.path.isdir(path):
         called = name or os.path.basename(path) or path
@@ -91,12 +97,18 @@ def parse_source(text: str, name: str | None = None) -> LiveSource:
     except OSError:
         device_file = False
     if device_file:
-        called = name or os.path.basename(path)
-        return LiveSource(called, "device", path, path, format="v4l2")
+        return _device("v4l2", path, path, name)
     called = name or os.path.splitext(os.path.basename(path))[0]
     if path.endswith((".m3u8", ".mpd")):  # FFmpeg reads these again by itself
         return LiveSource(called, "url", f"file:{path}", path)
     return LiveSource(called, "file", path, path)
+
+
+def _device(form: str, given: str, shown: str, name: str | None) -> LiveSource:
+    location, _, query = given.partition("?")
+    called = name or (os.path.basename(location) if form == "v4l2" else location)
+    options = dict(parse_qsl(query))
+    return LiveSource(called, "device", location, shown, format=form, options=options)
 
 
 def _url(text: str, name: str | None) -> LiveSource:
