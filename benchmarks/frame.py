@@ -17,13 +17,15 @@ cut; the median of the rounds:
 * `fed`     the channel on samples that are all in memory: with finding stills, queue and thread
 * `shared`  the analysis alone: decoding every picture, finding cuts, taking samples; which happens
             once for all picture channels, and without any of them
+* `bare`    PyAV decoding the same seconds and doing nothing with them: what nobody who looks at
+            the pictures can do without
 * `whole`   the analysis with the channel at its end, as indexing does it
 
 `own_overhead` = fed / ready - 1 is what the channel itself adds to its encoder. `total_overhead` =
-whole / ready - 1 has the shared decoding in it, as if it were for this channel alone. Both are of
-wall time; with `_cpu`, of processor time, because on few cores decoding and encoding overlap only
-as far as there are cores left, and because it says more on a machine that does other things too.
-The last line is JSON.
+whole / ready - 1 has the shared decoding in it, as if it were for this channel alone; it cannot be
+less than `limit` = bare / ready. All are of wall time; with `_cpu`, of processor time, because on
+few cores decoding and encoding overlap only as far as there are cores left, and because it says
+more on a machine that does other things too. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -41,6 +43,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+import av
 import numpy as np
 
 from index.schema import Generation, Video
@@ -95,6 +98,15 @@ def analyse(path: Path, seconds: float, take: Callable[[Sample], Any]) -> None:
                 if event.time_seconds >= seconds:
                     return
                 take(event)
+
+
+def decode(path: Path, seconds: float) -> None:
+    """Decodes the pictures of the first seconds, as many at once as there are cores."""
+    with av.open(str(path)) as container:
+        container.streams.video[0].thread_type = "AUTO"
+        for frame in container.decode(video=0):
+            if frame.time is not None and frame.time >= seconds:
+                return
 
 
 class Counting:
@@ -177,6 +189,7 @@ def on_cpu(files: ModelFiles, path: Path, seconds: float, rounds: int, batch: in
             "raw": raw,
             "fed": lambda: run_channel(encoder, batch, feed_all(samples)),
             "shared": lambda: analyse(path, seconds, lambda _: None),
+            "bare": lambda: decode(path, seconds),
             "whole": whole,
         },
         rounds,
@@ -196,6 +209,9 @@ def on_cpu(files: ModelFiles, path: Path, seconds: float, rounds: int, batch: in
         "own_overhead_cpu": round(processor["fed"] / processor["ready"] - 1, 4),
         "total_overhead": round(wall["whole"] / wall["ready"] - 1, 4),
         "total_overhead_cpu": round(processor["whole"] / processor["ready"] - 1, 4),
+        "limit": round(wall["bare"] / wall["ready"], 4),
+        "limit_cpu": round(processor["bare"] / processor["ready"], 4),
+        "load_average": round(os.getloadavg()[0], 1),
         "times_real_time": round(seconds / wall["whole"], 2),
     }
 

@@ -5,7 +5,7 @@
 A CLAP of the true shapes (laion/clap-htsat-unfused) with random weights; no figure depends on what
 the weights are. Three ways over one recording, in one run on two threads: the tower alone on ready
 features, the encoder on ready windows, the channel on the file. In CPU seconds of all threads,
-since the machine may have other work.
+since the machine may have other work. Then, what 8-bit weights cost the text tower.
 """
 
 from __future__ import annotations
@@ -59,6 +59,7 @@ def main() -> None:
     from ingest.channels.settings import SoundSettings
     from ingest.channels.sound import SoundChannel
     from ingest.models.clap import ClapEncoder, describe_clap
+    from ingest.models.clap_export import prepare
 
     torch.set_num_threads(2)
     path = Path(sys.argv[1]) if len(sys.argv) > 1 else RECORDING
@@ -100,10 +101,12 @@ def main() -> None:
         tower()  # once unmeasured: threads, memory
         # By turns, so that what else the machine does falls on all three; the best of each counts.
         times = np.array([[seconds_of(way) for way in (tower, encode, run)] for _ in range(ROUNDS)])
+        rounded = prepare(files, int8=True)["cosine"]
     each = times.min(axis=0) / len(windows)
     print(f"{len(windows)} windows of {len(heard) / RATE:.0f} s, torch {torch.__version__}")
     for name, one in zip(("tower on ready features", "encoder", "channel"), each, strict=True):
         print(f"{name:26} {one:7.3f} s a window   x {one / each[0]:.2f}")
+    print(f"text tower with 8-bit weights: cosine {rounded:.4f} at least")
 
 
 if __name__ == "__main__":

@@ -10,6 +10,9 @@ aligned. `share_of_processor_time` compares processor seconds, the recogniser on
 `elapsed_over_recogniser_alone` is the whole stream as it runs, voice activity ahead in its thread,
 over the recogniser on chunks that are ready, on all cores (it means something on a quiet machine).
 
+What counts as speech, of real recordings: seconds of a song, and of two talks the share of their
+energy in the band of a telephone (`tests/test_voice.py` says how).
+
 Memory: peaks of processes of their own that send so many minutes of talk through everything but the
 network of the recogniser. The last line is JSON.
 """
@@ -204,6 +207,22 @@ class Mute:
         ]
 
 
+def hearing() -> Iterator[tuple[str, float]]:
+    import test_voice as voice
+
+    from ingest.models.silero import SileroVoice
+
+    silero = SileroVoice()
+    song = voice.listen(silero, voice.AUDIO / "frenchsong.mp3")
+    yield "song_speech_seconds", round(voice.spoken_seconds(song), 2)
+    for name in ("faster-whisper/jfk.flac", "lucier/lucier.wav"):
+        path = voice.AUDIO / name
+        energy = voice.voice_energy(path)
+        counted, _ = voice.heard(voice.listen(silero, path), len(energy))
+        share = energy[counted].sum() / energy.sum()
+        yield f"{path.stem}_share_kept", round(float(share), 4)
+
+
 def listen(path: Path) -> None:
     from ingest.models.files import ModelFiles
     from ingest.recognition import Recognition
@@ -232,6 +251,8 @@ def main() -> None:
     if arguments.listen is not None:
         return listen(arguments.listen)
     result: dict[str, object] = {"shape": arguments.shape, "tokens": arguments.tokens}
+    if TALK.exists():
+        result |= hearing()
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         peaks = [

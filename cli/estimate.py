@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -92,6 +92,10 @@ def _run(
     return 1 if problems or failures else 0
 
 
+def _columns(estimate: Estimate) -> tuple[Mapping[str, float], ...]:
+    return estimate.seconds, estimate.bytes, estimate.memory
+
+
 def as_record(estimate: Estimate) -> dict:
     return {
         "files": estimate.files,
@@ -101,6 +105,7 @@ def as_record(estimate: Estimate) -> dict:
         "margin": round(estimate.margin, 3),
         "bytes": {channel: round(value) for channel, value in estimate.bytes.items()},
         "total_bytes": round(estimate.total_bytes),
+        "memory": dict(estimate.memory),
         "memory_bytes": estimate.memory_bytes,
         "tried_seconds": round(estimate.tried_seconds, 3),
         "notes": list(estimate.notes),
@@ -108,25 +113,21 @@ def as_record(estimate: Estimate) -> dict:
 
 
 def print_estimate(estimate: Estimate) -> None:
-    """A line a stage, then the totals."""
-    rows = {
-        stage: (seconds, estimate.bytes.get(stage, 0.0))
-        for stage, seconds in estimate.seconds.items()
-    }
-    for channel, size in estimate.bytes.items():
-        rows.setdefault(channel, (0.0, size))
-    width = max(len(NAMES.get(stage, stage)) for stage in rows)
-    for stage, (seconds, size) in sorted(rows.items(), key=lambda row: -row[1][0]):
+    """A line a stage, with its time, disk and memory; then the totals."""
+    stages = dict.fromkeys((*estimate.seconds, *estimate.bytes, *estimate.memory))
+    rows = [
+        (NAMES.get(stage, stage), *(of.get(stage, 0) for of in _columns(estimate)))
+        for stage in sorted(stages, key=lambda stage: -estimate.seconds.get(stage, 0.0))
+    ]
+    totals = ("in all", estimate.total_seconds, estimate.total_bytes, estimate.memory_bytes)
+    width = max(len(name) for name, *_ in rows)
+    data_line((f"{'':<{width}}       time        disk      memory", "dim"), indent=2)
+    for name, seconds, size, memory in (*rows, totals):
         data_line(
-            f"{NAMES.get(stage, stage):<{width}}  {timestamp(round(seconds)):>9}  "
-            f"{human_bytes(size):>10}",
+            (f"{name:<{width}}", "bold" if name == "in all" else ""),
+            f"  {timestamp(round(seconds)):>9}  {human_bytes(size):>10}  {human_bytes(memory):>10}",
             indent=2,
         )
-    data_line(
-        (f"{'in all':<{width}}", "bold"),
-        f"  {timestamp(round(estimate.total_seconds)):>9}  {human_bytes(estimate.total_bytes):>10}",
-        indent=2,
-    )
     speed = estimate.media_seconds / max(estimate.total_seconds, 1e-3)
     say(
         f"{estimate.files} file{'s' * (estimate.files != 1)}, "

@@ -10,8 +10,10 @@ from __future__ import annotations
 import os
 import signal
 
-_name, _, _nth = os.environ.get("LONGTAKE_FAULT", "").partition(":")
-_left = int(_nth or 1)
+_name = os.environ.get("LONGTAKE_FAULT", "")
+_left = 1
+if (_parts := _name.rpartition(":"))[2].isdecimal():  # channels have colons in their names, too
+    _name, _left = _parts[0], int(_parts[2])
 
 
 def fault_point(name: str) -> None:

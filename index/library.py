@@ -252,6 +252,9 @@ class Library:
             self.store.upsert(points[start : start + UPSERT_POINTS])
         if points:
             fault_point("after-evidence")
+            for generation, evidence, derived in commits:
+                if evidence or derived:
+                    fault_point(f"after-evidence-of-{generation.channel}")
             self.store.flush()
             fault_point("after-evidence-flush")
         self.store.upsert([generation_point(generation) for generation, _, _ in commits])

@@ -31,7 +31,7 @@ from ingest.pipeline import Indexer
 from ingest.plan import Task
 from ingest.sidecars import sidecars
 from ingest.thumbnails import Thumbnails
-from ingest.work import Work
+from ingest.work import Spent, Work
 
 EXCERPT_SECONDS = 5.0
 _WARM_UP_SECONDS = 2.0
@@ -74,15 +74,16 @@ class Tried:
 @dataclass(frozen=True, slots=True)
 class Estimate:
     """seconds: by stage, of wall-clock time; "load" is models and libraries. bytes: by channel, on
-    disk. margin: of the total time, as a share of it, either way. memory_bytes: the most that this
-    process will hold. tried_seconds: of video that was indexed to find out."""
+    disk. margin: of the total time, as a share of it, either way. memory: by stage, bytes that it
+    adds to the most that this process will hold; what several share counts for the first of them.
+    tried_seconds: of video that was indexed to find out."""
 
     media_seconds: float
     files: int
     seconds: dict[str, float]
     bytes: dict[str, float]
     margin: float
-    memory_bytes: int
+    memory: dict[str, int]
     tried_seconds: float
     notes: tuple[str, ...] = field(default=())
 
@@ -93,6 +94,10 @@ class Estimate:
     @property
     def total_bytes(self) -> float:
         return sum(self.bytes.values())
+
+    @property
+    def memory_bytes(self) -> int:
+        return sum(self.memory.values())
 
 
 class Estimator:
@@ -107,6 +112,7 @@ class Estimator:
         self._thumbnails = thumbnails
         self._folder = folder
         self._notes: list[str] = []
+        self._memory: dict[str, int] = {}
         self._count = 0
 
     def estimate(
@@ -122,6 +128,7 @@ class Estimator:
         """
         excerpts = choose(files, budget_seconds)
         started = _started_seconds()
+        self._memory["load"] = peak_bytes()
         load = started + self._load(excerpts)
         tried = []
         for number, excerpt in enumerate(excerpts):
@@ -139,7 +146,7 @@ class Estimator:
             seconds={"load": load} | _seconds(tried, media, len(files)),
             bytes=_bytes(tried, media),
             margin=_margin([one.rate for one in tried]),
-            memory_bytes=_peak_bytes(),
+            memory=self._all_memory(),
             tried_seconds=sum(one.media_seconds for one in tried),
             notes=tuple(dict.fromkeys(self._notes)),
         )
@@ -162,13 +169,15 @@ class Estimator:
         task = Task(path, (stat,), video_id, None, "estimate")
         started = time.perf_counter()
         work = self._indexer.describe(task)
+        work.spent = spent = Spent(peak_bytes)
         for step in (self._text, self._indexer.index_sound, self._indexer.index_pictures):
             step(work, _ignore)
         self._derive(work)
         wall = time.perf_counter() - started
-        spent = work.spent
         seconds = dict(spent.seconds)
         seconds["pictures"] = max(wall - sum(seconds.values()), 0.0)
+        for stage, grown in spent.grown_bytes.items():
+            self._memory[stage] = self._memory.get(stage, 0) + grown
         tried = Tried(
             media_seconds=work.video.duration_seconds
             or excerpt.end_seconds - excerpt.start_seconds,
@@ -184,6 +193,11 @@ class Estimator:
         self._library.remove_video(video_id)
         self._thumbnails.remove(video_id)
         return tried
+
+    def _all_memory(self) -> dict[str, int]:
+        """With what no stage was seen to add: decoding, mostly."""
+        rest = peak_bytes() - sum(self._memory.values())
+        return self._memory | {"pictures": max(rest, 0)}
 
     def _text(self, work: Work, listener: Callable[[str, float], None]) -> None:
         self._indexer.index_text(work, listener)
@@ -291,7 +305,13 @@ def _started_seconds() -> float:
     return min(used, time.time() - psutil.Process().create_time())
 
 
-def _peak_bytes() -> int:
+def peak_bytes() -> int:
+    """The most memory that this process has held so far."""
+    with suppress(OSError, ValueError), open("/proc/self/status", encoding="ascii") as status:
+        for line in status:
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    # Where there is no such file. On Linux it would have that of the parent process in it.
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
 

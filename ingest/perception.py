@@ -67,7 +67,8 @@ class Perception:
                 starting()
                 start = generation.watermark_seconds
                 writer = write(library, generation)
-                run = channel.open(video, generation, start)
+                with spent.growing(channel.name):
+                    run = channel.open(video, generation, start)
                 self._closing.callback(run.close)
                 self._tracks[channel.name] = _Track(run, writer, start)
                 starts.append(start)

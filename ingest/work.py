@@ -24,21 +24,38 @@ class RemovedMeanwhile(LongtakeError):
 
 class Spent:
     """Wall-clock seconds by stage. A stage's first stretch is also kept apart: it loads what the
-    stage needs, and sees all that is new in the first picture."""
+    stage needs, and sees all that is new in the first picture.
 
-    def __init__(self) -> None:
+    peak_bytes: the most memory that the process has held so far; grown_bytes: by stage, by how much
+    that has grown meanwhile. Of what several stages share, all counts for the first.
+    """
+
+    def __init__(self, peak_bytes: Callable[[], int] = lambda: 0) -> None:
+        self._peak_bytes = peak_bytes
         self.seconds: dict[str, float] = {}
         self.first_seconds: dict[str, float] = {}
+        self.grown_bytes: dict[str, int] = {}
 
     @contextmanager
     def on(self, stage: str) -> Iterator[None]:
         started = time.perf_counter()
         try:
-            yield
+            with self.growing(stage):
+                yield
         finally:
             took = time.perf_counter() - started
             self.first_seconds.setdefault(stage, took)
             self.seconds[stage] = self.seconds.get(stage, 0.0) + took
+
+    @contextmanager
+    def growing(self, stage: str) -> Iterator[None]:
+        """Only its memory counts, as where it is made ready and does nothing yet."""
+        before = self._peak_bytes()
+        try:
+            yield
+        finally:
+            grown = self._peak_bytes() - before
+            self.grown_bytes[stage] = self.grown_bytes.get(stage, 0) + grown
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -9,8 +10,11 @@ import threading
 from pathlib import Path
 
 import pytest
+import tiny_videollm
+import warm
 from clips import noise_picture, write_clip
-from test_crash import REPO
+from dump import dump
+from test_crash import KILLED, REPO
 from test_videollm_openai import Server, says
 
 from cli.main import main
@@ -105,6 +109,35 @@ def test_without_a_server_the_captioners_model_is_one_on_this_machine(films, tmp
     assert status == 1 and "The videollm model acme/talker is not here" in told
     status, told = reindex("ViT-B-32-SigLIP2-256")
     assert status == 2 and "no Video-LLM" in told
+
+
+@pytest.mark.parametrize("nth", [1, 3])
+def test_captions_by_a_model_of_this_machine_resume_after_a_kill(nth, tmp_path):
+    """One segment a batch, so that a kill lies between two of one file."""
+    model = tiny_videollm.build("qwen3_vl", tmp_path / "talker")
+    film = write_clip(
+        tmp_path / "film.mp4",
+        [picture for n in range(4) for picture in [noise_picture(n, 160, 96)] * 30],
+        rate=10,
+    )
+
+    def index(library: Path, fault: str | None = None) -> None:
+        done = warm.longtake(
+            ["index", str(film), "--library", str(library), "--channels", "caption",
+             "--set", "channels.caption.backend=transformers",
+             "--set", f"channels.caption.model={model.folder}",
+             "--set", "channels.caption.batch=1", "--set", "channels.caption.frames=2",
+             "--set", "channels.caption.max_tokens=8", "--set", "models.device=cpu",
+             "--set", "ingest.commit_seconds=0", "--set", "index.reserve_bytes=0"],
+            {**os.environ, **({"LONGTAKE_FAULT": fault} if fault else {})}, REPO, 300,
+        )  # fmt: skip
+        assert done.returncode == (KILLED if fault else 0), done.stderr
+
+    index(tmp_path / "undisturbed")
+    assert len(captions(tmp_path / "undisturbed")) == 4
+    index(tmp_path / "killed", f"after-evidence-of-caption:{nth}")
+    index(tmp_path / "killed")
+    assert dump(tmp_path / "killed") == dump(tmp_path / "undisturbed")
 
 
 def test_without_its_server_the_other_channels_go_on(films, tmp_path, capsys):

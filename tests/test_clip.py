@@ -247,6 +247,7 @@ def test_pictures_are_resized_as_open_clip_does(mode, interpolation, size):
         expected = transform(Image.fromarray(image)).permute(1, 2, 0).numpy()
         normalised = (fitted.astype(np.float32) / 255 - ours.mean) / ours.std
         np.testing.assert_allclose(normalised, expected, atol=1e-5)
+        assert np.array_equal(ours.fit(fitted), fitted)
     assert Preprocess.from_json(json.loads(json.dumps(ours.to_json()))) == ours
 
 

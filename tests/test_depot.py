@@ -104,6 +104,36 @@ def test_names_are_unique_and_hashes_have_their_form():
             assert file.md5 is None or len(bytes.fromhex(file.md5)) == 16
 
 
+def test_the_size_of_every_model_that_is_asked_for_unasked_is_known():
+    for spec in CATALOGUE:
+        assert spec.size or not (spec.default_for or spec.kind == "easyocr"), spec.name
+
+
+def test_easyocr_s_sizes_are_those_of_its_networks():
+    import torch
+    from easyocr.config import recognition_models
+    from easyocr.craft import CRAFT
+    from easyocr.model.model import Model as FirstGeneration
+    from easyocr.model.vgg_model import Model
+
+    def size(network) -> int:
+        return sum(each.numel() * each.element_size() for each in network.state_dict().values())
+
+    networks = {"gen1": (FirstGeneration, 512), "gen2": (Model, 256)}
+    by_name = {spec.name: spec for spec in CATALOGUE if spec.kind == "easyocr"}
+    checked = 0
+    with torch.device("meta"):
+        detector = CRAFT(pretrained=False)
+        for generation, (network, width) in networks.items():
+            for name, published in recognition_models[generation].items():
+                if name in by_name:
+                    recogniser = network(1, width, width, len(published["characters"]) + 1)
+                    expected = size(detector) + size(recogniser)
+                    assert by_name[name].size == pytest.approx(expected, rel=0.01)
+                    checked += 1
+    assert checked == len(by_name)
+
+
 def test_easyocr_s_hashes_are_those_of_the_installed_package():
     from ingest.models.pull_easyocr import easyocr_config
 

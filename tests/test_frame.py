@@ -198,6 +198,26 @@ def test_large_pictures_fill_the_queue_by_their_bytes(monkeypatch):
     assert max(encoder.batches) <= 2
 
 
+def test_large_pictures_fill_a_batch_where_they_are_cut_to_size_as_they_come(monkeypatch):
+    """As for a GPU, whose batches are of hundreds."""
+    monkeypatch.setattr("ingest.channels.encoder_thread._AHEAD_BYTES", 2 * picture(0).nbytes)
+    samples = [Sample(float(i), 0.0, picture(i)) for i in range(20)]
+    encoder, plain = ColourEncoder(), ColourEncoder()
+    encoder.batch = plain.batch = 10
+    encoder.fit = lambda image: cv2.resize(image, (4, 4), interpolation=cv2.INTER_AREA)
+    found = run_over(samples, 20.0, encoder)
+    assert encoder.batches == [10, 10]
+    for one, other in zip(found, run_over(samples, 20.0, plain), strict=True):
+        np.testing.assert_allclose(one.vectors[encoder.space], other.vectors[plain.space])
+
+
+def test_a_picture_that_cannot_be_cut_to_size_is_told():
+    encoder = ColourEncoder()
+    encoder.fit = lambda image: image.no_such_thing
+    with pytest.raises(AttributeError, match="no_such_thing"):
+        run_over([Sample(float(i), 0.0, picture(i)) for i in range(9)], 9.0, encoder)
+
+
 def test_a_live_stream_need_not_fill_a_batch():
     """Evidence is not held back until more comes."""
     given_out = threading.Event()

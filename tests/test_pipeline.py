@@ -1,5 +1,9 @@
 """What a run leaves in the library: segments with titles and pictures; a channel added later."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 from clips import noise_picture, text_picture, write_clip
@@ -10,6 +14,7 @@ from index.access import open_store
 from index.library import Library
 from ingest.picture_pass import PicturePass
 
+ROOT = Path(__file__).resolve().parents[1]
 CHAPTERS = [(0.0, 4.0, "Setting out"), (4.0, 12.0, "At sea")]
 NO_RESERVE = ("--set", "index.reserve_bytes=0")
 
@@ -152,3 +157,26 @@ def test_long_shots_are_cut_where_it_is_calm_also_after_a_kill(detector, tmp_pat
     killed_at = set()
     assert index(path, tmp_path / "library", *options) == 0
     assert dump(tmp_path / "library") == whole
+
+
+GROWING = """
+from ingest.estimate import peak_bytes
+from ingest.work import Spent
+spent = Spent(peak_bytes)
+with spent.growing("frame"):
+    loaded = b"x" * (64 << 20)
+with spent.on("frame"):
+    pass
+with spent.on("object"):
+    also = b"x" * (32 << 20)
+print(*(spent.grown_bytes[stage] >> 20 for stage in ("frame", "object")), peak_bytes() >> 20)
+"""
+
+
+def test_memory_counts_for_the_stage_that_took_it():
+    done = subprocess.run(
+        [sys.executable, "-c", GROWING], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    frame, object, peak = map(int, done.stdout.split())
+    assert 60 <= frame <= 70 and 30 <= object <= 38
+    assert peak >= frame + object

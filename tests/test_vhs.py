@@ -15,6 +15,7 @@ from ingest.models.ocr import OcrReader
 VHS = DATA / "video" / "vhs"
 RECORDINGS = (
     "bubbletea__chat.gif",
+    "bubbletea__result.gif",
     "cli-ui__nested-frames.gif",
     "cli-ui__symbols.gif",
     "commands__type.gif",

@@ -76,18 +76,23 @@ def voice_energy(path: Path) -> np.ndarray:
     return np.where(energy > np.percentile(energy, 95) / 100, energy, 0.0)
 
 
-@pytest.mark.parametrize("name", ["faster-whisper/jfk.flac", "lucier/lucier.wav"])
-def test_talk_keeps_its_speech(silero, name):
-    path = recording(name)
-    energy = voice_energy(path)
-    at = np.arange(len(energy)) / 100
-    found = listen(silero, path)
-    counted = np.zeros(len(energy), bool)
-    handed_on = np.zeros(len(energy), bool)
+def heard(found: list[Stretch], hundredths: int) -> tuple[np.ndarray, np.ndarray]:
+    """Which hundredths of a second count as speech, and which a recogniser is given: bool of shape
+    (hundredths,) each."""
+    at = np.arange(hundredths) / 100
+    counted, handed_on = np.zeros((2, hundredths), bool)
     for chunk in chunks(found):
         handed_on |= (at >= chunk.start_seconds) & (at < chunk.end_seconds)
         for start, end in chunk.speech:
             counted |= (at >= start) & (at < end)
+    return counted, handed_on
+
+
+@pytest.mark.parametrize("name", ["faster-whisper/jfk.flac", "lucier/lucier.wav"])
+def test_talk_keeps_its_speech(silero, name):
+    path = recording(name)
+    energy = voice_energy(path)
+    counted, handed_on = heard(listen(silero, path), len(energy))
     assert energy[counted].sum() >= 0.95 * energy.sum()
     # The recogniser hears a little more than that, by loudness and by time.
     assert energy[handed_on].sum() >= 0.99 * energy.sum()

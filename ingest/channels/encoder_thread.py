@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 
@@ -26,7 +27,8 @@ class EncoderThread:
 
     At most a batch waits while another is in work. An encoder that has `start_images` (see
     ingest.models.clip) is given the next batch before the last one's vectors are asked for, so
-    that a GPU does not wait for pictures to be made ready.
+    that a GPU does not wait for pictures to be made ready. One that has `fit` has each picture cut
+    to its size as it comes, on all cores, so that hundreds of large ones can wait for its batch.
 
     encoder: called from the thread alone. batch: pictures at once; 0 is the encoder's own `batch`.
     """
@@ -34,11 +36,15 @@ class EncoderThread:
     def __init__(self, encoder: ImageEncoder, batch: int = 0):
         self._batch = batch or getattr(encoder, "batch", 0) or _BATCH
         self._start_images = getattr(encoder, "start_images", None) or _in_one_step(encoder)
+        self._fit: Callable[[np.ndarray], np.ndarray] | None = getattr(encoder, "fit", None)
+        self._fitters = None if self._fit is None else ThreadPoolExecutor(thread_name_prefix="fit")
         self._changed = threading.Condition()
         # All below is guarded by it.
-        self._waiting: deque[np.ndarray] = deque()
+        self._waiting: deque[Future[np.ndarray]] = deque()
         self._waiting_bytes = 0
-        self._blocked = self._draining = self._stopped = False
+        self._fitting = 0  # pictures that will take less once they are cut to size
+        self._wanted: np.ndarray | None = None  # a picture that would like to wait
+        self._draining = self._stopped = False
         self._unfinished = 0  # pictures put whose vectors are not there yet
         self._vectors: list[np.ndarray] = []
         self._error: BaseException | None = None
@@ -48,15 +54,36 @@ class EncoderThread:
     def put(self, image: np.ndarray) -> None:
         """Waits while the queue is full. Raises what the encoder raised."""
         with self._changed:
-            self._blocked = True
+            self._wanted = image
             self._changed.notify_all()
             self._changed.wait_for(lambda: self._has_room(image) or self._error or self._stopped)
-            self._blocked = False
+            self._wanted = None
             self._raise()
-            self._waiting.append(image)
+            if self._stopped:
+                return
+            self._waiting.append(self._fitted(image))
             self._waiting_bytes += image.nbytes
             self._unfinished += 1
             self._changed.notify_all()
+
+    def _fitted(self, image: np.ndarray) -> Future[np.ndarray]:
+        if self._fitters is None:
+            ready: Future[np.ndarray] = Future()
+            ready.set_result(image)
+            return ready
+        self._fitting += 1
+        return self._fitters.submit(self._cut_to_size, image)
+
+    def _cut_to_size(self, image: np.ndarray) -> np.ndarray:
+        fitted = image
+        try:
+            fitted = self._fit(image)
+        finally:
+            with self._changed:
+                self._fitting -= 1
+                self._waiting_bytes += fitted.nbytes - image.nbytes
+                self._changed.notify_all()
+        return fitted
 
     def take(self) -> list[np.ndarray]:
         """The vectors that have come since: float32 of shape (size,) each. Does not wait. Raises
@@ -81,6 +108,8 @@ class EncoderThread:
             self._stopped = True
             self._waiting.clear()
             self._changed.notify_all()
+        if self._fitters is not None:
+            self._fitters.shutdown(wait=False, cancel_futures=True)
 
     def join(self) -> None:
         self._thread.join()
@@ -122,15 +151,19 @@ class EncoderThread:
                     break
             if self._stopped:
                 return None
-            images = [self._waiting.popleft() for _ in range(min(self._batch, len(self._waiting)))]
+            due = [self._waiting.popleft() for _ in range(min(self._batch, len(self._waiting)))]
+        images = [each.result() for each in due]
+        with self._changed:
             self._waiting_bytes -= sum(image.nbytes for image in images)
             self._changed.notify_all()
-            return images
+        return images
 
     def _due(self) -> bool:
         """Whether to encode now what waits: a batch is full, or will not get fuller."""
+        wanted = self._wanted
+        held_up = wanted is not None and not self._fitting and not self._has_room(wanted)
         return len(self._waiting) >= self._batch or bool(
-            self._waiting and (self._blocked or self._draining)
+            self._waiting and (held_up or self._draining)
         )
 
     def _deliver(self, vectors: np.ndarray) -> None:

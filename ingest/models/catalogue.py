@@ -3,8 +3,9 @@
 A revision or a hash stands here only where a public source states it, for most several that agree;
 there was no hub to hold them against. A wrong one is refused by `longtake models pull`. None means
 that `longtake models pull` asks the hub once and keeps to its answer from then on. Sizes are
-those that model cards and lists of files state; None is not known. Any other repo of a known kind
-works as well.
+those that model cards and lists of files state; of EasyOCR's networks and three of the SigLIP 2
+models, which nobody states, they are the weights at four bytes each (as files of their series are).
+None is not known. Any other repo of a known kind works as well.
 """
 
 from __future__ import annotations
@@ -88,12 +89,16 @@ class ModelSpec:
         return KINDS[self.kind].packages[-1] if self.kind != "whisper" else "faster_whisper"
 
 
-def _easyocr(name: str, file: str, md5: str) -> ModelSpec:
-    """A recogniser together with the detector that every EasyOCR reader needs."""
+_CRAFT_BYTES = 83_100_000
+
+
+def _easyocr(name: str, file: str, md5: str, size: int) -> ModelSpec:
+    """A recogniser, of that size, together with the detector that every EasyOCR reader needs."""
     craft = FileSpec("craft_mlt_25k.pth", md5="2f8227d2def4037cdb3b34389dcf9ec1")
     return ModelSpec(
-        name, "easyocr", None, files=(craft, FileSpec(file, md5=md5)), license="apache-2.0"
-    )
+        name, "easyocr", None, files=(craft, FileSpec(file, md5=md5)), size=_CRAFT_BYTES + size,
+        license="apache-2.0",
+    )  # fmt: skip
 
 
 CATALOGUE: tuple[ModelSpec, ...] = (
@@ -108,13 +113,15 @@ CATALOGUE: tuple[ModelSpec, ...] = (
     ),
     ModelSpec(
         "ViT-B-16-SigLIP2-384", "clip", "timm/ViT-B-16-SigLIP2-384",
-        default_for=("gpu",), license="apache-2.0",
+        size=1_502_000_000, default_for=("gpu",), license="apache-2.0",
     ),
     ModelSpec(
-        "ViT-B-16-SigLIP2-256", "clip", "timm/ViT-B-16-SigLIP2-256", license="apache-2.0",
+        "ViT-B-16-SigLIP2-256", "clip", "timm/ViT-B-16-SigLIP2-256",
+        size=1_501_000_000, license="apache-2.0",
     ),
     ModelSpec(
-        "ViT-L-16-SigLIP2-256", "clip", "timm/ViT-L-16-SigLIP2-256", license="apache-2.0",
+        "ViT-L-16-SigLIP2-256", "clip", "timm/ViT-L-16-SigLIP2-256",
+        size=3_526_000_000, license="apache-2.0",
     ),
     ModelSpec(
         "CLIP-ViT-B-32-laion2B-s34B-b79K", "clip", "laion/CLIP-ViT-B-32-laion2B-s34B-b79K",
@@ -288,20 +295,20 @@ CATALOGUE: tuple[ModelSpec, ...] = (
               license="apache-2.0"),
     ModelSpec("SmolVLM2-2.2B-Instruct", "videollm", "HuggingFaceTB/SmolVLM2-2.2B-Instruct",
               license="apache-2.0"),
-    _easyocr("english_g2", "english_g2.pth", "5864788e1821be9e454ec108d61b887d"),
-    _easyocr("latin_g2", "latin_g2.pth", "469869130aad1a34e8f9086f4262bc59"),
-    _easyocr("zh_sim_g2", "zh_sim_g2.pth", "b601ce7143293387d3ec4f41a66edc07"),
-    _easyocr("japanese_g2", "japanese_g2.pth", "bad5146990ccb1272cb0908440fbe15e"),
-    _easyocr("korean_g2", "korean_g2.pth", "befecf7b1ca2fffb5af814a51443682d"),
-    _easyocr("cyrillic_g2", "cyrillic_g2.pth", "19f85f43d9128a89ac21b8d6a06973fe"),
-    _easyocr("telugu_g2", "telugu.pth", "f7576012a3abe593950c47bfa1bd8ddc"),
-    _easyocr("kannada_g2", "kannada.pth", "c240c97e4adb8773b53b3b3dec728627"),
-    _easyocr("zh_tra_g1", "chinese.pth", "dfba8e364cd98ed4fed7ad54d71e3965"),
-    _easyocr("thai_g1", "thai.pth", "40a06b563a2b3d7897e2d19df20dc709"),
-    _easyocr("devanagari_g1", "devanagari.pth", "db6b1f074fae3070f561675db908ac08"),
-    _easyocr("arabic_g1", "arabic.pth", "993074555550e4e06a6077d55ff0449a"),
-    _easyocr("tamil_g1", "tamil.pth", "4b93972fdacdcdabe6d57097025d4dc2"),
-    _easyocr("bengali_g1", "bengali.pth", "cea9e897e2c0576b62cbb1554997ce1c"),
+    _easyocr("english_g2", "english_g2.pth", "5864788e1821be9e454ec108d61b887d", 15_100_000),
+    _easyocr("latin_g2", "latin_g2.pth", "469869130aad1a34e8f9086f4262bc59", 15_400_000),
+    _easyocr("zh_sim_g2", "zh_sim_g2.pth", "b601ce7143293387d3ec4f41a66edc07", 21_900_000),
+    _easyocr("japanese_g2", "japanese_g2.pth", "bad5146990ccb1272cb0908440fbe15e", 17_300_000),
+    _easyocr("korean_g2", "korean_g2.pth", "befecf7b1ca2fffb5af814a51443682d", 16_100_000),
+    _easyocr("cyrillic_g2", "cyrillic_g2.pth", "19f85f43d9128a89ac21b8d6a06973fe", 15_200_000),
+    _easyocr("telugu_g2", "telugu.pth", "f7576012a3abe593950c47bfa1bd8ddc", 15_200_000),
+    _easyocr("kannada_g2", "kannada.pth", "c240c97e4adb8773b53b3b3dec728627", 15_200_000),
+    _easyocr("zh_tra_g1", "chinese.pth", "dfba8e364cd98ed4fed7ad54d71e3965", 226_000_000),
+    _easyocr("thai_g1", "thai.pth", "40a06b563a2b3d7897e2d19df20dc709", 215_300_000),
+    _easyocr("devanagari_g1", "devanagari.pth", "db6b1f074fae3070f561675db908ac08", 215_400_000),
+    _easyocr("arabic_g1", "arabic.pth", "993074555550e4e06a6077d55ff0449a", 215_400_000),
+    _easyocr("tamil_g1", "tamil.pth", "4b93972fdacdcdabe6d57097025d4dc2", 215_200_000),
+    _easyocr("bengali_g1", "bengali.pth", "cea9e897e2c0576b62cbb1554997ce1c", 215_300_000),
 )  # fmt: skip
 
 

@@ -125,7 +125,13 @@ def _quantize(path: Path) -> None:
 
     whole = path.with_suffix(".float32")
     shutil.move(path, whole)
-    quantize_dynamic(str(whole), str(path), weight_type=QuantType.QInt8)
+    quantize_dynamic(
+        str(whole),
+        str(path),
+        per_channel=True,
+        weight_type=QuantType.QInt8,
+        reduce_range=True,  # seven bits: see text_export.quantize
+    )
     whole.unlink()
 
 

@@ -138,6 +138,12 @@ class OpenClipEncoder:
 
         return finish
 
+    @property
+    def fit(self) -> Callable[[np.ndarray], np.ndarray] | None:
+        """Cuts a picture to the network's size, where a large batch is to wait for a GPU. Doing it
+        again changes nothing."""
+        return self.preprocess.fit if self._on_gpu else None
+
     def encode_queries(self, texts: Sequence[str]) -> np.ndarray:
         """Returns float32 of shape (len(texts), size), unit length."""
         if not texts:
