@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import uuid
+from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -139,11 +140,15 @@ class Video:
     kept_from_seconds: float = 0.0
 
     def wall_clock(self, epoch: int, seconds: float) -> float | None:
-        """Unix time of a time on the video's clock; None where it has no clock of that number."""
-        for one in self.epochs:
-            if one.number == epoch:
-                return one.wall_clock_start + (seconds - one.start_seconds)
-        return None
+        """Unix time of a time on the video's clock; None where it has no clock for it."""
+        one = self.epoch_of(epoch)
+        return None if one is None else one.wall_clock_start + (seconds - one.start_seconds)
+
+    def epoch_of(self, number: int) -> Epoch | None:
+        """The epoch of that number, or the one before that it has become part of (see
+        ingest.live.epochs); None where there is neither."""
+        at = bisect_right(self.epochs, number, key=lambda one: one.number)
+        return self.epochs[at - 1] if at else None
 
 
 @dataclass(frozen=True, slots=True)

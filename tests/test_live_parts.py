@@ -6,15 +6,18 @@ from __future__ import annotations
 import threading
 from dataclasses import replace
 
+import hypothesis
 import numpy as np
 import pytest
+from hypothesis import strategies as st
 
 from index.errors import UsageError
-from index.schema import Evidence, Generation, Segment, Video
+from index.schema import Epoch, Evidence, Generation, Segment, Video
 from index.store import scroll, where
 from ingest.channel import Sample
 from ingest.live.clock import WRAP_SECONDS, StreamClock
 from ingest.live.consolidation import join, join_segments, same_line
+from ingest.live.epochs import thinned
 from ingest.live.intake import Intake
 from ingest.live.settings import LiveSettings
 from ingest.live.source import parse_source, parse_sources
@@ -296,3 +299,38 @@ def test_segments_are_joined_within_a_shot_and_a_still(cut_at):
     joined = join_segments(segments, shots, stills)
     assert [(s.start_seconds, s.end_seconds) for s in joined] == [(0.0, cut_at), (cut_at, 120.0)]
     assert join_segments(segments, shots, []) == segments
+
+
+@hypothesis.given(
+    stretches=st.lists(st.tuples(st.floats(0.1, 3600), st.floats(0, 600)), min_size=1, max_size=60),
+    most=st.integers(4, 20),
+)
+def test_a_source_that_is_lost_over_and_over_has_few_epochs(stretches, most):
+    """What lies in an epoch that has become part of another keeps its time of day, as far as the
+    two clocks agree; nothing is left without one."""
+    whole: list[Epoch] = []
+    kept: tuple[Epoch, ...] = ()
+    at = 0.0
+    for number, (length, gap) in enumerate(stretches):
+        whole.append(Epoch(number, at, 1e9 + at, at + length, dropped=1))
+        kept = thinned((*kept, whole[-1]), most)
+        at += length + gap
+    assert len(kept) <= most and kept[-1] == whole[-1] and kept[0].start_seconds == 0.0
+    assert sum(epoch.dropped for epoch in kept) == len(whole)
+    video = Video("camera", "camera", epochs=kept)
+    for epoch in whole:
+        there = video.epoch_of(epoch.number)
+        assert there.start_seconds <= epoch.start_seconds and epoch.end_seconds <= there.end_seconds
+        assert video.wall_clock(epoch.number, epoch.start_seconds) == pytest.approx(
+            epoch.wall_clock_start
+        )
+
+
+def test_short_epochs_become_part_of_others_first():
+    lengths = [3600.0, 10.0, 10.0, 3600.0, 3600.0, 3600.0]
+    starts = [sum(lengths[:at]) for at in range(len(lengths))]
+    epochs = [
+        Epoch(at, start, start, start + length)
+        for at, (start, length) in enumerate(zip(starts, lengths, strict=True))
+    ]
+    assert [epoch.number for epoch in thinned(epochs, 5)] == [0, 1, 3, 4, 5]

@@ -18,6 +18,7 @@ from index.records import segment_point
 from index.schema import Epoch, Evidence, Generation, Segment, Video, make_id
 from index.store import Point, scroll, where
 from ingest.live.clock import StreamClock
+from ingest.live.epochs import thinned
 from ingest.live.retention import Retention, _blocks, _without
 from ingest.thumbnails import Thumbnails
 from ingest.writer import ChannelWriter
@@ -125,6 +126,14 @@ def test_what_is_too_old_goes_with_all_that_belongs_to_it(camera):
     assert {g.epoch for g in camera.library.generations("camera")} == {1, 2}
     assert camera.library.store.count(where(kind="text_stats", epoch=0)) == 0
     assert camera.prune(keep_seconds=1.25 * HOUR) is None
+
+
+def test_an_epoch_that_has_become_part_of_another_goes_with_it(camera):
+    camera.video = replace(camera.video, epochs=thinned(camera.video.epochs, 2))
+    assert [epoch.number for epoch in camera.video.epochs] == [0, 2]
+    camera.prune(keep_seconds=0.75 * HOUR)
+    assert [epoch.number for epoch in camera.video.epochs] == [2]
+    assert {g.epoch for g in camera.library.generations("camera")} == {2}
 
 
 def test_what_has_gone_is_not_found_and_what_stays_is(camera):

@@ -91,8 +91,8 @@ class Retention:
             and epoch.end_seconds <= before
             and not any(_touch((epoch.start_seconds, epoch.end_seconds), one) for one in kept)
         ]
-        for epoch in gone:
-            for generation in self._library.generations(video.id, epoch.number):
+        for generation in self._library.generations(video.id) if gone else ():
+            if video.epoch_of(generation.epoch) in gone:
                 self._library.drop(generation)
         self._library.store.flush()
         dropped = [piece for piece in pieces if _droppable(piece, before, kept)]

@@ -20,6 +20,7 @@ from ingest.claims import Claim, Claims
 from ingest.live.beside import Beside
 from ingest.live.consolidation import Consolidation
 from ingest.live.epoch_pass import EpochPass, LiveListener, LiveNews
+from ingest.live.epochs import thinned
 from ingest.live.intake import Intake
 from ingest.live.known import known_video
 from ingest.live.reader import Anchored, Began, Connected, Ended, Lost, Over, Reader, Remark, Said
@@ -254,7 +255,7 @@ class Watcher:
             self._tell("lost", f"{item.reason} Trying again in {item.retry_seconds:g} s.")
 
     def _begin(self, began: Began) -> None:
-        epochs = (*self._video.epochs, began.epoch)
+        epochs = thinned((*self._video.epochs, began.epoch))
         first = epochs[0]
         self._video = replace(
             self._video,
