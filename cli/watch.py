@@ -32,9 +32,6 @@ from rag.alerts.watcher import AlertWatcher
 from rag.narrate import Remark
 from rag.timestamp import time_of_day, timestamp
 
-PERCEIVED = ("speech", "screen_text", "fingerprint", "frame", "object", "text")
-"""Channels that look at a stream, or listen to it, while it runs; `text` follows each epoch."""
-
 _ONE_SIGNAL_SECONDS = 1.0
 
 _TURN_SECONDS = 0.0002
@@ -137,22 +134,17 @@ def run_watch(
 
 
 def for_streams(settings: Settings, named: Sequence[str] | None) -> Settings:
-    """With the channels that look at streams alone. Says which of those asked for do not. Raises
-    ConfigError for unknown ones, and where none is left."""
+    """With the channels that look at streams. Raises ConfigError for unknown ones, and where none
+    is left."""
     chosen = chosen_channels(settings, named)
-    looking = tuple(name for name in chosen if name in PERCEIVED)
-    given = settings.channels
-    other = [name for name in chosen if name not in PERCEIVED]
-    if not set(looking) - {"text"}:
-        raise ConfigError(f"Of live sources only these are made: {', '.join(PERCEIVED)}.")
-    if other:
-        say((f"Of live sources not made so far: {', '.join(other)}.", "dim"))
-    read = given.screen_text
+    if chosen == ("text",):
+        raise ConfigError("Of a live source `text` is made of what other channels find: name them.")
+    read = settings.channels.screen_text
     if not read.threads:  # a core is left to those who search
         from ingest.models.ocr import usable_cores
 
         read = read.model_copy(update={"threads": max(min(4, usable_cores() - 1), 1)})
-    channels = given.model_copy(update={"enabled": looking, "screen_text": read})
+    channels = settings.channels.model_copy(update={"enabled": chosen, "screen_text": read})
     return settings.model_copy(update={"channels": channels})
 
 

@@ -337,19 +337,33 @@ class Library:
         found = [evidence_from(p) for p in scroll(self.store, wanted, with_vectors=with_vectors)]
         return sorted(found, key=lambda e: (e.start_seconds, e.end_seconds, e.channel, e.id))
 
-    def segments(self, video_id: str) -> list[Segment]:
-        """The segments of a video, in time order: those stitched by meaning where they are
-        complete, else those cut from the shots."""
-        active = [g for g in self.generations(video_id) if g.state == "active"]
-        stitched = [g for g in active if g.channel == "segment" and g.complete]
-        return self._segments_of(stitched or [g for g in active if g.channel == "shot"])
+    def segments(self, video_id: str, epoch: int | None = None) -> list[Segment]:
+        """The segments of a video, or of one epoch, in time order: those stitched by meaning as far
+        as they have come, then those cut from the shots."""
+        active = [g for g in self.generations(video_id, epoch) if g.state == "active"]
+        stitched = {g.epoch: g for g in active if g.channel == "segment"}
+        cut = [g for g in active if g.channel == "shot" and not _is_whole(stitched.get(g.epoch))]
+        found = []
+        for one in self.segments_of([*stitched.values(), *cut]):
+            by_meaning = stitched.get(one.epoch)
+            if by_meaning is None:
+                found.append(one)
+            elif one.generation == by_meaning.id:
+                # What lies behind the watermark is what a kill has left.
+                if by_meaning.complete or one.start_seconds < by_meaning.watermark_seconds:
+                    found.append(one)
+            elif one.end_seconds > by_meaning.watermark_seconds:
+                start = max(one.start_seconds, by_meaning.watermark_seconds)
+                found.append(dataclasses.replace(one, start_seconds=start))
+        return found
 
     def chapters(self, video_id: str) -> list[Segment]:
         """The chapters that `longtake summarize` has given a video, with titles, in time order."""
         active = [g for g in self.generations(video_id) if g.state == "active"]
-        return self._segments_of([g for g in active if g.channel == "summary"])
+        return self.segments_of([g for g in active if g.channel == "summary"])
 
-    def _segments_of(self, generations: Sequence[Generation]) -> list[Segment]:
+    def segments_of(self, generations: Sequence[Generation]) -> list[Segment]:
+        """All that these generations hold, in time order."""
         if not generations:
             return []
         wanted = where(kind="segment", generation=[g.id for g in generations])
@@ -376,3 +390,7 @@ class Library:
                 share -= generation.detail.get("uncovered_seconds", 0.0) / duration
             shares[generation.channel] = min(max(share, 0.0), 1.0)
         return shares
+
+
+def _is_whole(generation: Generation | None) -> bool:
+    return generation is not None and generation.complete

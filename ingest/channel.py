@@ -16,13 +16,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from index.library import Library
 from index.schema import Evidence, Generation, Video
 from index.store import Point, VectorSpace
+
+if TYPE_CHECKING:
+    from ingest.segment_frames import Media
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +71,12 @@ class PictureRun(Protocol):
 
 
 class PictureChannel(Protocol):
-    """Perceives in pictures."""
+    """Perceives in pictures. slow: whether that takes so long that others should not wait for it
+    where pictures come as the world goes."""
 
     name: str
     spaces: tuple[VectorSpace, ...]
+    slow: bool
 
     def describe(self) -> Mapping[str, Any]:
         """Everything that shapes the evidence (model, its digest, settings, code constants), as
@@ -146,13 +151,18 @@ class DerivedChannel(Protocol):
 
     sources: the channels that it reads: the first must be there and complete, the others are read
     where they are; it runs when none of them is left to be run. waits: whether it mostly waits
-    for somebody else (a server), so that other files go on meanwhile.
+    for somebody else (a server), so that other files go on meanwhile. looks: whether it looks at
+    the video's pictures itself, `picture_side` pixels at the most. names_records: whether what it
+    makes names what its sources have written, so that it is due again where that was only written
+    anew.
     """
 
     name: str
     spaces: tuple[VectorSpace, ...]
     sources: tuple[str, ...]
     waits: bool
+    looks: bool
+    names_records: bool
 
     def describe(self) -> Mapping[str, Any]:
         """As in PictureChannel. The generations of the sources go into the fingerprint by
@@ -161,11 +171,17 @@ class DerivedChannel(Protocol):
 
     def run(
         self,
-        path: Path,
+        path: Media,
         video: Video,
         generation: Generation,
         from_seconds: float,
         library: Library,
+        until_seconds: float | None = None,
     ) -> Iterator[Batch]:
-        """As in FileChannel. It reads what searchers see of its sources."""
+        """As in FileChannel. It reads what searchers see of its sources, in the generation's epoch.
+
+        until_seconds: of a stream that goes on, up to where all of its sources are final; more is
+        to come. The last batch's watermark says from where on the next run begins. None: the video
+        is whole.
+        """
         ...

@@ -30,6 +30,10 @@ ANALYSIS_CODE = {"adaptive": 1, "content": 2, "hash": 1, "threshold": 2}
 cuts, or the samples."""
 
 
+ORIGIN = "origin"
+"""In the detail of a generation that was written anew out of another one: that one's id."""
+
+
 @dataclass(frozen=True)
 class Channels:
     """The senses that one run uses.
@@ -79,16 +83,22 @@ class Channels:
     def _described(self, channel: PictureChannel) -> dict[str, Any]:
         return {"channel": self._description(channel), "analysis": self.analysis}
 
-    def derived_fingerprints(self, generations: Iterable[Generation]) -> dict[str, str]:
-        """The same for the derived channels whose sources a video has, given its generations."""
+    def derived_fingerprints(
+        self, generations: Iterable[Generation], *, unfinished: bool = False
+    ) -> dict[str, str]:
+        """The same for the derived channels whose sources a video has, given its generations.
+        unfinished: also for those whose sources are not complete, as of a stream that goes on."""
         active = {g.channel: g for g in generations if g.state == "active"}
         found = {}
         for channel in self.derived:
             sources = {name: active[name] for name in channel.sources if name in active}
-            if channel.sources[0] in sources and all(g.complete for g in sources.values()):
+            complete = unfinished or all(g.complete for g in sources.values())
+            if channel.sources[0] in sources and complete:
+                origins = {name: g.detail.get(ORIGIN, g.id) for name, g in sources.items()}
+                ids = {name: g.id for name, g in sources.items()}
                 described = {
                     "channel": self._description(channel),
-                    "sources": {name: g.id for name, g in sources.items()},
+                    "sources": ids if channel.names_records else origins,
                 }
                 found[channel.name] = digest(described)
         return found

@@ -21,6 +21,7 @@ import numpy as np
 from index.errors import DamagedMediaError, MediaError
 from ingest.decode import decode_video
 from ingest.frames import DecodedFrame, picture
+from ingest.held_pictures import HeldPictures, HeldReader
 from ingest.picture_packets import PicturePackets
 
 SpanFrames = list[tuple[float, np.ndarray]]
@@ -48,12 +49,16 @@ class Recording:
     parts: tuple[tuple[Path, float, float | None], ...]
 
 
-Media = Path | Recording
+Media = Path | Recording | HeldPictures
 """Where the pictures of a video lie."""
 
 
-def frame_reader(media: Media, max_side: int | None = None) -> FrameReader | RecordingReader:
+def frame_reader(
+    media: Media, max_side: int | None = None
+) -> FrameReader | RecordingReader | HeldReader:
     """What reads single pictures of it. Errors: as in `frames_of`."""
+    if isinstance(media, HeldPictures):
+        return HeldReader(media, max_side)
     if isinstance(media, Recording):
         return RecordingReader(media, max_side)
     return FrameReader(media, max_side)

@@ -107,3 +107,16 @@ def segments_of(video: Video, generation: Generation, spans: Iterable[Span]) -> 
         Segment(video.id, generation.epoch, generation.id, start, end, title)
         for (start, end), title in zip(spans, titles, strict=True)
     ]
+
+
+def segments_between(
+    library: Library, generation: Generation, from_seconds: float, until_seconds: float | None
+) -> list[Segment]:
+    """The segments of the generation's epoch that begin at from_seconds or later and end at
+    until_seconds at the latest, where that is not None, in time order."""
+    return [
+        segment
+        for segment in library.segments(generation.video_id, generation.epoch)
+        if segment.start_seconds >= from_seconds
+        and (until_seconds is None or segment.end_seconds <= until_seconds)
+    ]

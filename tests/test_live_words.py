@@ -1,4 +1,4 @@
-"""What is written in a live source gets vectors once its epoch has ended, also after a kill."""
+"""What is written in a live source gets vectors behind the pictures, also after a kill."""
 
 from __future__ import annotations
 
@@ -49,6 +49,7 @@ def test_words_get_vectors_behind_each_epoch(watch, library, folder):  # noqa: F
         one = watch(sender.url)
         eventually(one.found("SECOND WATCH"))
         eventually(lambda: len(vectors(library)) == 2)
+        eventually(lambda: all(g.complete for g in library.generations(one.video.id)))
         one.end()
     by_channel = [g for g in library.generations(one.video.id) if g.channel == "text:screen_text"]
     assert sorted(g.epoch for g in by_channel) == [0, 1]
@@ -58,11 +59,23 @@ def test_words_get_vectors_behind_each_epoch(watch, library, folder):  # noqa: F
     assert space.channel == "text"
 
 
+def test_words_get_vectors_while_the_stream_goes_on(watch, library, folder):  # noqa: F811
+    """Once they are not on the screen any more."""
+    sender = TcpSender([stream(folder, "FIRST WATCH")], hold=True)
+    with closing(sender):
+        one = watch(sender.url, follow_seconds=0.1)
+        eventually(lambda: vectors(library))
+        epoch = one.video.epochs[0]
+        assert epoch.end_seconds is None
+        assert set.union(*vectors(library).values()) == passages(library)
+        one.end()
+
+
 def test_what_was_left_of_the_last_epoch_is_gone_on_with(watch, library, folder):  # noqa: F811
     """The user stopped before there was time."""
     sender = TcpSender([stream(folder, "FIRST WATCH")], hold=True)
     with closing(sender):
-        one = watch(sender.url)
+        one = watch(sender.url, follow_seconds=1000.0)
         eventually(one.found("FIRST WATCH"))
         one.end()
     assert not vectors(library)

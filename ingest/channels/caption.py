@@ -17,7 +17,6 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from index.errors import ConfigError
@@ -37,9 +36,10 @@ from ingest.models.videollm import (
     VideoLLMUnreachableError,
 )
 from ingest.models.videollm.inflight import in_order
+from ingest.writer import segments_between
 
 if TYPE_CHECKING:
-    from ingest.segment_frames import SpanFrames
+    from ingest.segment_frames import Media, SpanFrames
 
 _REVISION = 1
 """Raised when the same model comes to say other things."""
@@ -89,6 +89,8 @@ class CaptionChannel:
     name = "caption"
     spaces: tuple[VectorSpace, ...] = ()
     sources = ("shot", "segment", "speech")
+    looks = True
+    names_records = False
 
     def __init__(
         self,
@@ -108,6 +110,7 @@ class CaptionChannel:
         self._prompt = prompt
         self._detect_language = detect_language
         self.waits = model.remote
+        self.picture_side = settings.picture_side
 
     def describe(self) -> Mapping[str, Any]:
         settings = self._settings
@@ -124,18 +127,22 @@ class CaptionChannel:
 
     def run(
         self,
-        path: Path,
+        path: Media,
         video: Video,
         generation: Generation,
         from_seconds: float,
         library: Library,
+        until_seconds: float | None = None,
     ) -> Iterator[Batch]:
         """A batch for each segment, or for each `settings.batch` of them where the model is here.
 
         Raises VideoLLMError where it makes no sense to go on, MediaError, ModelMissingError.
         """
+        goes_on = until_seconds is not None
+        segments = segments_between(library, generation, from_seconds, until_seconds)
         end_seconds = video.duration_seconds or from_seconds
-        segments = [s for s in library.segments(video.id) if s.start_seconds >= from_seconds]
+        if goes_on:
+            end_seconds = segments[-1].end_seconds if segments else from_seconds
         if not segments or not any(stream.kind == "video" for stream in video.streams):
             yield Batch((), end_seconds, end_seconds)
             return
@@ -169,9 +176,10 @@ class CaptionChannel:
                     held = []
         finally:
             groups.close()
-        if failing and len(failing) == len(segments) and from_seconds <= 0:
+        if failing and len(failing) == len(segments) and from_seconds <= 0 and not goes_on:
             raise failing[-1]
-        yield self._batch(generation, held, end_seconds, _notes(reasons, len(segments)))
+        notes = _notes(reasons, None if goes_on else len(segments))
+        yield self._batch(generation, held, end_seconds, notes)
 
     def _batch(
         self,
@@ -213,7 +221,7 @@ class CaptionChannel:
             key="",
         )
 
-    def _tasks(self, path: Path, segments: Sequence[Segment], library: Library) -> Iterator[_Task]:
+    def _tasks(self, path: Media, segments: Sequence[Segment], library: Library) -> Iterator[_Task]:
         from ingest.segment_frames import frames_of  # not above: see cli.index
 
         settings = self._settings
@@ -321,7 +329,7 @@ def _times(frames: SpanFrames) -> tuple[float, ...]:
 def _failed(task: _Task) -> _Outcome:
     if task.frames:
         return _Outcome(task.segment, "", error=VideoLLMError("the model said nothing"))
-    return _Outcome(task.segment, "", error=_NoPicturesError("their pictures cannot be decoded"))
+    return _Outcome(task.segment, "", error=_NoPicturesError("none of their pictures can be had"))
 
 
 def _text_or_cut(piece: Any) -> str:
@@ -337,8 +345,10 @@ def _tidied(answer: str) -> str:
     return text
 
 
-def _notes(reasons: Counter[str], segments: int) -> tuple[str, ...]:
+def _notes(reasons: Counter[str], segments: int | None) -> tuple[str, ...]:
+    """segments: how many there are; None where more are to come."""
     return tuple(
-        f"{count} of {segments} segments have no caption: {reason}"
+        f"{'some' if segments is None else f'{count} of {segments}'} segments have no caption: "
+        f"{reason}"
         for reason, count in reasons.most_common(3)
     )

@@ -34,6 +34,7 @@ class FingerprintChannel:
     """
 
     name = "fingerprint"
+    slow = False
     spaces = (VectorSpace("fingerprint", pdq.BITS, "cosine"),)
 
     def __init__(

@@ -44,6 +44,7 @@ class FrameChannel:
     """
 
     name = "frame"
+    slow = False
 
     def __init__(
         self,

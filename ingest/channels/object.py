@@ -58,6 +58,7 @@ class ObjectChannel:
     """
 
     name = "object"
+    slow = True
     spaces: tuple[VectorSpace, ...] = ()
 
     def __init__(

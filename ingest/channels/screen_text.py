@@ -101,6 +101,7 @@ class ScreenTextChannel:
     """
 
     name = "screen_text"
+    slow = False
     spaces: tuple[VectorSpace, ...] = ()
 
     def __init__(

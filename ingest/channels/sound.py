@@ -31,6 +31,7 @@ from ingest.channel import Batch
 from ingest.channels.settings import SoundSettings
 
 if TYPE_CHECKING:
+    from ingest.audio import AudioBlock
     from ingest.decode import Problems
 
 _CODE_VERSION = 1
@@ -136,6 +137,26 @@ class SoundChannel:
         end_seconds = max(end_seconds, gather.end_seconds)
         yield Batch(tuple(gather.close()), end_seconds, end_seconds, tuple(notes), bool(notes))
 
+    @property
+    def sample_rate(self) -> int:
+        """Of the sound that is listened to."""
+        return int(self._describe["sample_rate"])
+
+    def listen(
+        self, blocks: Iterator[AudioBlock], generation: Generation, start_seconds: float
+    ) -> Iterator[tuple[Batch, list[Evidence]]]:
+        """Of a stream, as it comes: a batch for each window, and what is open behind it. blocks: of
+        a sound that begins there on the video's clock; their own times count from its beginning."""
+        grid = _Grid.of(self._settings, self._describe)
+        gather = _Gatherer(generation, self._settings, self.spaces[0].name, start_seconds)
+        for window in _cut(blocks, grid, 0, self._settings.silence_decibels):
+            vector = None if window.samples is None else self._encode([window.samples])[0]
+            placed = window.later(start_seconds)
+            ended = gather.put(placed, vector)
+            watermark = gather.watermark_seconds(placed.start_seconds + grid.step_seconds)
+            yield Batch(tuple(ended), watermark, placed.end_seconds), gather.still_open()
+        yield Batch(tuple(gather.close()), gather.end_seconds, gather.end_seconds), []
+
     def _encode(self, windows: list[np.ndarray]) -> np.ndarray:
         if not windows:
             return np.zeros((0, 0), np.float32)
@@ -151,7 +172,13 @@ class SoundChannel:
         comes before the error."""
         batch: list[_Window] = []
         try:
-            for window in _cut(path, grid, first, self._settings.silence_decibels, problems):
+            from ingest.audio import read_audio  # not above: see cli.index
+
+            begin_seconds = first * grid.step / grid.rate
+            blocks = read_audio(
+                path, sample_rate=grid.rate, from_seconds=begin_seconds, problems=problems
+            )
+            for window in _cut(blocks, grid, first, self._settings.silence_decibels):
                 batch.append(window)
                 if len(batch) == self._settings.batch:
                     yield batch
@@ -171,6 +198,9 @@ class _Window:
     start_seconds: float
     end_seconds: float
     samples: np.ndarray | None
+
+    def later(self, seconds: float) -> _Window:
+        return _Window(self.start_seconds + seconds, self.end_seconds + seconds, self.samples)
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,12 +229,10 @@ class _Grid:
 
 
 def _cut(
-    path: Path, grid: _Grid, first: int, silence_decibels: float, problems: Problems
+    blocks: Iterator[AudioBlock], grid: _Grid, first: int, silence_decibels: float
 ) -> Iterator[_Window]:
-    """The windows from number `first` on. The last one is the first that reaches the end of the
-    sound; it may be shorter than the others."""
-    from ingest.audio import read_audio
-
+    """The windows from number `first` on, whose first sample the blocks begin with. The last one is
+    the first that reaches the end of the sound; it may be shorter than the others."""
     quiet = 10 ** (silence_decibels / 20)
     number, begin = first, first * grid.step
     held = np.zeros(0, np.float32)  # from sample `begin` on
@@ -217,9 +245,7 @@ def _cut(
 
     damage: DamagedMediaError | None = None
     try:
-        for block in read_audio(
-            path, sample_rate=grid.rate, from_seconds=begin / grid.rate, problems=problems
-        ):
+        for block in blocks:
             held = np.concatenate([held, block.samples])
             while len(held) >= grid.length:
                 yield window(held[: grid.length])
@@ -268,10 +294,15 @@ class _Gatherer:
         return ended
 
     def close(self) -> list[Evidence]:
+        ended = self.still_open()
+        self._first = None
+        return ended
+
+    def still_open(self) -> list[Evidence]:
+        """As if it ended with the last window."""
         if self._first is None:
             return []
         first, generation = self._first, self._generation
-        self._first = None
         return [
             Evidence(
                 video_id=generation.video_id,

@@ -17,8 +17,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -29,6 +28,10 @@ from index.store import VectorSpace
 from ingest.channel import Batch
 from ingest.channels.settings import CaptionSettings
 from ingest.models.encoders import TextEncoder
+from ingest.writer import segments_between
+
+if TYPE_CHECKING:
+    from ingest.segment_frames import Media
 
 TEMPLATES = ("a photo of {}.", "a video of {}.", "{}")
 
@@ -67,6 +70,8 @@ class TagChannel:
     spaces: tuple[VectorSpace, ...] = ()
     sources = ("frame", "shot", "segment")
     waits = False
+    looks = False
+    names_records = False
 
     def __init__(
         self,
@@ -102,15 +107,18 @@ class TagChannel:
 
     def run(
         self,
-        path: Path,
+        path: Media,
         video: Video,
         generation: Generation,
         from_seconds: float,
         library: Library,
+        until_seconds: float | None = None,
     ) -> Iterator[Batch]:
         """A batch every few minutes of video. Raises ModelMissingError, ConfigError."""
+        segments = segments_between(library, generation, from_seconds, until_seconds)
         end_seconds = video.duration_seconds or from_seconds
-        segments = [s for s in library.segments(video.id) if s.start_seconds >= from_seconds]
+        if until_seconds is not None:
+            end_seconds = segments[-1].end_seconds if segments else from_seconds
         for group in _grouped(segments):
             pictures = self._pictures(library, video, group)
             found = (self._evidence(generation, segment, pictures) for segment in group)

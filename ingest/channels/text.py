@@ -8,12 +8,12 @@ gone.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from index.library import Library
-from index.passages import passage_from_payload, scale_of
+from index.passages import passage_from_payload, scale_of, scales_for
 from index.schema import Generation, Passage, Video, make_id, microseconds
 from index.store import Filter, Match, Point, Range, VectorSpace, scroll, where
 from ingest.channel import Batch
@@ -21,6 +21,9 @@ from ingest.channels.settings import TextSettings
 from ingest.models.encoders import PassageEncoder, space_name
 from ingest.models.files import ModelFiles
 from ingest.models.text_recipe import read_recipe, recipe_record
+
+if TYPE_CHECKING:
+    from ingest.segment_frames import Media
 
 STRETCH_SECONDS = 600.0
 """What is read and encoded at once: some hundred sentences of speech. Stretches begin at multiples
@@ -45,6 +48,8 @@ class PassageVectorChannel:
     """
 
     waits = False
+    looks = False
+    names_records = True
 
     def __init__(
         self,
@@ -74,20 +79,20 @@ class PassageVectorChannel:
 
     def run(
         self,
-        path: Path,
+        path: Media,
         video: Video,
         generation: Generation,
         from_seconds: float,
         library: Library,
+        until_seconds: float | None = None,
     ) -> Iterator[Batch]:
         """One batch for each stretch that holds passages, and one that closes. Memory: that of a
         stretch. Raises what the encoder raises, ModelMissingError above all."""
+        if until_seconds is not None:
+            yield from self._follow(video, generation, from_seconds, until_seconds, library)
+            return
         source = self.sources[0]
-        wanted = library.visible(
-            where(kind="passage", video_id=video.id, channel=source),
-            library.hidden_generations(),
-        )
-        wanted = wanted.and_(Match("epoch", (generation.epoch,)))
+        wanted = _passages_of(library, generation, source)
         encoder: PassageEncoder | None = None
         end_seconds = max(video.duration_seconds or 0.0, from_seconds)
         stretch = int(from_seconds // STRETCH_SECONDS)
@@ -111,6 +116,43 @@ class PassageVectorChannel:
         done = max(end_seconds, stretch * STRETCH_SECONDS)
         yield Batch((), done, end_seconds)
 
+    def _follow(
+        self,
+        video: Video,
+        generation: Generation,
+        from_seconds: float,
+        until_seconds: float,
+        library: Library,
+    ) -> Iterator[Batch]:
+        """As `run`, of a stream that goes on: the passages that are new or have grown since the
+        last time. Those that lie so near to the end that they may still grow are looked at again
+        the next time."""
+        reach = max(scale.max_seconds for scale in scales_for(self.sources[0]) if scale.meaning)
+        wanted = _passages_of(library, generation, self.sources[0]).but_not(
+            Range("provisional", gte=0)
+        )
+        at = from_seconds
+        while at < until_seconds:
+            until = min(at + STRETCH_SECONDS, until_seconds)
+            passages = _passages(library, _starting(wanted, at, until))
+            ids = [embedding_id(generation.id, passage.id) for passage in passages]
+            there = {p.id: p.payload.get("digest") for p in library.store.retrieve(ids)}
+            new = [
+                passage
+                for id, passage in zip(ids, passages, strict=True)
+                if there.get(id) != text_digest(passage)
+            ]
+            points: tuple[Point, ...] = ()
+            if new:
+                encoder = self._encoder()
+                vectors = encoder.encode_passages([passage_text(video, one) for one in new])
+                points = tuple(
+                    embedding_point(generation, passage, encoder.space, vector)
+                    for passage, vector in zip(new, vectors, strict=True)
+                )
+            yield Batch((), max(from_seconds, until - reach), until, points=points)
+            at = until
+
 
 def embedding_point(generation: Generation, passage: Passage, space: str, vector) -> Point:
     """vector: float32 of the space's size. It belongs to `generation`, that of the vectors; its
@@ -127,8 +169,14 @@ def embedding_point(generation: Generation, passage: Passage, space: str, vector
         "passage": passage.id,
         "of": passage.generation,
         "language": passage.language,
+        "digest": text_digest(passage),
     }
     return Point(embedding_id(generation.id, passage.id), payload, {space: vector})
+
+
+def text_digest(passage: Passage) -> str:
+    """Of the text that a vector was made of: passages grow."""
+    return hashlib.blake2b(passage.text.encode(), digest_size=8).hexdigest()
 
 
 def embedding_id(generation_id: str, passage_id: str) -> str:
@@ -149,6 +197,15 @@ def describe_encoder(files: ModelFiles, settings: TextSettings) -> dict[str, Any
     space = space_name("text", files.name, files.digest)
     described = {"model": files.name, "digest": files.digest, "space": space}
     return described | {"size": recipe.size, "recipe": record}
+
+
+def _passages_of(library: Library, generation: Generation, source: str) -> Filter:
+    """Those of the generation's epoch that searchers see."""
+    wanted = library.visible(
+        where(kind="passage", video_id=generation.video_id, channel=source),
+        library.hidden_generations(),
+    )
+    return wanted.and_(Match("epoch", (generation.epoch,)))
 
 
 def _starting(wanted: Filter, start_seconds: float, end_seconds: float | None) -> Filter:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -61,7 +61,8 @@ class Connection:
     clock) and `SoundFrame`s, in the order they come.
 
     streams: what the source has. frame_rate: average, pictures a second. pixel_aspect: see
-    DecodedFrame. claimed_seconds: how long it says it is. content: see GrowingFile. The iteration
+    DecodedFrame. claimed_seconds: how long it says it is. content: see GrowingFile. heard: the
+    channels that its sound is for. The iteration
     ends where the source does, or where `stop` is set.
 
     Raises SourceError, also while iterating.
@@ -76,16 +77,17 @@ class Connection:
         after_raw_seconds: float | None = None,
         content: str = "",
         recorder: Recorder | None = None,
-        listens: bool = False,
+        hears: Collection[str] = (),
     ):
-        """listens: whether sound is wanted where there are no subtitles. recorder: is given all
-        packets that it wants. after_raw_seconds, content: where the source is a file that begins
-        with that content, what lies before that time is passed over: it has been seen."""
+        """hears: the channels that sound is wanted for; for `speech` only where there are no
+        subtitles. recorder: is given all packets that it wants. after_raw_seconds, content: where
+        the source is a file that begins with that content, what lies before that time is passed
+        over: it has been seen."""
         self._source = source
         self._settings = settings
         self._stop = stop
         self._recorder = recorder
-        self._listens = listens
+        self._hears = hears
         self._bytes = self._byte_stream()
         self._container = self._opened()
         try:
@@ -148,37 +150,44 @@ class Connection:
 
     def _choose(self) -> None:
         container = self._container
-        video = video_stream(container)
-        if video is None:
+        video, sound = video_stream(container), choose_stream(container)
+        if video is None and sound is None:
             raise SourceError(
-                f"{self._source.shown}: has no pictures, and of a live source only those, and "
-                "subtitles, are looked at so far.",
+                f"{self._source.shown}: has neither pictures nor sound that can be read.",
                 lasting=container.format.name != "hls",
             )
-        # Threads over whole pictures hold back as many of them as there are threads.
-        video.thread_type = "AUTO" if self._source.waits else "SLICE"
+        if video is not None:
+            # Threads over whole pictures hold back as many of them as there are threads.
+            video.thread_type = "AUTO" if self._source.waits else "SLICE"
         words = [s for s in container.streams if codec_name(s) in TEXT_SUBTITLES]
         self._video, self._words = video, words
-        self._wanted = [video, *words]
-        self._sound = choose_stream(container) if self._listens and not words else None
-        if self._sound is not None:
-            self._wanted.append(self._sound)
+        heard = [name for name in self._hears if not (words and name == "speech")]
+        self.heard = tuple(heard) if sound is not None else ()
+        # Without pictures the sound tells the time, whoever listens.
+        self._sound = sound if heard or video is None else None
+        self._leader = sound if video is None else video
+        self._wanted = [s for s in (video, *words, self._sound) if s is not None]
         if self._recorder is not None:
-            self._recorder.connect(container, video)
+            self._recorder.connect(container, self._leader)
             more = self._recorder.wanted()
             self._wanted += [stream for stream in more if stream not in self._wanted]
         for other in container.streams:
             if other not in self._wanted:
                 other.discard = av.stream.Discard.all
-        rate = float(video.average_rate or video.guessed_rate or 0.0)
+        rate = 0.0 if video is None else float(video.average_rate or video.guessed_rate or 0.0)
         self.frame_rate = rate if _LEAST_RATE <= rate <= _MOST_RATE else _FALLBACK_RATE
-        self.pixel_aspect = pixel_aspect(video)
+        self.pixel_aspect = Fraction(1) if video is None else pixel_aspect(video)
+        pictures = [] if video is None else [video]
         sounds = [s for s in container.streams.audio if s.codec_context is not None]
-        self.streams: tuple[Stream, ...] = tuple(map(describe_stream, (video, *sounds, *words)))
+        self.streams: tuple[Stream, ...] = tuple(map(describe_stream, (*pictures, *sounds, *words)))
         self.claimed_seconds = claimed_duration(container, container_start(container))
         self._finite = self._source.kind == "stdin" or (
             not self._source.waits and self.claimed_seconds is not None
         )
+
+    @property
+    def has_pictures(self) -> bool:
+        return self._video is not None
 
     def is_over(self) -> bool:
         """Behind the iteration: whether this was all there will ever be. A stream that does not say
@@ -206,7 +215,7 @@ class Connection:
                 yield from self._said(packet)
             if packet.stream is self._sound:
                 yield from self._heard(packet)
-            if packet.stream is not self._video:
+            if self._video is None or packet.stream is not self._video:
                 continue
             try:
                 for frame in self._video.codec_context.decode(packet if packet.size else None):
@@ -248,7 +257,7 @@ class Connection:
             if after is None:
                 yield packet
                 continue
-            if packet.is_keyframe and packet.stream is self._video:
+            if packet.is_keyframe and packet.stream is self._leader:
                 held.clear()
             held.append(packet)
             time_base = packet.time_base or packet.stream.time_base
@@ -265,11 +274,6 @@ class Connection:
                         yield SoundFrame(raw, frame)
         except av.FFmpegError:  # lost on the way; it will be silence
             return
-
-    @property
-    def has_sound(self) -> bool:
-        """Whether sound comes of it."""
-        return self._sound is not None
 
     def _is_seen(self, raw_seconds: float | None) -> bool:
         return self._after is not None and (raw_seconds or 0.0) <= self._after

@@ -19,7 +19,7 @@ from index.records import segment_point
 from index.schema import Evidence, Generation, Segment, Video
 from index.store import Point
 from ingest.channels.settings import FingerprintSettings
-from ingest.plan import digest
+from ingest.plan import ORIGIN, digest
 from ingest.thumbnails import Thumbnails
 
 CODE = 1
@@ -107,14 +107,15 @@ class Consolidation:
 
     def _begin(self, old: Generation) -> Generation:
         fingerprint = digest({"joined": old.fingerprint, "code": CODE})
-        wanted = replace(old, fingerprint=fingerprint, revision=0, complete=False)
+        detail = {ORIGIN: old.id, **old.detail}
+        wanted = replace(old, fingerprint=fingerprint, revision=0, complete=False, detail=detail)
         return self._library.begin(wanted)
 
     def _join_segments(
         self, video: Video, generation: Generation, stills: Sequence[Evidence]
     ) -> int:
         shots = self._library.evidence(video.id, generation=generation.id)
-        before = [s for s in self._library.segments(video.id) if s.generation == generation.id]
+        before = self._library.segments_of([generation])
         after = join_segments(before, shots, stills)
         if len(after) > _WORTH_SHARE * len(before):
             return 0

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from index.errors import LeaseLostError
 from index.library import Library
 from index.schema import Epoch, Evidence, Generation, Video
-from ingest.channels.speech import SpeechChannel
 from ingest.claims import Claim
-from ingest.live.listening import Ear
+from ingest.live.listening import Ear, listeners_of
+from ingest.live.looking import Look
 from ingest.live.sound import EpochSound
 from ingest.live.words import CODE, LiveWords
 from ingest.live.writer import LiveCommit, LiveWriter, commit_live
@@ -18,7 +18,6 @@ from ingest.media import SubtitlePacket
 from ingest.perception import Perception
 from ingest.picture_events import Event, Progress, ShotEnded
 from ingest.plan import Channels, digest
-from ingest.recognition import Recognition
 from ingest.settings import IngestSettings
 from ingest.thumbnails import Thumbnails
 from ingest.work import Spent
@@ -47,11 +46,6 @@ LiveListener = Callable[[LiveNews], None]
 takes long belongs elsewhere."""
 
 
-def recognition_of(channels: Channels) -> Recognition | None:
-    """What recognises speech where there are no subtitles, if anything is to."""
-    return next((c.recognizer for c in channels.files if isinstance(c, SpeechChannel)), None)
-
-
 class EpochPass:
     """Takes picture events and subtitles of one epoch, in order, and commits what they give.
 
@@ -68,17 +62,25 @@ class EpochPass:
         video: Video,
         epoch: Epoch,
         claim: Claim,
-        sound: EpochSound | None = None,
+        sounds: Mapping[str, EpochSound] | None = None,
     ):
-        """sound: of the epoch; `ear` is what it takes to listen to it, then."""
+        """sounds: of the epoch, by the channel that hears it; `ears` is what it takes to listen to
+        them, then. `looks` is the same for the channels that look in threads of their own."""
         self._library = library
         self._claim = claim
         self.video = video
         self.epoch = epoch
         self._shot_start_seconds = epoch.start_seconds
+        self._has_pictures = any(stream.kind == "video" for stream in video.streams)
         pending = {
             name: self._begin(name, fingerprint, channels.models.get(name))
             for name, fingerprint in channels.live_fingerprints().items()
+            if self._has_pictures or name == "shot"  # what segments belong to
+        }
+        self.looks = {
+            channel.name: Look(video, epoch, pending.pop(channel.name))
+            for channel in channels.pictures
+            if channel.slow and channel.name in pending
         }
         self._found = Perception(
             library,
@@ -92,14 +94,15 @@ class EpochPass:
         )
         self._found.at_seconds = epoch.start_seconds
         self._words: tuple[LiveWords, LiveWriter] | None = None
-        self.ear: Ear | None = None
-        recognition = recognition_of(channels)
-        if sound is not None and recognition is not None:
-            described = {"live": "speech", "recognition": recognition.describe(), "code": CODE}
-            model = channels.models.get("speech")
-            generation = self._begin("speech", digest(described), model)
-            self.ear = Ear(video, epoch, generation, sound)
-        elif any(channel.name == "speech" for channel in channels.files):
+        self.ears: dict[str, Ear] = {}
+        listeners = listeners_of(channels)
+        for name, sound in (sounds or {}).items():
+            fingerprint = digest(listeners[name].describe(video))
+            generation = self._begin(name, fingerprint, channels.models.get(name))
+            self.ears[name] = Ear(video, epoch, generation, sound)
+        if "speech" not in self.ears and any(
+            channel.name == "speech" for channel in channels.files
+        ):
             generation = self._begin("speech", digest({"live": "subtitles", "code": CODE}), None)
             writer = LiveWriter(library, generation)
             kinds = {stream.kind for stream in video.streams}
@@ -170,7 +173,7 @@ class EpochPass:
     def finish(self, end_seconds: float) -> LiveNews | None:
         """The epoch ends there: all that is open becomes final."""
         end = max(end_seconds, self.at_seconds)
-        if self._shot_start_seconds < end:
+        if self._has_pictures and self._shot_start_seconds < end:
             self._found.take(ShotEnded(self._shot_start_seconds, end))
         self._found.finish(end)
         commits = [writer.take_live(end, end, last=True) for writer in self._writers()]

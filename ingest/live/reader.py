@@ -6,8 +6,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from index.errors import LongtakeError, SourceError
@@ -19,7 +19,7 @@ from ingest.live.folder import FilePiece, PieceFolder
 from ingest.live.intake import Intake
 from ingest.live.recording import Recorder
 from ingest.live.settings import LiveSettings
-from ingest.live.sound import EpochSound
+from ingest.live.sound import EpochSound, SoundProgress
 from ingest.live.source import LiveSource
 from ingest.media import SubtitlePacket
 from ingest.picture_events import PictureEvents
@@ -42,11 +42,11 @@ class Connected:
 
 @dataclass(frozen=True, slots=True)
 class Began:
-    """An epoch begins: what follows is in it. sound: where it is to be listened to."""
+    """An epoch begins: what follows is in it. sounds: by the channel that listens to it."""
 
     epoch: Epoch
     streams: tuple[Stream, ...]
-    sound: EpochSound | None = None
+    sounds: Mapping[str, EpochSound] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,29 +105,29 @@ class Reader:
         epochs: tuple[Epoch, ...],
         stop: threading.Event,
         *,
-        listens: bool = False,
+        rates: Mapping[str, int] | None = None,
         recordings: Path | None = None,
         reserve_bytes: int = 0,
         now: Callable[[], float] = time.time,
     ):
-        """epochs: those that there have been. listens: whether sound is wanted. recordings: the
-        folder for what is recorded of the source; None: nothing is. reserve_bytes: of the disk that
-        stay free then. now: the time of day, in Unix time."""
+        """epochs: those that there have been. rates: channel -> samples a second of the sound
+        that it wants. recordings: the folder for what is recorded of the source; None: nothing is.
+        reserve_bytes: of the disk that stay free then. now: the time of day, in Unix time."""
         self._source = source
         self._settings = settings
         self._ingest = ingest
         self._intake = intake
         self._stop = stop
         self._now = now
-        self._listens = listens
-        self._sound: EpochSound | None = None
+        self._rates = rates or {}
+        self._sounds: dict[str, EpochSound] = {}
         self._clock = StreamClock(
             epochs,
             waits=source.waits and source.kind != "folder",
             gap_seconds=settings.gap_seconds,
             longest_seconds=settings.epoch_seconds,
         )
-        self._events: PictureEvents | None = None
+        self._events: PictureEvents | SoundProgress | None = None
         self._index = 0
         self._early: list[SubtitlePacket] = []
         self._anchor = 0.0
@@ -211,10 +211,10 @@ class Reader:
             after_raw_seconds=after,
             content=content,
             recorder=self._recorder,
-            listens=self._listens,
+            hears=self._rates.keys(),
         )
         try:
-            self._read(connection, lambda picture: self._now())
+            self._read(connection, lambda raw_seconds: self._now())
             return not self._stop.is_set() and connection.is_over()
         finally:
             if self._recorder is not None:
@@ -222,13 +222,15 @@ class Reader:
             self._end_epoch("reconnected")
             connection.close()
 
-    def _read(self, connection: Connection, now: Callable[[Picture], float]) -> None:
-        """now: when a picture came, as Unix time."""
+    def _read(self, connection: Connection, now: Callable[[float | None], float]) -> None:
+        """now: when what has that time by the source's clock came, as Unix time."""
         self._intake.put(Connected(connection.streams))
         for item in connection:
             if isinstance(item, Picture):
-                self._picture(connection, item, now(item))
+                self._picture(connection, item, now(item.raw_seconds))
             elif isinstance(item, SoundFrame):
+                if not connection.has_pictures:
+                    self._tell_time(connection, item, now(item.raw_seconds))
                 self._hear(item)
             else:
                 self._words(item)
@@ -251,13 +253,13 @@ class Reader:
             self._source, kind="url", location=f"file:{piece.path}", shown=str(piece.path)
         )
         connection = Connection(
-            source, self._settings, self._stop, recorder=self._recorder, listens=self._listens
+            source, self._settings, self._stop, recorder=self._recorder, hears=self._rates.keys()
         )
         first: list[float] = []
 
-        def now(picture: Picture) -> float:
+        def now(raw_seconds: float | None) -> float:
             """As if it had come when it was recorded."""
-            raw = picture.raw_seconds or 0.0
+            raw = raw_seconds or 0.0
             first[:] = first or [raw]
             return piece.ended_at - (connection.claimed_seconds or 0.0) + (raw - first[0])
 
@@ -269,15 +271,35 @@ class Reader:
             connection.close()
 
     def _picture(self, connection: Connection, picture: Picture, now: float) -> None:
-        clock, frame = self._clock, picture.frame
+        frame = picture.frame
         length = 1 / connection.frame_rate
         if frame.duration and frame.time_base:
             length = min(max(float(frame.duration * frame.time_base), 1e-3), 60.0)
+        seconds = self._place(connection, picture.raw_seconds, length, now)
+        assert isinstance(self._events, PictureEvents)
+        decoded = DecodedFrame(seconds, self._index, frame, connection.pixel_aspect)
+        self._index += 1
+        for event in self._events.push(decoded):
+            self._intake.put(event)
+
+    def _tell_time(self, connection: Connection, heard: SoundFrame, now: float) -> None:
+        """Of a source without pictures."""
+        length = max(heard.frame.samples / heard.frame.sample_rate, 1e-3)
+        seconds = self._place(connection, heard.raw_seconds, length, now)
+        assert isinstance(self._events, SoundProgress)
+        for event in self._events.push(seconds):
+            self._intake.put(event)
+
+    def _place(
+        self, connection: Connection, raw_seconds: float | None, length: float, now: float
+    ) -> float:
+        """Where it lies on the stream's clock; begins an epoch where that does."""
+        clock = self._clock
         before, end = clock.epoch, clock.end_seconds
-        seconds = clock.place(picture.raw_seconds, length, now)
+        seconds = clock.place(raw_seconds, length, now)
         assert clock.epoch is not None
-        if self._recorder is not None and picture.raw_seconds is not None:
-            self._recorder.placed(clock.epoch.number, picture.raw_seconds, seconds)
+        if self._recorder is not None and raw_seconds is not None:
+            self._recorder.placed(clock.epoch.number, raw_seconds, seconds)
         if before is None or clock.epoch.number != before.number:
             if self._events is not None:
                 self._finish(end)
@@ -285,41 +307,39 @@ class Reader:
         elif abs(clock.epoch.wall_clock_start - self._anchor) > 0.2:
             self._anchor = clock.epoch.wall_clock_start
             self._intake.put(Anchored(clock.epoch))
-        assert self._events is not None
-        decoded = DecodedFrame(seconds, self._index, frame, connection.pixel_aspect)
-        self._index += 1
-        for event in self._events.push(decoded):
-            self._intake.put(event)
+        return seconds
 
     def _begin(self, connection: Connection, epoch: Epoch) -> None:
         self._anchor = epoch.wall_clock_start
         began = replace(epoch, content=connection.content)
-        self._sound = EpochSound() if connection.has_sound else None
-        self._intake.put(Began(began, connection.streams, self._sound))
-        self._events = PictureEvents(
-            ShotDetector(self._ingest.shots, connection.frame_rate),
-            self._ingest.sampling,
-            start_seconds=epoch.start_seconds,
-            from_seconds=epoch.start_seconds,
-            known_seconds=epoch.start_seconds,
-        )
+        self._sounds = {name: EpochSound(self._rates[name]) for name in connection.heard}
+        self._intake.put(Began(began, connection.streams, dict(self._sounds)))
+        self._events = SoundProgress(epoch.start_seconds)
+        if connection.has_pictures:
+            self._events = PictureEvents(
+                ShotDetector(self._ingest.shots, connection.frame_rate),
+                self._ingest.sampling,
+                start_seconds=epoch.start_seconds,
+                from_seconds=epoch.start_seconds,
+                known_seconds=epoch.start_seconds,
+            )
         early, self._early = self._early, []
         for packet in early:
             self._words(packet)
 
     def _hear(self, heard: SoundFrame) -> None:
         epoch = self._clock.epoch
-        if self._sound is None or epoch is None:
+        if not self._sounds or epoch is None:
             return
         at = self._clock.from_raw(heard.raw_seconds) - epoch.start_seconds
         if not -_FAR_SECONDS < at + epoch.start_seconds - self._clock.end_seconds < _FAR_SECONDS:
             return
         try:
-            self._sound.put(at, heard.frame)
+            for sound in self._sounds.values():
+                sound.put(at, heard.frame)
         except OSError as error:
             self._intake.put(Remark(f"The sound can be kept no more: {error.strerror}."))
-            self._sound.end()
-            self._sound = None
+            self._end_sounds()
 
     def _words(self, packet: SubtitlePacket) -> None:
         epoch = self._clock.epoch
@@ -347,10 +367,13 @@ class Reader:
         for event in self._events.finish(end_seconds):
             self._intake.put(event)
         self._events = None
-        if self._sound is not None:
-            self._sound.end()
-            self._sound = None
+        self._end_sounds()
         self._intake.put(Ended(end_seconds))
+
+    def _end_sounds(self) -> None:
+        for sound in self._sounds.values():
+            sound.end()
+        self._sounds = {}
 
 
 def _seen_until(epochs: tuple[Epoch, ...]) -> float:

@@ -8,6 +8,7 @@ from pathlib import Path
 from index.library import Library
 from index.pieces import Piece, PieceBook
 from ingest.live.recording import mended
+from ingest.segment_frames import Recording
 
 
 class Recordings:
@@ -43,6 +44,13 @@ class Recordings:
         for path in self.folder.glob("*.mkv"):
             if path.name not in known:
                 path.unlink(missing_ok=True)
+
+    def media(self) -> Recording:
+        """Where the pictures lie that were recorded."""
+        pieces = self._book.pieces(self._video_id) if self.folder is not None else []
+        return Recording(
+            tuple((self.folder / one.name, one.start_seconds, one.end_seconds) for one in pieces)
+        )
 
     def remove(self) -> None:
         """All files. Their records go with the video."""

@@ -132,8 +132,9 @@ class Recorder:
         self._said: set[str] = set()
         self._hopeless = False
 
-    def connect(self, source: av.container.InputContainer, pictures: av.video.VideoStream) -> None:
-        """Packets come from that container from now on. pictures: its stream that is looked at."""
+    def connect(self, source: av.container.InputContainer, pictures: av.stream.Stream) -> None:
+        """Packets come from that container from now on. pictures: its stream that is looked at, or,
+        where it has none, the one that is heard."""
         self.cut()
         self._source, self._pictures = source, pictures.index
         self._hopeless = False
@@ -273,8 +274,8 @@ def mended(piece: Piece, folder: Path) -> Piece | None:
     end = None
     try:
         with open_container(path) as container:
-            video = container.streams.video[0]
-            for packet in container.demux(video):
+            leader = (container.streams.video or container.streams.audio)[0]
+            for packet in container.demux(leader):
                 if packet.pts is not None:
                     last = (packet.pts + (packet.duration or 0)) * packet.time_base
                     end = max(end or 0.0, float(last))

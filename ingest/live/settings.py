@@ -25,6 +25,9 @@ class LiveSettings(BaseModel):
         written come out of it.
     keep_seconds: how much of the source's time is kept, of evidence and of media; keep_bytes: of
         recorded media, for each source. None: all. keep_check_seconds: how often that is looked at.
+    follow_seconds: how often what is made out of other channels' evidence (captions, segments by
+        meaning, vectors of words) is brought up to these.
+    held_bytes: of pictures that wait for a captioner; what is over it is dropped.
     waiting_bytes: of pictures that wait to be looked at; what is over it is dropped.
     """
 
@@ -46,4 +49,6 @@ class LiveSettings(BaseModel):
     keep_seconds: float | None = Field(None, gt=0)
     keep_bytes: int | None = Field(None, ge=0)
     keep_check_seconds: float = Field(60.0, gt=0)
+    follow_seconds: float = Field(5.0, gt=0)
+    held_bytes: int = Field(32 * 2**20, ge=2**20)
     waiting_bytes: int = Field(128 * 2**20, ge=2**20)

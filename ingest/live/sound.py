@@ -19,25 +19,47 @@ import numpy as np
 from av.audio.resampler import AudioResampler
 
 from ingest.audio import AudioBlock
+from ingest.picture_events import Progress
 
-RATE = 16_000
+SPEECH_RATE = 16_000
 """Samples a second: what voice activity and recognisers of speech hear."""
 
+_PROGRESS_SECONDS = 1.0
 _DRIFT_SECONDS = 0.1
 _LONGEST_SILENCE_SECONDS = 3600.0
 _BYTES = 2  # of a sample
 _FULL_SCALE = 32768.0
 
 
+class SoundProgress:
+    """What `ingest.picture_events.PictureEvents` is where there are no pictures: how far it has
+    come, about once a second."""
+
+    def __init__(self, start_seconds: float):
+        self._start_seconds = start_seconds
+        self._due_seconds = start_seconds
+
+    def push(self, time_seconds: float) -> Iterator[Progress]:
+        """Sound that begins then."""
+        if time_seconds >= self._due_seconds:
+            self._due_seconds = time_seconds + _PROGRESS_SECONDS
+            yield Progress(time_seconds, self._start_seconds)
+
+    def finish(self, end_seconds: float) -> Iterator[Progress]:
+        yield Progress(end_seconds, self._start_seconds)
+
+
 class EpochSound:
     """`put` decoded frames and `end` it in one thread; iterate it, once, in another.
 
-    Times are seconds of the epoch, which begins at 0. Sample n lies at n / RATE: what is missing is
+    Times are seconds of the epoch, which begins at 0. Sample n lies at n / rate: what is missing is
     silence, and what comes twice is taken once. Timestamps are followed where they part from the
     count of samples by more than a tenth of a second (as in ingest.audio).
     """
 
-    def __init__(self) -> None:
+    def __init__(self, rate: int = SPEECH_RATE) -> None:
+        """rate: samples a second that it is turned into."""
+        self._rate = rate
         self._file = tempfile.TemporaryFile()  # noqa: SIM115 (closed with the iteration)
         self._changed = threading.Condition()
         self._written = 0  # samples, since the epoch began
@@ -49,15 +71,19 @@ class EpochSound:
 
     def put(self, at_seconds: float, frame: av.AudioFrame) -> None:
         """A frame that begins then. Raises OSError where the disk is full."""
-        begins = round(at_seconds * RATE)
+        begins = round(at_seconds * self._rate)
         apart = begins - self._written
         shape = (frame.format.name, frame.layout.name, frame.sample_rate)
-        if self._resampler is None or shape != self._shape or abs(apart) > _DRIFT_SECONDS * RATE:
+        if (
+            self._resampler is None
+            or shape != self._shape
+            or abs(apart) > _DRIFT_SECONDS * self._rate
+        ):
             if apart > 0:
-                self._silence(min(apart, round(_LONGEST_SILENCE_SECONDS * RATE)))
-            self._resampler = AudioResampler(format="s16", layout="mono", rate=RATE)
+                self._silence(min(apart, round(_LONGEST_SILENCE_SECONDS * self._rate)))
+            self._resampler = AudioResampler(format="s16", layout="mono", rate=self._rate)
             self._shape = shape
-        if apart < -_DRIFT_SECONDS * RATE:  # it has been heard
+        if apart < -_DRIFT_SECONDS * self._rate:  # it has been heard
             return
         frame.pts = None  # the samples are counted
         for out in self._resampler.resample(frame):
@@ -74,13 +100,13 @@ class EpochSound:
     def waiting_seconds(self) -> float:
         """How much has come and was not listened to."""
         with self._changed:
-            return (self._written - self._read) / RATE
+            return (self._written - self._read) / self._rate
 
     def __iter__(self) -> Iterator[AudioBlock]:
         """Blocks of a second, as they come; ends with the sound."""
         try:
             while (samples := self._next()) is not None:
-                start = (self._read - len(samples)) / RATE
+                start = (self._read - len(samples)) / self._rate
                 yield AudioBlock(start, samples.astype(np.float32) / _FULL_SCALE)
         finally:
             with self._changed:
@@ -89,7 +115,7 @@ class EpochSound:
 
     def _silence(self, samples: int) -> None:
         while samples > 0:
-            now = min(samples, RATE)
+            now = min(samples, self._rate)
             self._write(bytes(now * _BYTES))
             samples -= now
 
@@ -106,9 +132,9 @@ class EpochSound:
 
     def _next(self) -> np.ndarray | None:
         with self._changed:
-            while self._written - self._read < RATE and not self._ended:
+            while self._written - self._read < self._rate and not self._ended:
                 self._changed.wait()
-            count = min(RATE, self._written - self._read)
+            count = min(self._rate, self._written - self._read)
             if not count:
                 return None
             at = (self._read - self._offset) * _BYTES

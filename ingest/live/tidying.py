@@ -1,94 +1,89 @@
-"""What is done with an epoch that has ended, in a thread of its own, so that nobody waits for it:
-still stretches are joined, and what is made of words (their vectors) is made."""
+"""What is done behind a live source, in a thread of its own, so that nobody waits for it: what is
+made out of other channels' evidence is made, and when an epoch has ended, still stretches are
+joined."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from pathlib import Path
 
 from index.library import Library
-from index.schema import Generation, Video
-from ingest.claims import Claim
+from index.schema import Epoch, Generation, Video
 from ingest.live.backlog import Backlog
 from ingest.live.consolidation import Consolidation
-from ingest.plan import Channels
-from ingest.writer import ChannelWriter
+from ingest.live.following import Following
 
 WORDED = "text:"
 """What the derived channels that work on words alone are called by."""
+DERIVED = ("segment", "caption")
+"""The others."""
 
 
 def is_derived(generation: Generation) -> bool:
     """Whether it is made here: then it is gone on with, as of a file."""
-    return generation.channel.startswith(WORDED)
+    return generation.channel.startswith(WORDED) or generation.channel in DERIVED
 
 
 class Tidying:
-    """lock: held while an epoch is worked on; retention takes it, too. failed: told what went
-    wrong, in that thread; the next epoch is tried again."""
+    """name: of what it does, for people. following: makes what drives the derived channels; it is
+    given a function that says whether to leave everything as it is. lock: held while still
+    stretches are joined; retention takes it, too. failed: told what went wrong, in that thread; the
+    next one is tried again. then: told of each epoch that was gone on with, and whether it has
+    ended, for those who build on that.
+    """
 
     def __init__(
         self,
+        name: str,
         library: Library,
-        channels: Channels,
-        consolidation: Consolidation,
-        claim: Claim,
+        following: Callable[[Callable[[], bool]], Following],
+        lock: threading.Lock,
         failed: Callable[[str], None],
+        *,
+        consolidation: Consolidation | None = None,
+        then: Callable[[Video, Epoch, bool], None] = lambda video, epoch, ended: None,
     ):
         self._library = library
-        self._channels = channels
+        self._lock = lock
         self._consolidation = consolidation
-        self._claim = claim
-        self.lock = threading.Lock()
-        self._epochs: Backlog[tuple[Video, int]] = Backlog(
-            "Tidying up an epoch", self._tidy, failed, goes_on=True
+        self._then = then
+        self._waiting = threading.Event()  # for a step that has not begun
+        self._work: Backlog[tuple[Video, Epoch, bool]] = Backlog(
+            name, self._do, failed, goes_on=True
         )
+        self.following = following(lambda: self._work.given_up)
 
-    def put(self, video: Video, epoch: int) -> None:
+    def follow(self, video: Video, epoch: Epoch) -> None:
+        """There is more of an epoch. Costs nothing where the last such step has not begun."""
+        if not self._waiting.is_set():
+            self._waiting.set()
+            self._work.put((video, epoch, False))
+
+    def put(self, video: Video, epoch: Epoch) -> None:
         """An epoch that has ended. Several times where more of it is complete."""
-        self._epochs.put((video, epoch))
+        self._work.put((video, epoch, True))
 
     def finish(self, stop: threading.Event, grace_seconds: float) -> None:
         """As `Backlog.finish`. The next run goes on with the last epoch."""
-        self._epochs.finish(stop, grace_seconds)
+        self._work.finish(stop, grace_seconds)
 
     def give_up(self) -> None:
         """Nothing new is begun."""
-        self._epochs.give_up()
+        self._work.give_up()
 
-    def _tidy(self, item: tuple[Video, int]) -> None:
-        video, epoch = item
-        with self.lock:
-            if not self._epochs.given_up and self._library.video(video.id) is not None:
-                self._consolidation.run(video, epoch)
-                self._derive(video, epoch)
+    def _do(self, item: tuple[Video, Epoch, bool]) -> None:
+        video, epoch, ended = item
+        if not ended:
+            self._waiting.clear()
+        if self._is_over(video):
+            return
+        joins = ended and self._consolidation is not None
+        self.following.step(video, epoch, but_records=joins)
+        if joins and not self._is_over(video):
+            with self._lock:
+                self._consolidation.run(video, epoch.number)
+            self.following.step(video, epoch)
+        self._then(video, epoch, ended)
 
-    def _derive(self, video: Video, epoch: int) -> None:
-        for channel in self._channels.derived:
-            if not channel.name.startswith(WORDED):
-                continue
-            there = [g for g in self._library.generations(video.id, epoch) if g.state == "active"]
-            fingerprint = self._channels.derived_fingerprints(there).get(channel.name)
-            if fingerprint is None or not self._claim.take(channel.name):
-                continue  # its source is not there, or not complete yet
-            model = self._channels.models.get(channel.name)
-            wanted = Generation(
-                video.id, epoch, channel.name, fingerprint, detail={"model": model} if model else {}
-            )
-            generation = self._library.begin(wanted)
-            if generation.complete:
-                continue
-            writer = ChannelWriter(self._library, generation)
-            batches = channel.run(
-                Path(), video, generation, generation.watermark_seconds, self._library
-            )
-            end = 0.0
-            for batch in batches:
-                if self._epochs.given_up:
-                    return
-                writer.add_points(list(batch.points))
-                end = batch.analysed_seconds
-                commit = writer.take(batch.watermark_seconds, end)
-                self._library.commit_all([commit])
-            self._library.finish([writer.take(end, end, last=True)])
+    def _is_over(self, video: Video) -> bool:
+        return self._work.given_up or self._library.video(video.id) is None

@@ -44,8 +44,6 @@ _RECORD_SECONDS = 10.0
 nothing new."""
 _NOTES = 20
 """So many remarks, the newest, are kept with a video."""
-_TIDIED_AGAIN = 3
-"""The newest epochs may have ended without time to tidy up behind them."""
 _DRAIN_SECONDS = 1.5
 """So long what has been read is still looked at when the user stops."""
 _IDLE_SECONDS = 0.25
@@ -57,9 +55,9 @@ class Watcher:
     """Runs one source.
 
     on_state: told whenever the state changes, and behind each commit. listener: told what has
-    become findable. onlooker: shown each picture that was looked at. All are called in the thread
-    that runs it. recordings: the folder of what is recorded of all videos, where anything is to be;
-    reserve_bytes: of its disk that stay free.
+    become findable, from several threads. onlooker: shown each picture that was looked at.
+    recordings: the folder of all that is recorded, if anything is; reserve_bytes: of its disk that
+    stay free.
     """
 
     def __init__(
@@ -101,13 +99,12 @@ class Watcher:
             keep_bytes=settings.keep_bytes,
         )
         self._consolidation = Consolidation(library, thumbnails)
-        self._pruned_at = time.monotonic()
         self._state = SourceState(source.name, source.video_id, "connecting")
         self._no_more = threading.Event()  # for the reader
         self._intake = Intake(settings, waits=source.waits, stop=self._no_more)
         self._pass: EpochPass | None = None
         self._claim: Claim | None = None
-        self._committed_at = self._recorded_at = time.monotonic()
+        self._committed_at = self._recorded_at = self._pruned_at = time.monotonic()
         self._dropped_before = 0
         self._found = 0
         self._beside: Beside | None = None
@@ -162,13 +159,15 @@ class Watcher:
         self._beside = Beside(
             self._library,
             self._channels,
+            self._settings,
             self._consolidation,
+            self._recordings,
             self._claim,
+            self._source,
             self._hear,
             lambda text: self._intake.put(Remark(text)),
         )
-        for epoch in self._video.epochs[-_TIDIED_AGAIN:]:
-            self._beside.tidy(self._video, epoch.number)
+        self._beside.take_up(self._video)
         reader = Reader(
             self._source,
             self._settings,
@@ -176,7 +175,7 @@ class Watcher:
             self._intake,
             self._video.epochs,
             self._no_more,
-            listens=self._beside.listens,
+            rates=self._beside.rates,
             recordings=self._recordings.folder if self._settings.record else None,
             reserve_bytes=self._reserve_bytes,
         )
@@ -231,6 +230,7 @@ class Watcher:
                 self._pass.take(item)
                 if isinstance(item, Sample):
                     self._onlooker(self._source.name, item)
+                    self._behind.see(item)
         elif isinstance(item, Said):
             if self._pass is not None:
                 self._pass.say(item.packet)
@@ -270,7 +270,7 @@ class Watcher:
         self._library.put_video(self._video)
         self._known = self._live = True
         assert self._claim is not None
-        self._dropped_before = self._intake.dropped
+        self._dropped_before = self._dropped
         self._pass = EpochPass(
             self._library,
             self._channels,
@@ -279,10 +279,9 @@ class Watcher:
             self._video,
             began.epoch,
             self._claim,
-            began.sound,
+            began.sounds,
         )
-        if self._beside is not None:
-            self._beside.hear(self._pass.ear)
+        self._behind.begin(began.epoch, self._pass.ears, self._pass.looks)
         self._committed_at = self._recorded_at = time.monotonic()
         self._tell("live")
 
@@ -292,16 +291,16 @@ class Watcher:
         with closing(self._pass) as ended:
             self._checks.removed(self._video)
             self._pass = None
-            if ended.ear is not None:  # the reader may hang before it says so
-                ended.ear.sound.end()
+            self._behind.end(ended.ears, max(end_seconds, ended.at_seconds))
             news = ended.finish(end_seconds)
             end = max(end_seconds, ended.at_seconds)
-            self._set_epoch(replace(ended.epoch, end_seconds=end))
+            over = replace(ended.epoch, end_seconds=end)
+            self._set_epoch(over)
             self._write_video()
         self._hear(news)
         self._told(end, ended.epoch)
-        if self._beside is not None and not self._stop.is_set():  # else the next run does it
-            self._beside.tidy(self._video, ended.epoch.number)
+        if not self._stop.is_set():  # else the next run does it
+            self._behind.tidy(self._video, over)
 
     def _prune(self) -> None:
         """Lets go of what is too old, or too much, as of how far has been looked: of a source that
@@ -311,16 +310,14 @@ class Watcher:
         if not self._known or reached_seconds is None:
             return
         self._checks.removed(self._video)
-        assert self._beside is not None
-        with self._beside.lock:
+        with self._behind.lock:
             self._video, pruned = self._retention.prune(self._video, reached_seconds)
         if pruned is not None:
             self._write_video()
             self._tell(self._state.state, pruned.text)
 
     def _due_in(self) -> float:
-        """Seconds until there is something to do, an item aside; so long that waiting costs nothing
-        where there is no epoch."""
+        """Seconds until there is something to do, an item aside; not too few without an epoch."""
         if self._pass is None:
             return _IDLE_SECONDS
         due = self._committed_at + self._settings.commit_seconds - time.monotonic()
@@ -340,15 +337,25 @@ class Watcher:
         self._committed_at = time.monotonic()
         self._hear(news)
         self._told(self._pass.at_seconds, self._pass.epoch)
+        self._behind.follow(self._video, self._pass.epoch)
 
     def _hear(self, news: LiveNews | None) -> None:
         if news is not None:
             self._found += sum(OPEN not in one.attributes for one in news.evidence)
             self._listener(news)
 
+    @property
+    def _behind(self) -> Beside:
+        assert self._beside is not None
+        return self._beside
+
+    @property
+    def _dropped(self) -> int:
+        return self._intake.dropped + (self._beside.dropped if self._beside is not None else 0)
+
     def _set_epoch(self, epoch: Epoch) -> None:
         """dropped: counted here."""
-        dropped = self._intake.dropped - self._dropped_before
+        dropped = self._dropped - self._dropped_before
         others = (one for one in self._video.epochs if one.number != epoch.number)
         self._video = replace(self._video, epochs=(*others, replace(epoch, dropped=dropped)))
 
@@ -387,7 +394,7 @@ class Watcher:
             self._state,
             state=state,
             message=message,
-            dropped=self._intake.dropped,
+            dropped=self._dropped,
             found=self._found,
         )
         self._on_state(self._state)

@@ -1,0 +1,252 @@
+"""What is made out of other channels' evidence is made of a stream while it runs: segments by
+meaning, vectors of words, captions.
+
+Each step brings the derived channels up to what is final of their sources; when these are complete,
+so are they. It is the channels' own resuming that does it: a step is a run that goes on at the
+watermark and ends where more is to come.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Sequence
+from threading import Lock
+
+from index.errors import LeaseLostError, LibraryError, LongtakeError, StoreError
+from index.library import Library
+from index.records import generation_from
+from index.schema import Epoch, Evidence, Generation, Video
+from ingest.channel import STILL_WAITING, Batch, DerivedChannel
+from ingest.claims import Claim
+from ingest.plan import Channels
+from ingest.segment_frames import Media
+from ingest.work import RemovedMeanwhile
+from ingest.writer import ChannelWriter, Commit
+
+_PATIENCE_SECONDS = 30.0
+"""So long what is made of the pictures waits for what is said meanwhile, which comes later."""
+_PATIENT_FOR = "speech"
+
+_WORTH_SECONDS = 60.0
+"""How far a channel has come is written where it has found something, or come so much farther."""
+
+_RETRY_SECONDS = 60.0
+
+_FATAL = (LibraryError, StoreError, LeaseLostError, RemovedMeanwhile)
+
+MediaOf = Callable[[Video, Epoch], Media]
+
+
+def looking(derived: Sequence[DerivedChannel]) -> tuple[DerivedChannel, ...]:
+    """Those that look at pictures, and those that are made of what these find."""
+    names: set[str] = set()
+    for channel in derived:
+        if channel.looks or names.intersection(channel.sources[:1]):
+            names.add(channel.name)
+    return tuple(channel for channel in derived if channel.name in names)
+
+
+class Following:
+    """Not for several threads.
+
+    derived: those of the channels that it drives, each after its sources. lock: held while
+    something is written: what is let go of meanwhile must not come back. media: where an epoch's
+    pictures are. found: called with what was committed. failed: with what went wrong, once each; it
+    is tried again a minute later. given_up: whether it is to be left as it is.
+    """
+
+    def __init__(
+        self,
+        library: Library,
+        channels: Channels,
+        derived: Sequence[DerivedChannel],
+        claim: Claim,
+        lock: Lock,
+        media: MediaOf,
+        found: Callable[[Video, Epoch, float, tuple[Evidence, ...]], None],
+        failed: Callable[[str], None],
+        given_up: Callable[[], bool],
+    ):
+        self._library = library
+        self._channels = channels
+        self._derived = derived
+        self._claim = claim
+        self._lock = lock
+        self._media = media
+        self._found = found
+        self._failed = failed
+        self._given_up = given_up
+        self._said: set[str] = set()
+        self._pauses: dict[str, float] = {}
+        self._epochs: dict[int, _Followed] = {}
+
+    def step(self, video: Video, epoch: Epoch, *, but_records: bool = False) -> None:
+        """Goes on with that epoch, and with earlier ones of which something was left. but_records:
+        without what names the records of its sources (these are about to be written anew)."""
+        self._epochs.setdefault(epoch.number, _Followed(epoch))
+        for number in sorted(self._epochs):
+            followed = self._epochs[number]
+            done = []
+            try:
+                for channel in self._derived:
+                    if not (but_records and channel.names_records) and not self._given_up():
+                        done.append(self._step(video, followed, channel))
+            except RemovedMeanwhile:  # retention has let go of it
+                del self._epochs[number]
+                continue
+            over = len(done) == len(self._derived) and all(done)
+            if over or not self._active(video, followed):
+                del self._epochs[number]
+
+    def looked_until(self) -> float | None:
+        """Up to where those that look at pictures have come everywhere; None where some have not
+        begun."""
+        looks = [channel.name for channel in self._derived if channel.looks]
+        writers = [one.writers.get(name) for one in self._epochs.values() for name in looks]
+        if not writers or not all(writers):
+            return None
+        return min(writer.generation.watermark_seconds for writer in writers)
+
+    def _step(self, video: Video, followed: _Followed, channel: DerivedChannel) -> bool:
+        """Returns whether the channel has nothing left to do in that epoch."""
+        there = self._active(video, followed)
+        sources = [there[name] for name in channel.sources if name in there]
+        fingerprints = self._channels.derived_fingerprints(there.values(), unfinished=True)
+        fingerprint = fingerprints.get(channel.name)
+        if fingerprint is None or not self._claim.take(channel.name):
+            return all(source.complete for source in there.values())
+        if time.monotonic() < self._pauses.get(channel.name, 0.0):
+            return False
+        writer = self._writer(video, followed, channel, fingerprint)
+        if writer.generation.complete:
+            return True
+        until = None if all(source.complete for source in sources) else _until(sources)
+        if until is not None and until <= writer.generation.watermark_seconds:
+            return False
+        try:
+            return self._run(video, followed, channel, writer, until)
+        except _FATAL:
+            raise
+        except LongtakeError as error:
+            self._pauses[channel.name] = time.monotonic() + _RETRY_SECONDS
+            followed.writers.pop(channel.name, None)
+            if str(error) not in self._said:
+                self._said.add(str(error))
+                self._failed(f"{channel.name}: {error}")
+            return False
+
+    def _run(
+        self,
+        video: Video,
+        followed: _Followed,
+        channel: DerivedChannel,
+        writer: ChannelWriter,
+        until: float | None,
+    ) -> bool:
+        epoch, generation = followed.epoch, writer.generation
+        end = generation.watermark_seconds
+        batches = channel.run(
+            self._media(video, epoch), video, generation, end, self._library, until
+        )
+        for batch in batches:
+            if self._given_up():
+                batches.close()
+                return False
+            if batch is not STILL_WAITING:
+                self._take(video, epoch, writer, batch)
+                end = max(end, batch.analysed_seconds)
+        if until is None:
+            self._commit(video, epoch, writer, writer.take(end, end, last=True), finish=True)
+            followed.known = ()
+        return until is None
+
+    def _take(self, video: Video, epoch: Epoch, writer: ChannelWriter, batch: Batch) -> None:
+        writer.add(list(batch.evidence))
+        writer.add_points(list(batch.points))
+        writer.give_up(batch.uncovered_seconds)
+        writer.note(batch.notes)
+        commit = writer.take(batch.watermark_seconds, batch.analysed_seconds)
+        generation, evidence, points = commit
+        written = self._epochs[epoch.number].written
+        farther = generation.watermark_seconds - written.get(generation.id, epoch.start_seconds)
+        if evidence or points or batch.uncovered_seconds or farther >= _WORTH_SECONDS:
+            self._commit(video, epoch, writer, commit)
+            written[generation.id] = generation.watermark_seconds
+
+    def _commit(
+        self,
+        video: Video,
+        epoch: Epoch,
+        writer: ChannelWriter,
+        commit: Commit,
+        *,
+        finish: bool = False,
+    ) -> None:
+        generation, evidence, _ = commit
+        with self._lock:
+            if not self._library.store.retrieve([generation.id]):
+                raise RemovedMeanwhile(f"{video.title}: was let go of in the middle.")
+            (self._library.finish if finish else self._library.commit_all)([commit])
+        if evidence:
+            self._found(video, epoch, generation.analysed_seconds, tuple(evidence))
+
+    def _writer(
+        self, video: Video, followed: _Followed, channel: DerivedChannel, fingerprint: str
+    ) -> ChannelWriter:
+        writer = followed.writers.get(channel.name)
+        if writer is not None and writer.generation.fingerprint == fingerprint:
+            return writer
+        model = self._channels.models.get(channel.name)
+        start = followed.epoch.start_seconds
+        wanted = Generation(
+            video.id,
+            followed.epoch.number,
+            channel.name,
+            fingerprint,
+            watermark_seconds=start,
+            analysed_seconds=start,
+            detail={"model": model} if model else {},
+        )
+        writer = ChannelWriter(self._library, self._library.begin(wanted))
+        self._library.store.flush()
+        followed.writers[channel.name] = writer
+        followed.known = ()
+        return writer
+
+    def _active(self, video: Video, followed: _Followed) -> dict[str, Generation]:
+        """channel -> what searchers see of it in that epoch, as it is now. All of them are looked
+        for where one has gone or come: in a video of weeks there are many."""
+        points = self._library.store.retrieve(followed.known)
+        found = [generation_from(point.payload) for point in points]
+        if not found or len(found) < len(followed.known) or not _all_active(found):
+            found = self._library.generations(video.id, followed.epoch.number)
+            found = [one for one in found if one.state == "active"]
+            followed.known = tuple(one.id for one in found)
+        return {one.channel: one for one in found}
+
+
+class _Followed:
+    """An epoch. known: ids of its generations. written: how far the catalogue knows each of ours to
+    have come."""
+
+    def __init__(self, epoch: Epoch):
+        self.epoch = epoch
+        self.known: tuple[str, ...] = ()
+        self.writers: dict[str, ChannelWriter] = {}
+        self.written: dict[str, float] = {}
+
+
+def _all_active(generations: Collection[Generation]) -> bool:
+    return all(one.state == "active" for one in generations)
+
+
+def _until(sources: Sequence[Generation]) -> float:
+    """Up to where they are final; the first one is what the others are read beside."""
+    first = sources[0].channel
+    needed = [one for one in sources if one.channel in (first, "shot", "segment", "frame")]
+    until = min(one.watermark_seconds for one in needed)
+    over = all(one.complete for one in needed)
+    for one in sources:
+        if one.channel == _PATIENT_FOR != first and not over:
+            until = min(until, max(one.watermark_seconds, until - _PATIENCE_SECONDS))
+    return until
