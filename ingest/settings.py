@@ -78,7 +78,6 @@ class StitchSettings(_Settings):
         `long_shot_seconds` at most).
     long_shot_seconds: shots up to this length are never divided.
     deviations: a border inside a shot is this many standard deviations deeper than the average.
-    most_boundaries: of `scene_tilling`.
     calm_seconds: how near a change must be to disturb a place where only length forces a cut.
     """
 
@@ -86,7 +85,6 @@ class StitchSettings(_Settings):
     edge_share: float = Field(0.05, ge=0, lt=0.5)
     long_shot_seconds: float = Field(7.0, gt=0)
     deviations: float = Field(0.5, ge=0)
-    most_boundaries: int = Field(15, ge=1)
     calm_seconds: float = Field(2.0, gt=0)
 
 

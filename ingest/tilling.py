@@ -3,6 +3,10 @@
 Over consecutive embeddings, the similarity of each picture to the next has valleys where a scene
 gives way to another. A valley's depth is measured from the peaks beside it, as TextTiling does it
 for words; deep ones, by the mean and the deviation of all depths, are boundaries.
+
+Videos are divided by the causal form (`ingest.stitch`): the other one needs all that comes until
+the shot ends, which may be hours away, and so could neither be resumed in its middle nor follow a
+stream. It is the measure that the causal form is held against.
 """
 
 from __future__ import annotations
@@ -45,7 +49,9 @@ class CausalDepths:
         return depth, depth > usual
 
 
-def scene_tilling(vectors: np.ndarray, settings: StitchSettings | None = None) -> list[int]:
+def scene_tilling(
+    vectors: np.ndarray, settings: StitchSettings | None = None, *, most_boundaries: int = 15
+) -> list[int]:
     """SceneTilling of a whole sequence, as VideoLLaMB has it: the places after which a scene ends.
 
     vectors: float32 of shape (frames, size), unit length. Returns ascending indices i, each a
@@ -60,7 +66,7 @@ def scene_tilling(vectors: np.ndarray, settings: StitchSettings | None = None) -
     usual = depths.mean() + settings.deviations * depths.std()
     # A constant sequence has depths of rounding errors only.
     deep = np.flatnonzero((depths > usual) & (depths > _LEAST_DEPTH))
-    deepest = deep[np.argsort(-depths[deep], kind="stable")[: settings.most_boundaries]]
+    deepest = deep[np.argsort(-depths[deep], kind="stable")[:most_boundaries]]
     return sorted(int(index) for index in deepest)
 
 
