@@ -186,6 +186,8 @@ def measure(watch: subprocess.Popen, library: Path, seconds: int, every: float) 
                 "shards": info.shards,
                 "epochs": len(video.epochs),
             }
+            if watch.poll() is not None:
+                break  # it has ended meanwhile, and these are no figures of its
             lines.append(line)
             print(json.dumps(line), flush=True)
             while due <= reached + 60:
