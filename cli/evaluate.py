@@ -77,6 +77,9 @@ class _Task:
             raise UsageError(f"There is no folder {options.per_query.parent} to write results to.")
         before = None if options.against is None else tuple(read_records(options.against))
         questions = _counted(read_questions(queries))
+        wordless = sum(not any(map(str.isalnum, question.text)) for question in questions)
+        if wordless:
+            say(f"{queries} holds {count(wordless, 'question')} without a word, not to be found.")
         return cls(questions, before, other, tuple(dict.fromkeys(removals)))
 
 

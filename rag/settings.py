@@ -181,8 +181,11 @@ class RankSettings(BaseModel):
     """How stretches of what is said are ranked.
 
     sentences: in a stretch of a short video; a longer one's grow with its usual moment.
-    peak, spoken_peak: share of the best sentence (the best window of words) in a stretch's score,
-    the rest being the mean. words_weight: of its words beside its meaning.
+    peak, mean: what its best sentence and the mean of all count in a stretch's meaning, which is at
+    most 1. spoken_peak: share of the best window in a stretch's words, the rest being the mean.
+    words_weight: of its words beside its meaning.
+    sentence_weight: of the share of the query's words that one sentence of it holds. title_weight:
+    of the share that its video's title holds.
     regions: looked at closely, beyond the results asked for. candidates: passages asked of the
     store for each of them, by words and by meaning.
     """
@@ -190,9 +193,12 @@ class RankSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     sentences: int = Field(7, ge=1)
-    peak: float = Field(0.6, ge=0, le=1)
+    peak: float = Field(0.75, ge=0, le=1)
+    mean: float = Field(0.37, ge=0, le=1)
     spoken_peak: float = Field(0.4, ge=0, le=1)
     words_weight: float = Field(0.9, ge=0, le=1)
+    sentence_weight: float = Field(0.1, ge=0, le=1)
+    title_weight: float = Field(0.1, ge=0, le=1)
     regions: int = Field(14, ge=0)
     candidates: int = Field(8, ge=1, le=100)
 
@@ -202,14 +208,14 @@ class PresenceSettings(BaseModel):
     (see `rag.presence`) must reach a floor, which rises with their number.
 
     floor: among a thousand sentences. rise: for each e-fold of them. rare_passages: where no
-    sentence is near enough, a stretch that holds all of the query's words is shown all the same
-    if one of them is in at most so many passages.
+    sentence is near enough, a stretch that holds all of the query's words as they were typed is
+    shown all the same if one of them is in at most so many passages.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    floor: float = Field(0.402, ge=0, le=1)
-    rise: float = Field(0.034, ge=0, le=1)
+    floor: float = Field(0.357, ge=0, le=1)
+    rise: float = Field(0.037, ge=0, le=1)
     rare_passages: int = Field(4, ge=0)
 
 

@@ -17,14 +17,16 @@ import numpy as np
 from index.library import Library
 from index.passages import OTHERWISE_CUT
 from index.records import evidence_from
+from index.schema import Video
 from index.store import Filter, Match
-from index.text import WORDS
+from index.text import WORDS, analyzer
 from rag.curves import Curve, Region, read_curves
 from rag.fuse import MOST_OVERLAP, Dropped, Find
 from rag.ground import Lengths, ground, lengths
-from rag.presence import Presence, presence
+from rag.presence import Presence, nearest, presence
 from rag.settings import RetrieveSettings
 from rag.vectors import Meanings
+from rag.wording import ranges
 from rag.words import WordQuery, bm25_share, piece
 
 BIN_SECONDS = 60.0
@@ -62,16 +64,16 @@ def find_stretches(
     wanted, vectors = wanted.but_not(otherwise_cut), vectors.but_not(otherwise_cut)
     most = limit + settings.rank.regions
     near = meanings.near(library, vectors, most * settings.rank.candidates)
-    scores = sorted((meanings.known[id].score for id in near), reverse=True)
-    there = presence(scores, lambda: library.store.count(vectors), settings.presence)
-    regions, durations = _regions(query, library, wanted, most, settings, meanings, near)
+    regions, videos = _regions(query, library, wanted, most, settings, meanings, near)
     curves = read_curves(query, meanings, library, regions, wanted)
-    allowed = [lengths(durations.get(curve.key[0]), settings.ground) for curve in curves]
+    there = presence(nearest(curves), lambda: library.store.count(vectors), settings.presence)
+    allowed = [lengths(_duration(videos, curve.key[0]), settings.ground) for curve in curves]
+    titled = [_titled(videos, curve, query) for curve in curves]
     relevance = [curve.relevance() for curve in curves]
     taken: dict[tuple, list[tuple[float, float]]] = {}
     finds: list[Find] = []
     dropped: list[Dropped] = []
-    for window in _ranked(curves, allowed, settings):
+    for window in _ranked(curves, allowed, titled, settings):
         if len(finds) + len(dropped) == most:
             break
         curve, longest = curves[window.curve], allowed[window.curve]
@@ -82,7 +84,7 @@ def find_stretches(
         others.append((float(curve.starts[span[0]]), float(curve.ends[span[0] : span[1]].max())))
         find, spoken, meant = _find(window, curve, span, query, settings)
         find = replace(find, nearest=there.score)
-        why = _too_little(find, spoken, meant, there, settings)
+        why = _too_little(find, spoken, meant, curve.texts[slice(*span)], there, settings)
         if why:
             dropped.append(Dropped(find, why))
         else:
@@ -98,8 +100,8 @@ def _regions(
     settings: RetrieveSettings,
     meanings: Meanings,
     near: Mapping[str, Mapping],
-) -> tuple[list[Region], dict[str, float | None]]:
-    """What to look at closely, and how long its videos are. near: the nearest passages by meaning,
+) -> tuple[list[Region], Mapping[str, Video]]:
+    """What to look at closely, and its videos by id. near: the nearest passages by meaning,
     with what is known of their vectors."""
     candidates = most * settings.rank.candidates
     scores: dict[tuple, list[float]] = {}
@@ -121,23 +123,42 @@ def _regions(
     )
     best = [key for key, _ in ranked[:most]]
     videos = library.some_videos({key[0] for key in best})
-    durations = {id: video.duration_seconds for id, video in videos.items()}
     regions = []
     for *place, at in best:
-        reach = 1.5 * lengths(durations.get(place[0]), settings.ground).usual_seconds
+        reach = 1.5 * lengths(_duration(videos, place[0]), settings.ground).usual_seconds
         start = at * BIN_SECONDS
         regions.append(Region(*place, start - reach, start + BIN_SECONDS + reach))
-    return regions, durations
+    return regions, videos
+
+
+def _duration(videos: Mapping[str, Video], video_id: str) -> float | None:
+    video = videos.get(video_id)
+    return None if video is None else video.duration_seconds
+
+
+def _titled(videos: Mapping[str, Video], curve: Curve, query: WordQuery) -> float:
+    """How much of the query the title of the curve's video holds, 0..1; words that are said nowhere
+    count, too."""
+    video = videos.get(curve.key[0])
+    asked = query.terms.get(curve.analyzer)
+    if video is None or not asked:
+        return 0.0
+    held = set(asked).intersection(analyzer(curve.analyzer).query(video.title))
+    return query.share(held, curve.analyzer)
 
 
 def _ranked(
-    curves: Sequence[Curve], allowed: Sequence[Lengths], settings: RetrieveSettings
+    curves: Sequence[Curve],
+    allowed: Sequence[Lengths],
+    titled: Sequence[float],
+    settings: RetrieveSettings,
 ) -> Iterator[Window]:
-    """All windows of all curves, best first."""
+    """All windows of all curves, best first. titled: how much of the query the titles hold."""
     windows: list[Window] = []
-    for at, (curve, usual) in enumerate(zip(curves, allowed, strict=True)):
+    for at, (curve, usual, title) in enumerate(zip(curves, allowed, titled, strict=True)):
         first, last = _windows(curve, usual, settings)
         scores = window_scores(curve, first, last, settings)
+        scores = 1.0 - (1.0 - scores) * (1.0 - settings.rank.title_weight * title)
         windows += [
             Window(float(score), at, int(a), int(b))
             for score, a, b in zip(scores, first, last, strict=True)
@@ -169,24 +190,28 @@ def window_scores(
 ) -> np.ndarray:
     """The score of each half-open range of sentences, 0..1, float64 of the shape of `first`."""
     rank = settings.rank
-    meaning = _blend(curve.meaning, first, last, rank.peak)
+    best, mean = _best_and_mean(curve.meaning, first, last)
+    doubt = 1.0 - np.minimum(rank.peak * best + rank.mean * mean, 1.0)
     inside = np.searchsorted(curve.first, first)
     beyond = np.searchsorted(curve.last, last)
-    spoken = np.zeros(len(first))
     if len(curve.words):
         beyond = np.clip(beyond, 1, len(curve.words))
         inside = np.minimum(inside, beyond - 1)
-        spoken = _blend(curve.words, inside, beyond, rank.spoken_peak)
-    return 1.0 - (1.0 - meaning) * (1.0 - rank.words_weight * spoken)
+        best, mean = _best_and_mean(curve.words, inside, beyond)
+        spoken = rank.spoken_peak * best + (1.0 - rank.spoken_peak) * mean
+        doubt *= 1.0 - rank.words_weight * spoken
+    held, _ = _best_and_mean(curve.shares, first, last)
+    return 1.0 - doubt * (1.0 - rank.sentence_weight * held)
 
 
-def _blend(values: np.ndarray, first: np.ndarray, last: np.ndarray, peak: float) -> np.ndarray:
-    """peak times the maximum of each half-open range plus the rest times its mean."""
+def _best_and_mean(
+    values: np.ndarray, first: np.ndarray, last: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The maximum and the mean of each half-open range."""
     total = np.concatenate([[0.0], np.cumsum(values)])
-    mean = (total[last] - total[first]) / (last - first)
     edges = np.stack([first, last], axis=1).ravel()
     best = np.maximum.reduceat(np.append(values, -np.inf), edges)[::2]
-    return peak * best + (1.0 - peak) * mean
+    return best, (total[last] - total[first]) / (last - first)
 
 
 def _span(
@@ -267,21 +292,37 @@ def _find(
 
 
 def _too_little(
-    find: Find, spoken: float, meant: float, there: Presence, settings: RetrieveSettings
+    find: Find,
+    spoken: float,
+    meant: float,
+    said: Sequence[str],
+    there: Presence,
+    settings: RetrieveSettings,
 ) -> str:
-    """Why the find is none; nothing where it is one."""
+    """Why the find is none; nothing where it is one. said: its sentences."""
     if find.cosine is None or (there.there and meant < settings.text.floor):
         # By its words alone.
         if spoken < settings.floor:
             return f"holds {spoken:.0%} of the query (floor {settings.floor:.0%})"
-    elif not there.there:
-        rare = any(term.passages <= settings.presence.rare_passages for term in find.terms)
-        if not rare or spoken < settings.narrow_share:
-            return (
-                f"nothing is near enough: the best sentences score {there.score:.2f} "
-                f"(floor {there.floor:.2f})"
-            )
+    elif not there.there and (
+        spoken < settings.narrow_share or not _as_typed(find, said, settings)
+    ):
+        return (
+            f"nothing is near enough: the best sentences score {there.score:.2f} "
+            f"(floor {there.floor:.2f})"
+        )
     return ""
+
+
+def _as_typed(find: Find, said: Sequence[str], settings: RetrieveSettings) -> bool:
+    """Whether the words that the find shares with the query stand there as they were typed, and one
+    of them is rare. A stem in common is no proof: "generalizing" and "generally" have one. Nor is
+    a single letter."""
+    rare = settings.presence.rare_passages
+    if not any(term.passages <= rare and len(term.word) > 1 for term in find.terms):
+        return False
+    text = " ".join(said)
+    return all(ranges(term.word, text) for term in find.terms)
 
 
 def _core(curve: Curve, span: tuple[int, int], query: WordQuery) -> tuple[int, int]:

@@ -18,7 +18,7 @@ from ingest.channels.settings import TextSettings
 from ingest.channels.text import PassageVectorChannel, describe_encoder
 from ingest.models.text_encoder import TransformersTextEncoder
 from rag.retrieve import Retriever, SearchResult
-from rag.settings import CosineScale, RetrieveSettings
+from rag.settings import CosineScale, PresenceSettings, RetrieveSettings
 from rag.vectors import QueryEncoders
 
 MODEL = "all-MiniLM-L6-v2"
@@ -126,6 +126,24 @@ def test_nothing_found_stays_an_answer(films, encoder):
     assert "nothing is near enough" in result.dropped[0].reason
     nearest = search(films, encoder, "quarterly revenue of a software company", misses=True)
     assert nearest.moments
+
+
+def test_where_nothing_is_near_a_rare_word_counts_as_it_was_typed(films, encoder):
+    strict = RetrieveSettings(presence=PresenceSettings(floor=1.0))
+    assert titles(search(films, encoder, "Clockwork", strict)) == ["Lighthouse"]
+    assert search(films, encoder, "clockworks", strict).moments == ()  # the same to a stemmer
+    common = PresenceSettings(floor=1.0, rare_passages=0)
+    assert search(films, encoder, "clockwork", RetrieveSettings(presence=common)).moments == ()
+
+
+def test_of_two_that_say_the_same_the_one_whose_title_says_more_comes_first(writable, encoder):
+    for name in ("Apollo", "Mountains", "Zoo"):
+        video = put_video(writable, name)
+        put_channel(writable, video, "speech", [(0.0, 5.0, "Here one of them erupts at last.")])
+        embed(writable, video, encoder)
+    first, *others = search(writable, encoder, "it erupts in the mountains").moments
+    assert first.title == "Mountains"
+    assert first.score > max(moment.score for moment in others)
 
 
 def test_a_query_of_stop_words_is_asked_by_its_meaning(films, encoder):

@@ -346,6 +346,13 @@ def test_a_question_about_a_video_without_a_transcript_counts_as_not_found(capsy
     assert printed[-1]["unanswerable"]["video"]["queries"] == 1
 
 
+def test_an_empty_question_counts_as_not_found(capsys, tmp_path, talks):
+    queries = lines(tmp_path / "q.jsonl", [QUESTIONS[0], QUESTIONS[1] | {"query": " "}])
+    status, printed, told = evaluate(capsys, talks, queries)
+    assert status == 0 and "1 question without a word" in told
+    assert printed[-1]["moment_recall"]["10"] == 0.5 and printed[-1]["queries"] == 2
+
+
 def test_a_question_that_reads_like_a_filter_counts_as_not_found(capsys, tmp_path, talks):
     odd = QUESTIONS[1] | {"query": "what does video:nosuch mean"}
     status, printed, _ = evaluate(capsys, talks, lines(tmp_path / "q.jsonl", [QUESTIONS[0], odd]))

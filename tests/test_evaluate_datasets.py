@@ -122,7 +122,7 @@ def test_times_are_read_as_people_write_them(time, seconds):
         ('[{"prompt": "x"}]', "no layout that is known"),
         ('{"v": {"duration": 3}}', "'timestamps' is missing"),
         ('{"query": "q", "vid": "v", "relevant_windows": [["one", 2]]}', "question 1"),
-        ('{"query": " ", "vid": "v", "relevant_windows": [[1, 2]]}', "query is empty"),
+        ('{"query": " ", "vid": "v", "options": ["a", "b"], "answer": "A"}', "query is empty"),
         ('{"query": "q", "vid": "v", "options": ["a", "b"], "answer": "C"}', "no option 2"),
         ('{"query": "q", "vid": "v", "options": ["a", "b"]}', "'answer' is missing"),
         ('[{"task": "EPM", "id": 1, "video": "v"}]', "'question' is missing"),

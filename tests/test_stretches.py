@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from index.outline import BLOCK_SECONDS, outline_from
 from index.store import Filter, Match, scroll, where
 from rag.curves import LONGEST_SILENCE_SECONDS, Curve, Region, read_curves
 from rag.ground import ground, lengths
-from rag.presence import presence
+from rag.presence import nearest, presence
 from rag.settings import GroundSettings, PresenceSettings, RetrieveSettings
 from rag.stretches import window_scores
 from rag.vectors import Meanings
@@ -73,8 +74,19 @@ def test_a_window_scores_by_its_best_sentence_and_by_the_mean():
     curve = a_curve([0.0, 1.0, 0.0, 0.0, 0.5, 0.5, 0.5, 0.5])
     rank = RetrieveSettings()
     scores = window_scores(curve, np.array([0, 4]), np.array([4, 8]), rank)
-    peak = rank.rank.peak
-    assert scores == pytest.approx([peak * 1.0 + (1 - peak) * 0.25, 0.5])
+    peak, mean = rank.rank.peak, rank.rank.mean
+    assert scores == pytest.approx([peak * 1.0 + mean * 0.25, (peak + mean) * 0.5])
+
+
+def test_the_words_of_one_sentence_add_to_a_window():
+    curve = a_curve([0.5] * 8)
+    shares = np.array([0.0, 0.5, 1.0, 0.0, 0.5, 0.5, 0.5, 0.5])
+    rank = RetrieveSettings()
+    first, last = np.array([0, 4]), np.array([4, 8])
+    without = window_scores(curve, first, last, rank)
+    with_words = window_scores(replace(curve, shares=shares), first, last, rank)
+    weight = rank.rank.sentence_weight
+    assert 1 - with_words == pytest.approx((1 - without) * (1 - weight * np.array([1.0, 0.5])))
 
 
 def curves_of(library, video, start_seconds, end_seconds, wanted=where(kind="passage")):
@@ -137,6 +149,13 @@ def test_the_floor_rises_with_the_collection():
     assert small.there and not large.there
     assert large.floor - small.floor == pytest.approx(how.rise * math.log(1000))
     assert presence(scores, lambda: 1, how).floor == presence(scores, lambda: 99, how).floor
+
+
+def test_a_sentence_that_stands_alone_is_less_near_than_one_among_its_like():
+    alone, among = nearest([a_curve([0, 0, 0.8, 0, 0])]), nearest([a_curve([0, 0.8, 0.8, 0.8, 0])])
+    assert 0.6 < alone[0] < among[0] == pytest.approx(0.8)
+    assert alone == sorted(alone, reverse=True) and len(alone) == 5
+    assert nearest([]) == []
 
 
 def test_one_lucky_sentence_of_thousands_is_not_enough():

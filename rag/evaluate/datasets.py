@@ -161,11 +161,12 @@ def _span(start: float | str, end: float | str) -> Span:
 
 
 def _spans(record: Mapping[str, Any], number: int) -> Iterator[Question]:
-    """What has options need not have a span."""
+    """What has options need not have a span. Collected questions may be empty: that is for whoever
+    asks them to tell; a choice without a question is none."""
     text = str(record["query"])
-    if not text.strip():
-        raise ValueError("its query is empty")
     options = record.get("options")
+    if options and not text.strip():
+        raise ValueError("its query is empty")
     windows = record.get("relevant_windows", ()) if options else record["relevant_windows"]
     yield Question(
         str(record.get("qid", number)),
