@@ -15,7 +15,8 @@ import ctypes
 import errno
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from index.errors import DiskFullError, LibraryError, LibraryReadOnlyError
@@ -91,6 +92,24 @@ def write_back(path: Path) -> None:
                 _with_descriptor(Path(folder, name), _start_writing)
             except OSError:  # gone meanwhile: it was replaced
                 pass
+
+
+@contextmanager
+def holding_files(folder: Path) -> Iterator[None]:
+    """Keeps the files under `folder` open, so that none of them is given back to the disk meanwhile
+    though it is removed. At the end they are, without the interpreter's lock."""
+    descriptors: list[int] = []
+    try:
+        for inside, _, names in os.walk(folder):
+            for name in names:
+                try:
+                    descriptors.append(os.open(os.path.join(inside, name), os.O_RDONLY))
+                except OSError:  # gone meanwhile, or too many: it is a help, not a need
+                    pass
+        yield
+    finally:
+        for descriptor in descriptors:
+            os.close(descriptor)
 
 
 def _with_descriptor(path: Path, act: Callable[[int], object]) -> None:

@@ -259,9 +259,13 @@ class EdgeStore:
                 return []
             wanted = plain_vector(check_vector(self.spaces[space], vector))
             shards = self.shards.holding(where)
-            best, scores = fanout.nearest(shards, space, wanted, passing, limit, exact)
-            points = fanout.read_points(best, with_vectors=False)
-        return [Hit(point.id, scores[point.id], point.payload) for point in points]
+            best = fanout.nearest(shards, space, wanted, passing, limit, exact)
+            located = [(id, shard) for _, id, shard in best]
+            points = fanout.read_points(located, with_vectors=False)
+        return [
+            Hit(point.id, score, point.payload)
+            for point, (score, _, _) in zip(points, best, strict=True)
+        ]
 
     def scores(self, space: str, vector: Vector, ids: Sequence[str]) -> dict[str, float]:
         found: dict[str, float] = {}
@@ -270,11 +274,8 @@ class EdgeStore:
         wanted = plain_vector(check_vector(self.spaces[space], vector))
         for start in range(0, len(ids), PAGE_POINTS):
             these = ids[start : start + PAGE_POINTS]
-            passing = named(these)
             with self._opened():
-                found |= fanout.nearest(
-                    self.shards.all(), space, wanted, passing, len(these), exact=True
-                )[1]
+                found |= fanout.scores(self.shards.all(), space, wanted, these)
         return found
 
     def scroll_page(

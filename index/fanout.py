@@ -27,8 +27,8 @@ def first_ids(shards: Sequence[Shard], passing: Any, after: str | None, limit: i
 
 def nearest(
     shards: Sequence[Shard], space: str, vector: Any, passing: Any, limit: int, exact: bool
-) -> tuple[Located, dict[str, float]]:
-    """The best ids of all shards, best first, and their scores by id. Ties go by id."""
+) -> list[tuple[float, uuid.UUID, Shard]]:
+    """The best ids of all shards, with scores and where they are, best first. Ties go by id."""
     found = [
         (shard, [(hit.score, hit) for hit in shard.nearest(space, vector, passing, limit, exact)])
         for shard in reversed(shards)
@@ -36,21 +36,35 @@ def nearest(
     # Of a dozen shards most of what they found is no result: only what can be one is looked at.
     scores = sorted((score for _, hits in found for score, _ in hits), reverse=True)
     least = scores[limit - 1] if len(scores) > limit else -math.inf
-    ranked: dict[uuid.UUID, tuple[float, Shard]] = {}
+    # By number: UUIDs are hashed and compared in Python.
+    ranked: dict[int, tuple[float, uuid.UUID, Shard]] = {}
     for shard, hits in found:
         for score, hit in hits:
             if score >= least:
-                ranked.setdefault(hit.id, (score, shard))
+                id = hit.id
+                ranked.setdefault(id.int, (score, id, shard))
     best = sorted(ranked.items(), key=lambda item: (-item[1][0], item[0]))[:limit]
-    return [(i, shard) for i, (_, shard) in best], {str(i): score for i, (score, _) in best}
+    return [one for _, one in best]
+
+
+def scores(
+    shards: Sequence[Shard], space: str, vector: Any, ids: Sequence[str]
+) -> dict[str, float]:
+    """The exact scores of those of the ids that have a vector there, by id."""
+    passing = named(ids)
+    found: dict[str, float] = {}
+    for shard in reversed(shards):
+        for hit in shard.nearest(space, vector, passing, len(ids), True):
+            found.setdefault(str(hit.id), hit.score)
+    return found
 
 
 def read_points(page: Located, *, with_vectors: bool) -> list[Point]:
     """The points of a page, in its order."""
-    found: dict[uuid.UUID, Point] = {}
+    found: dict[int, Point] = {}
     for shard, ids in by_shard(page).items():
         found |= shard.get(ids, with_vectors=with_vectors)
-    return [found[i] for i, _ in page]
+    return [found[i.int] for i, _ in page]
 
 
 def by_shard(page: Located) -> dict[Shard, list[uuid.UUID]]:

@@ -121,6 +121,8 @@ class ServerStore:
                     schema = m.IntegerIndexParams(
                         type=m.IntegerIndexType.INTEGER, lookup=True, range=True, on_disk=True
                     )
+                elif kind == "float":
+                    schema = m.FloatIndexParams(type=m.FloatIndexType.FLOAT, on_disk=True)
                 else:
                     # Points of one video lie together on disk, and most filters name a video.
                     schema = m.KeywordIndexParams(

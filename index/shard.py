@@ -47,6 +47,9 @@ LOG_POINTS = 40_000
 it takes the engine some seventy synchronous writes under the interpreter's lock, 0.6 s where the
 disk is busy; so a head with a long log is sealed instead, and compaction does away with it."""
 
+_NOT_IN_HEADS = ("start_us", "end_seconds", "language")
+"""Fields that only compacted shards index."""
+
 _APPROXIMATE = engine.SearchParams(hnsw_ef=400)
 """The engine's 100 finds .85 of the ten frames nearest to words, this .97 (see the figures)."""
 
@@ -190,8 +193,8 @@ class Shard:
         """A new, empty shard.
 
         head: one that takes writes has a write-ahead log (30 MB and 20 ms at each opening) and no
-        index of times, which costs a tenth of writing; those that only lose points are the other
-        way round."""
+        index of times and languages, which costs a tenth of writing; those that only lose points
+        are the other way round."""
         spaces = list(spaces)
         path.mkdir(parents=True)
         with _translated(f"create the shard {path}"):
@@ -214,17 +217,18 @@ class Shard:
                 ),
             )
             for field, kind in INDEXED_FIELDS.items():
-                if head and kind == "integer":
+                if head and field in _NOT_IN_HEADS:
                     continue
                 # Payload indexes on disk, and no extra graph links for them, halve the time that
                 # a shard takes to load; filtered searches over them stay exact enough because the
                 # engine scores small matching sets one by one.
                 cold: dict[str, Any] = {"memory": engine.Memory.Cold, "enable_hnsw": False}
-                params = (
-                    engine.KeywordIndexParams(**cold)
-                    if kind == "keyword"
-                    else engine.IntegerIndexParams(range=True, lookup=False, **cold)
-                )
+                if kind == "keyword":
+                    params = engine.KeywordIndexParams(**cold)
+                elif kind == "integer":
+                    params = engine.IntegerIndexParams(range=True, lookup=False, **cold)
+                else:
+                    params = engine.FloatIndexParams(**cold)
                 edge.update(engine.UpdateOperation.create_field_index(field, params))
         shard = cls(name, path, edge, (s.name for s in spaces))
         shard._changes = 1
@@ -280,15 +284,15 @@ class Shard:
             with _translated(f"delete {len(ids)} points from {self.path}"):
                 self._edge.update(engine.UpdateOperation.delete_points(list(ids)))
 
-    def get(self, ids: Sequence[Any], *, with_vectors: bool) -> dict[uuid.UUID, Point]:
-        """The points that are here, payloads included."""
+    def get(self, ids: Sequence[Any], *, with_vectors: bool) -> dict[int, Point]:
+        """The points that are here, payloads included, by their ids as numbers."""
         found = {}
         for start in range(0, len(ids), CHUNK_POINTS):
             with _translated(f"read from {self.path}"):
                 chunk = list(ids[start : start + CHUNK_POINTS])
                 for record in self._edge.retrieve(chunk, True, with_vectors):
                     id = record.id
-                    found[id] = Point(
+                    found[id.int] = Point(
                         str(id),
                         record.payload or {},
                         {n: _our_vector(v) for n, v in (record.vector or {}).items()}

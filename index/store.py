@@ -21,7 +21,9 @@ INDEXED_FIELDS: Mapping[str, str] = {
     "channel": "keyword",
     "generation": "keyword",
     "state": "keyword",
+    "language": "keyword",
     "start_us": "integer",
+    "end_seconds": "float",
 }
 """Payload fields that every store indexes; filters on others work but are slower."""
 

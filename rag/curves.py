@@ -275,6 +275,6 @@ def _curve(
         words=np.array([bm25_share(span[2], name, query) for span in spans], np.float64),
         bm25=np.array([span[2] for span in spans], np.float64),
         held=held,
-        shares=np.array([query.share(terms, name) for terms in held], np.float64),
+        shares=np.array([query.share(terms, name) if terms else 0.0 for terms in held], np.float64),
         model=next((one.model for one in known if one), ""),
     )

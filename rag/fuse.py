@@ -229,11 +229,14 @@ def fuse(finds: Sequence[Find], settings: RetrieveSettings) -> tuple[list[Fused]
         key=lambda g: (-g.score, g.best.video_id, g.start_seconds),
     )
     kept: list[Fused] = []
+    kept_of: dict[tuple[str, int], list[Fused]] = {}
     dropped: list[Dropped] = []
     for group in ordered:
-        better = next((other for other in kept if _covered(group, other)), None)
+        of_video = kept_of.setdefault((group.best.video_id, group.best.epoch), [])
+        better = next((other for other in of_video if _covered(group, other)), None)
         if better is None:
             kept.append(group)
+            of_video.append(group)
         else:  # groups that grew into each other
             better.merged.extend(Dropped(f, "overlaps a better result") for f in group.finds)
     return kept, dropped
@@ -268,9 +271,7 @@ def _joins(group: Fused, find: Find, settings: RetrieveSettings) -> bool:
 
 
 def _covered(group: Fused, better: Fused) -> bool:
-    """Much of the shorter lies in the other."""
-    if (group.best.video_id, group.best.epoch) != (better.best.video_id, better.best.epoch):
-        return False
+    """Much of the shorter lies in the other, of the same video."""
     overlap = min(group.end_seconds, better.end_seconds) - max(
         group.start_seconds, better.start_seconds
     )

@@ -40,7 +40,7 @@ from index.errors import (
 from index.health import check
 from index.settings import StoreSettings
 from index.shard import Shard
-from index.store import Filter, Point, Range, SparseVector, VectorSpace, scroll, where
+from index.store import Filter, Match, Point, Range, SparseVector, VectorSpace, scroll, where
 
 REPO = Path(__file__).resolve().parents[1]
 EVERYTHING = Filter()
@@ -365,6 +365,31 @@ def test_a_shard_that_was_replaced_is_not_brought_up_to_date(tmp_path, monkeypat
         assert set(contents(store)) == set(range(150))
     with open_small(tmp_path / "lib") as store:
         assert set(contents(store)) == set(range(150))
+
+
+@pytest.mark.parametrize("compacted", [False, True])
+def test_times_and_languages_are_filtered_alike_with_an_index_and_without(tmp_path, compacted):
+    languages = ("de", "en", None)
+
+    def spoken(number):
+        language = {} if number % 4 == 3 else {"language": languages[number % 4]}
+        return point(number, end_seconds=number / 8 + 0.1, **language)
+
+    with open_small(tmp_path / "lib") as store:
+        store.upsert([spoken(n) for n in range(200)])
+        if compacted:
+            store.compact_now()
+        later, german = Range("end_seconds", gte=12.6), Match("language", ("de",))
+        for wanted, expected in (
+            (Filter((later,)), [n for n in range(200) if n / 8 + 0.1 >= 12.6]),
+            (Filter((german,)), [n for n in range(200) if n % 4 == 0]),
+            (Filter((), (german,)), [n for n in range(200) if n % 4]),
+            (Filter((later, Range("start_us", lt=150), german)), [*range(100, 150, 4)]),
+        ):
+            there = [p.payload["n"] for p in scroll(store, wanted)]
+            assert sorted(there) == expected
+            near = store.query("frame", np.ones(3, np.float32), where=wanted, limit=500)
+            assert sorted(h.payload["n"] for h in near) == [n for n in expected if n % 2]
 
 
 # --- compaction --------------------------------------------------------------------------------
