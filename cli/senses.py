@@ -152,7 +152,7 @@ class Senses:
             channels.append(
                 SoundChannel(
                     self._settings.channels.sound,
-                    lambda: ClapEncoder(files, device=self.device),
+                    _Once(lambda: ClapEncoder(files, device=self.device)),
                     describe_clap(files),
                 )
             )
@@ -180,7 +180,7 @@ class Senses:
             channels.append(
                 FrameChannel(
                     given.frame,
-                    lambda: self._image_encoder(files),
+                    _Once(lambda: self._image_encoder(files)),
                     {"model": files.name, "digest": files.digest}
                     | ({"precision": "int8"} if self._int8 else {}),
                 )
@@ -193,8 +193,10 @@ class Senses:
             channels.append(
                 ObjectChannel(
                     given.object,
-                    lambda: OpenVocabularyDetector(
-                        detector, device=self.device, overlap=given.object.overlap
+                    _Once(
+                        lambda: OpenVocabularyDetector(
+                            detector, device=self.device, overlap=given.object.overlap
+                        )
                     ),
                     describe_detector(detector),
                 )
@@ -322,16 +324,21 @@ def _is_prepared(kind: str, files: ModelFiles, *, int8: bool) -> bool:
     return made and (not int8 or import_module(module).has_int8(files))
 
 
+_LOADING = threading.RLock()
+"""The libraries are imported where models are loaded, and some break where two threads import them
+at once."""
+
+
 class _Once:
-    """Makes a thing when it is first asked for, and gives the same from then on."""
+    """Makes a thing when it is first asked for, and gives the same from then on. One at a time of
+    all such things."""
 
     def __init__(self, make: Callable[[], Any]):
         self._make = make
-        self._lock = threading.Lock()
         self._made: Any = None
 
     def __call__(self) -> Any:
-        with self._lock:
+        with _LOADING:
             if self._made is None:
                 self._made = self._make()
             return self._made

@@ -90,7 +90,11 @@ def test_a_stream_gets_what_a_file_gets(film: Path, profile: Path, tmp_path: Pat
     run("watch", streamed, profile, "-", "--name", "harbour", input=film.read_bytes())
     assert channels_of(streamed) == dict.fromkeys(CHANNELS | DERIVED, True)
     for kind in ("evidence", "segment", "passage", "embedding"):
-        ours, theirs = found(streamed, kind), found(indexed, kind)
+        # The windows of sound end by a codec's delay otherwise: test_live_sound compares them.
+        ours, theirs = (
+            {key: one for key, one in found(library, kind).items() if key[0] != "sound"}
+            for library in (streamed, indexed)
+        )
         assert ours.keys() == theirs.keys()
         for key, vectors in ours.items():
             for name, vector in vectors.items():

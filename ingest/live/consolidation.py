@@ -2,16 +2,18 @@
 
 While a stream runs, what stays is written anew about once a minute, so that it is found at once and
 little is lost in a kill. When an epoch has ended, neighbours that say the same become one: pictures
-that hardly differ, lines that stand where they stood, segments of one shot in which nothing
-changes. What is joined is written as a generation of its own beside the old one, which it replaces
-in one atomic write; so searches see all of the one or all of the other, and so does who comes after
-a kill.
+that hardly differ, lines and things that stand where they stood, segments of one shot in which
+nothing changes. What is joined is written as a generation of its own beside the old one, which it
+replaces in one atomic write; so searches see all of the one or all of the other, and so does who
+comes after a kill.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+
+import numpy as np
 
 from index.library import Library
 from index.passages import PassageBuilder, passage_point, reading_order
@@ -22,13 +24,15 @@ from ingest.channels.settings import FingerprintSettings
 from ingest.plan import ORIGIN, digest
 from ingest.thumbnails import Thumbnails
 
-CODE = 1
+CODE = 2
 """Raised when other things are joined."""
 
 _NEIGHBOURS_SECONDS = 0.1
 _WORTH_SHARE = 0.8
 """A channel is written anew where no more than this share of it is left."""
 _SAME_PLACE = 0.5
+_SAME_COSINE = 0.98
+"""As of sounds (`SoundSettings.same_cosine`). A guess: no trained encoder was there to measure."""
 
 Alike = Callable[[Evidence, Evidence], bool]
 
@@ -59,9 +63,14 @@ class Consolidation:
         if (generation := active.get("fingerprint")) is not None:
             before, stills = self._joined(generation, self._same_picture)
             went += self._replace(generation, before, stills)
-        if (generation := active.get("screen_text")) is not None:
-            before, after = self._joined(generation, same_line)
-            went += self._replace(generation, before, after)
+        for channel, alike in (
+            ("screen_text", same_line),
+            ("object", same_line),
+            ("frame", same_view),
+        ):
+            if (generation := active.get(channel)) is not None:
+                before, after = self._joined(generation, alike)
+                went += self._replace(generation, before, after)
         if (generation := active.get("shot")) is not None and stills:
             went += self._join_segments(video, generation, stills)
         return went
@@ -162,6 +171,14 @@ def same_line(one: Evidence, other: Evidence) -> bool:
         return False
     boxes = [each.attributes.get("boxes") for each in (one, other)]
     return not all(boxes) or _overlap(boxes[0][0], boxes[1][0]) >= _SAME_PLACE
+
+
+def same_view(one: Evidence, other: Evidence) -> bool:
+    """Vectors of an image encoder that hardly differ."""
+    return one.vectors.keys() == other.vectors.keys() and all(
+        float(np.dot(vector, other.vectors[name])) >= _SAME_COSINE
+        for name, vector in one.vectors.items()
+    )
 
 
 def _overlap(one: Sequence[float], other: Sequence[float]) -> float:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 from threading import Lock
 
 from index.errors import LeaseLostError, LibraryError, LongtakeError, StoreError
@@ -118,12 +119,15 @@ class Following:
         if time.monotonic() < self._pauses.get(channel.name, 0.0):
             return False
         writer = self._writer(video, followed, channel, fingerprint)
-        if writer.generation.complete:
+        if writer is None:
             return True
         until = None if all(source.complete for source in sources) else _until(sources)
         if until is not None and until <= writer.generation.watermark_seconds:
             return False
         try:
+            if until is None:
+                end = max(source.watermark_seconds for source in sources)
+                video = replace(video, duration_seconds=end)
             return self._run(video, followed, channel, writer, until)
         except _FATAL:
             raise
@@ -144,10 +148,9 @@ class Following:
         until: float | None,
     ) -> bool:
         epoch, generation = followed.epoch, writer.generation
-        end = generation.watermark_seconds
-        batches = channel.run(
-            self._media(video, epoch), video, generation, end, self._library, until
-        )
+        end = max(generation.watermark_seconds, video.duration_seconds or 0.0)
+        start, media = generation.watermark_seconds, self._media(video, epoch)
+        batches = channel.run(media, video, generation, start, self._library, until)
         for batch in batches:
             if self._given_up():
                 batches.close()
@@ -158,6 +161,7 @@ class Following:
         if until is None:
             self._commit(video, epoch, writer, writer.take(end, end, last=True), finish=True)
             followed.known = ()
+            del followed.writers[channel.name]
         return until is None
 
     def _take(self, video: Video, epoch: Epoch, writer: ChannelWriter, batch: Batch) -> None:
@@ -192,7 +196,8 @@ class Following:
 
     def _writer(
         self, video: Video, followed: _Followed, channel: DerivedChannel, fingerprint: str
-    ) -> ChannelWriter:
+    ) -> ChannelWriter | None:
+        """None where all is done."""
         writer = followed.writers.get(channel.name)
         if writer is not None and writer.generation.fingerprint == fingerprint:
             return writer
@@ -207,7 +212,10 @@ class Following:
             analysed_seconds=start,
             detail={"model": model} if model else {},
         )
-        writer = ChannelWriter(self._library, self._library.begin(wanted))
+        generation = self._library.begin(wanted)
+        if generation.complete:
+            return None
+        writer = ChannelWriter(self._library, generation)
         self._library.store.flush()
         followed.writers[channel.name] = writer
         followed.known = ()

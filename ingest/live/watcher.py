@@ -40,8 +40,7 @@ from ingest.work import Checks, RemovedMeanwhile
 logger = logging.getLogger(__name__)
 
 _RECORD_SECONDS = 10.0
-"""How often the catalogue is told that a source is watched, and how far one has come that shows
-nothing new."""
+"""How often the catalogue is told how far a source has come that shows nothing new."""
 _NOTES = 20
 """So many remarks, the newest, are kept with a video."""
 _DRAIN_SECONDS = 1.5
@@ -56,8 +55,7 @@ class Watcher:
 
     on_state: told whenever the state changes, and behind each commit. listener: told what has
     become findable, from several threads. onlooker: shown each picture that was looked at.
-    recordings: the folder of all that is recorded, if anything is; reserve_bytes: of its disk that
-    stay free.
+    recordings: where what is recorded lies; reserve_bytes: of that disk that stay free.
     """
 
     def __init__(
@@ -188,6 +186,8 @@ class Watcher:
                 self._pass.close()
         reader.join(self._stop.left(_ANSWER_SECONDS))
         self._beside.finish(self._stop)
+        while isinstance(item := self._intake.get(0.0), Remark):
+            self._take(item)
         self._live = False
         self._write_video()
         if over is not None and over.error is not None:
