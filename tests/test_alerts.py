@@ -318,6 +318,23 @@ def test_a_question_speaks_up_once_and_is_written_down(live):
     assert [(a, e.id, v) for a, e, v in heard] == [(alert, event.id, LIVE)]
 
 
+@pytest.mark.parametrize("later", [LATE_SECONDS + 30.0, 7200.0])
+def test_what_is_said_of_an_event_hours_later_tells_nobody_again(later, live):
+    """A recogniser that is slower than the world."""
+    book = AlertBook(live.store)
+    book.put(Alert("exit blocked", 0.0))
+    heard = []
+    watcher = AlertWatcher(live, SETTINGS, tell=lambda *told: heard.append(told))
+    (event,) = told(watcher, seen("EXIT BLOCKED", 20, 25))
+    told(watcher, seen("a field", later, later + 1))
+    told(watcher, seen("a field", later + 20, later + 21))
+    assert told(watcher, seen("The exit is blocked.", 21, 27, channel="speech")) == []
+    (other,) = told(watcher, seen("The exit is blocked.", 200, 203, channel="speech"))
+    watcher.close()
+    assert {one.id for one in book.events()} == {event.id, other.id}
+    assert len(heard) == 2
+
+
 def test_questions_come_and_go_while_it_watches(live):
     book = AlertBook(live.store)
     watcher = AlertWatcher(live, SETTINGS)

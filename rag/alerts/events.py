@@ -104,9 +104,14 @@ class EventTracker:
         self.events[event.id] = replace(known, checked=event.checked)
         return self.events[event.id]
 
+    def remember(self, known: Iterable[AlertEvent]) -> None:
+        """Events that may have been forgotten, since evidence of their time comes."""
+        for event in known:
+            self.events.setdefault(event.id, event)
+
     def forget_before(self, seconds: float) -> list[str]:
-        """Events that ended before are not kept in mind; returns their ids. Evidence of their time
-        must not come any more."""
+        """Events that ended before are not kept in mind; returns their ids. Where evidence of their
+        time comes after all, they have to be remembered first."""
         gone = [id for id, event in self.events.items() if event.end_seconds < seconds]
         for id in gone:
             del self.events[id]

@@ -17,7 +17,7 @@ from index.schema import Evidence, Video
 from rag.alerts.checking import Checker
 from rag.alerts.delivery import ClipOf, deliveries_of
 from rag.alerts.events import EventTracker
-from rag.alerts.gate import Gate
+from rag.alerts.gate import Gate, Sighting
 from rag.alerts.outbox import Outbox
 from rag.alerts.settings import AlertSettings
 from rag.rerank import Reranker
@@ -36,8 +36,9 @@ SEEN_STEP_SECONDS = 10.0
 """Of a source's time, between two notes of how far it has been seen."""
 
 LATE_SECONDS = 300.0
-"""Evidence comes at most this much later than what was seen before it. So much is seen again after
-a kill, and events are kept in mind for so long."""
+"""Evidence seldom comes this much later than what was seen before it. So much is seen again after a
+kill, and events are kept in mind for so long; for what comes later (speech, where the recogniser is
+slower than the world) they are read again."""
 
 CHECKED_WITHIN_SECONDS = 0.5
 SENT_WITHIN_SECONDS = 2.0
@@ -144,6 +145,9 @@ class AlertWatcher:
             if not is_for(standing.alert, video):
                 continue
             sightings = [sighting for one in evidence for sighting in standing.gate.look(one)]
+            if any(self._is_late(video, one) for one in sightings if one.score):
+                known = self._book.events(alert_id=standing.alert.id, video_id=video.id)
+                self._tracker(standing, video).remember(known)
             change = self._tracker(standing, video).see(
                 sightings, self._clock(), epoch=epoch, wall_clock_zero=wall_clock_zero
             )
@@ -173,6 +177,11 @@ class AlertWatcher:
         assert self._checker is not None
         if not self._checker.put(alert, event, video):  # it cannot keep up
             self._checked(alert, event, video)
+
+    def _is_late(self, video: Video, sighting: Sighting) -> bool:
+        """So late that events of its time may have been forgotten."""
+        kept_from = self._seen.get(video.id, 0.0) - LATE_SECONDS
+        return sighting.start_seconds < kept_from + self._settings.refractory_seconds
 
     def _checked(self, alert: Alert, event: AlertEvent, video: Video) -> None:
         """What to do with an event that was looked at, or cannot be."""
