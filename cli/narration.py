@@ -65,7 +65,8 @@ class Narration:
         if state.at_seconds is not None:
             self._narrator.hear(state.source, (), state.at_seconds)
 
-    def close(self, timeout_seconds: float = 1.0) -> None:
-        """What hangs in a model for longer is left to the end of the process."""
-        if self._narrator.close(timeout_seconds):
+    def close(self, timeout_seconds: float, *, after_all: bool) -> None:
+        """As `Narrator.close`. What hangs in a model for longer is left to the end of the
+        process."""
+        if self._narrator.close(timeout_seconds, after_all=after_all):
             self._closing.close()

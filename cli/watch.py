@@ -39,6 +39,9 @@ _TURN_SECONDS = 0.0002
 some thirty short calls, each of which gives it up and wants it back several times; with Python's
 own 5 ms it waited for those who look at pictures most of its time."""
 
+_COMMENT_SECONDS = 20.0
+"""So long a commentator has for what waits, where all sources have come to their end."""
+
 _LINE_SECONDS = 60.0
 """How often a line tells how a source is doing, where there is no terminal."""
 
@@ -93,7 +96,11 @@ def run_watch(
         narration = None
         if narrate:
             narration = Narration(settings, told.remark, lambda text: say((safe(text), "yellow")))
-            closing.callback(lambda: narration.close(told_by(2.0)))
+            closing.callback(
+                lambda: narration.close(
+                    told_by(1.0 if stop.is_set() else _COMMENT_SECONDS), after_all=not stop.is_set()
+                )
+            )
 
         def heard(news: LiveNews) -> None:
             look(alerts, news)
@@ -169,7 +176,8 @@ def _run_all(
             while thread.is_alive() and not stop.is_set():
                 thread.join(0.2)  # in short waits, so that signals are seen
     finally:
-        stop.set()
+        if any(thread.is_alive() for thread in threads):
+            stop.set()
         for thread in threads:
             thread.join(stop.left(RECEIVERS_BY_SECONDS, RECEIVERS_BY_SECONDS))
     return states

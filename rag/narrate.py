@@ -235,11 +235,14 @@ class Narrator:
         """What was committed, if anything, and how far the source has come. Returns at once."""
         self._put((source, None, evidence, at_seconds))
 
-    def close(self, timeout_seconds: float = 1.0) -> bool:
-        """Returns whether it has ended."""
-        self._closing.set()
+    def close(self, timeout_seconds: float = 1.0, *, after_all: bool = False) -> bool:
+        """after_all: what waits is told yet, as far as there is time. Returns whether it has
+        ended."""
+        if not after_all:
+            self._closing.set()
         self._put(None)
         self._thread.join(timeout_seconds)
+        self._closing.set()
         return not self._thread.is_alive()
 
     def _put(self, item: object) -> None:

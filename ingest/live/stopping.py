@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 import time
 
-SOURCES_BY_SECONDS = 2.2
-RECEIVERS_BY_SECONDS = 2.6
+SOURCES_BY_SECONDS = 1.8
+RECEIVERS_BY_SECONDS = 2.2
 """After the user has stopped: when the sources are done, and who is told of them. The rest of five
 seconds is the library's."""
 
