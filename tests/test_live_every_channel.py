@@ -112,7 +112,7 @@ def test_all_of_it_is_there_while_the_stream_goes_on(profile: Path, tmp_path: Pa
     sender = TcpSender([path.read_bytes()], hold=True)
     command = Command(
         library, sender.url, "--name", "hall", "--profile", str(profile),
-        "--set", "live.follow_seconds=0.2",
+        "--set", "live.follow_seconds=0.2", "--set", "live.read_timeout_seconds=300",
     )  # fmt: skip
     wanted = {
         "evidence": {"sound", "object", "caption", "screen_text", "frame"},
@@ -130,7 +130,8 @@ def test_all_of_it_is_there_while_the_stream_goes_on(profile: Path, tmp_path: Pa
         eventually(is_there, 120)
         going_on = channels_of(library)
         assert not going_on["screen_text"] and not going_on["caption"]
-        assert command.stop(signal.SIGTERM) == 0
+        command.process.send_signal(signal.SIGTERM)
+        assert command.wait() == 0
     finally:
         sender.close()
         if command.process.poll() is None:
