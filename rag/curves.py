@@ -48,7 +48,7 @@ class Curve:
 
     starts, ends: seconds, float64 of shape (n,). meaning: what the sentence's cosine is worth,
     0..1, float64 of shape (n,), zeros where there are no vectors. cosines: the same, raw; NaN where
-    there is none. texts, evidence: of each sentence.
+    there is none. texts, evidence, ids: of each sentence.
     first, last: of each window over which words were counted, its first and last sentence, int of
     shape (w,), ascending. words: BM25 of each as a share of what it could be, 0..1, float64 of
     shape (w,). bm25: the same, raw.
@@ -71,6 +71,7 @@ class Curve:
     held: tuple[frozenset[int], ...]
     shares: np.ndarray
     model: str = ""
+    ids: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.starts)
@@ -277,4 +278,5 @@ def _curve(
         held=held,
         shares=np.array([query.share(terms, name) if terms else 0.0 for terms in held], np.float64),
         model=next((one.model for one in known if one), ""),
+        ids=tuple(one.id for one in sentences),
     )

@@ -181,11 +181,12 @@ class RankSettings(BaseModel):
     """How stretches of what is said are ranked.
 
     sentences: in a stretch of a short video; a longer one's grow with its usual moment.
-    peak, mean: what its best sentence and the mean of all count in a stretch's meaning, which is at
-    most 1. spoken_peak: share of the best window in a stretch's words, the rest being the mean.
+    peak, mean: what its best sentence and all of them together count in its meaning, at most 1.
+    spoken_peak: share of the best window in its words, the rest being the mean.
     words_weight: of its words beside its meaning.
     sentence_weight: of the share of the query's words that one sentence of it holds. title_weight:
     of the share that its video's title holds.
+    read: stretches for each result wanted whose vectors are read to tell how cohesive they are.
     regions: looked at closely, beyond the results asked for. candidates: passages asked of the
     store for each of them, by words and by meaning.
     """
@@ -194,11 +195,12 @@ class RankSettings(BaseModel):
 
     sentences: int = Field(7, ge=1)
     peak: float = Field(0.75, ge=0, le=1)
-    mean: float = Field(0.37, ge=0, le=1)
+    mean: float = Field(0.25, ge=0, le=1)
     spoken_peak: float = Field(0.4, ge=0, le=1)
     words_weight: float = Field(0.9, ge=0, le=1)
     sentence_weight: float = Field(0.1, ge=0, le=1)
     title_weight: float = Field(0.1, ge=0, le=1)
+    read: int = Field(4, ge=1, le=100)
     regions: int = Field(14, ge=0)
     candidates: int = Field(8, ge=1, le=100)
 

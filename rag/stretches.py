@@ -20,6 +20,7 @@ from index.records import evidence_from
 from index.schema import Video
 from index.store import Filter, Match
 from index.text import WORDS, analyzer
+from rag.cohesion import USUAL, cohesion, ids_of
 from rag.curves import Curve, Region, read_curves
 from rag.fuse import MOST_OVERLAP, Dropped, Find
 from rag.ground import Lengths, ground, lengths
@@ -73,7 +74,7 @@ def find_stretches(
     taken: dict[tuple, list[tuple[float, float]]] = {}
     finds: list[Find] = []
     dropped: list[Dropped] = []
-    for window in _ranked(curves, allowed, titled, settings):
+    for window in _ranked(curves, allowed, titled, meanings, library, most, settings):
         if len(finds) + len(dropped) == most:
             break
         curve, longest = curves[window.curve], allowed[window.curve]
@@ -151,18 +152,38 @@ def _ranked(
     curves: Sequence[Curve],
     allowed: Sequence[Lengths],
     titled: Sequence[float],
+    meanings: Meanings,
+    library: Library,
+    most: int,
     settings: RetrieveSettings,
 ) -> Iterator[Window]:
-    """All windows of all curves, best first. titled: how much of the query the titles hold."""
+    """All windows of all curves, best first. titled: how much of the query the titles hold.
+
+    How cohesive a window is tells only what is read, so that is told of the most promising ones.
+    """
+    rank = settings.rank
     windows: list[Window] = []
-    for at, (curve, usual, title) in enumerate(zip(curves, allowed, titled, strict=True)):
+
+    def add(at: int, first: np.ndarray, last: np.ndarray, cohesive: np.ndarray) -> None:
+        scores = window_scores(curves[at], first, last, settings, cohesive)
+        scores = 1.0 - (1.0 - scores) * (1.0 - rank.title_weight * titled[at])
+        rows = zip(scores.tolist(), first.tolist(), last.tolist(), strict=True)
+        windows.extend(Window(score, at, a, b) for score, a, b in rows)
+
+    for at, (curve, usual) in enumerate(zip(curves, allowed, strict=True)):
         first, last = _windows(curve, usual, settings)
-        scores = window_scores(curve, first, last, settings)
-        scores = 1.0 - (1.0 - scores) * (1.0 - settings.rank.title_weight * title)
-        windows += [
-            Window(float(score), at, int(a), int(b))
-            for score, a, b in zip(scores, first, last, strict=True)
-        ]
+        add(at, first, last, np.full(len(first), USUAL))
+    windows.sort(key=lambda w: (-w.score, w.curve, w.first))
+    promising = windows[: most * rank.read]
+    del windows[: len(promising)]
+    spans: dict[int, list[tuple[int, int]]] = {}
+    for window in promising:
+        spans.setdefault(window.curve, []).append((window.first, window.last))
+    wanted = [id for at in spans for id in ids_of(curves[at], spans[at], rank.sentences)]
+    vectors = meanings.vectors(library, wanted)
+    for at, own in spans.items():
+        cohesive = [cohesion(curves[at], *span, vectors, rank.sentences) for span in own]
+        add(at, *np.array(own).T, np.array(cohesive))
     windows.sort(key=lambda w: (-w.score, w.curve, w.first))
     return iter(windows)
 
@@ -186,12 +207,18 @@ def _windows(
 
 
 def window_scores(
-    curve: Curve, first: np.ndarray, last: np.ndarray, settings: RetrieveSettings
+    curve: Curve,
+    first: np.ndarray,
+    last: np.ndarray,
+    settings: RetrieveSettings,
+    cohesive: np.ndarray,
 ) -> np.ndarray:
-    """The score of each half-open range of sentences, 0..1, float64 of the shape of `first`."""
+    """The score of each half-open range of sentences, 0..1, float64 of the shape of `first`, as is
+    `cohesive` (see `rag.cohesion`)."""
     rank = settings.rank
     best, mean = _best_and_mean(curve.meaning, first, last)
-    doubt = 1.0 - np.minimum(rank.peak * best + rank.mean * mean, 1.0)
+    together = np.minimum(mean / cohesive, 1.0)
+    doubt = 1.0 - np.minimum(rank.peak * best + rank.mean * together, 1.0)
     inside = np.searchsorted(curve.first, first)
     beyond = np.searchsorted(curve.last, last)
     if len(curve.words):

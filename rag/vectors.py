@@ -9,7 +9,7 @@ line has them as `cosine_range` or `unrelated_cosine`, which then count.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -186,12 +186,14 @@ def _find(query: SpaceQuery, run: Sequence[Hit], text: str) -> Find:
 @dataclass(frozen=True, slots=True)
 class Meaning:
     """How near a passage's vector lies to the query's. score: 0..1. enough: to be a find without
-    a word in common."""
+    a word in common. point, space: where that vector is."""
 
     cosine: float
     score: float
     model: str
     enough: bool
+    point: str
+    space: str
 
 
 @dataclass
@@ -214,7 +216,7 @@ class Meanings:
         for query in self.queries:
             hits = library.store.query(query.space.name, query.vector, where=wanted, limit=limit)
             for hit in hits:
-                self._add(hit.payload["passage"], hit.score, query)
+                self._add(hit.payload["passage"], hit.score, query, hit.id)
                 found.setdefault(hit.payload["passage"], hit.payload)
         return found
 
@@ -242,13 +244,25 @@ class Meanings:
         for query in self.queries:
             scores = library.store.scores(query.space.name, query.vector, list(ids))
             for id, cosine in scores.items():
-                self._add(ids[id], cosine, query)
+                self._add(ids[id], cosine, query, id)
 
-    def _add(self, passage: str, cosine: float, query: SpaceQuery) -> None:
+    def _add(self, passage: str, cosine: float, query: SpaceQuery, point: str) -> None:
         score = query.scale.score(cosine)
         if passage not in self.known or score > self.known[passage].score:
             enough = score >= query.scale.floor
-            self.known[passage] = Meaning(cosine, score, query.space.model, enough)
+            space = query.space
+            self.known[passage] = Meaning(cosine, score, space.model, enough, point, space.name)
+
+    def vectors(self, library: Library, passages: Iterable[str]) -> dict[str, np.ndarray]:
+        """The vectors of passages whose cosines are known, by passage id, float32 of shape (size,),
+        unit length."""
+        at = {self.known[id].point: id for id in passages if id in self.known}
+        found = {}
+        for point in library.store.retrieve(list(at), with_vectors=True):
+            vector = point.vectors.get(self.known[at[point.id]].space)
+            if isinstance(vector, np.ndarray):
+                found[at[point.id]] = vector
+        return found
 
 
 def with_meaning(find: Find, meaning: Meaning | None) -> Find:

@@ -13,6 +13,7 @@ from talks import put_channel, put_video
 
 from index.outline import BLOCK_SECONDS, outline_from
 from index.store import Filter, Match, scroll, where
+from rag.cohesion import mean_length
 from rag.curves import LONGEST_SILENCE_SECONDS, Curve, Region, read_curves
 from rag.ground import ground, lengths
 from rag.presence import nearest, presence
@@ -70,23 +71,35 @@ def test_a_hill_is_found_from_a_window_that_cuts_it():
         assert found == (12, 22)
 
 
-def test_a_window_scores_by_its_best_sentence_and_by_the_mean():
+def test_a_window_scores_by_its_best_sentence_and_by_all_together():
     curve = a_curve([0.0, 1.0, 0.0, 0.0, 0.5, 0.5, 0.5, 0.5])
     rank = RetrieveSettings()
-    scores = window_scores(curve, np.array([0, 4]), np.array([4, 8]), rank)
+    cohesive = np.array([0.5, 0.8])
+    scores = window_scores(curve, np.array([0, 4]), np.array([4, 8]), rank, cohesive)
     peak, mean = rank.rank.peak, rank.rank.mean
-    assert scores == pytest.approx([peak * 1.0 + mean * 0.25, (peak + mean) * 0.5])
+    assert scores == pytest.approx([peak + mean * 0.25 / 0.5, peak * 0.5 + mean * 0.5 / 0.8])
 
 
 def test_the_words_of_one_sentence_add_to_a_window():
     curve = a_curve([0.5] * 8)
     shares = np.array([0.0, 0.5, 1.0, 0.0, 0.5, 0.5, 0.5, 0.5])
     rank = RetrieveSettings()
-    first, last = np.array([0, 4]), np.array([4, 8])
-    without = window_scores(curve, first, last, rank)
-    with_words = window_scores(replace(curve, shares=shares), first, last, rank)
+    ranges = np.array([0, 4]), np.array([4, 8])
+    without = window_scores(curve, *ranges, rank, np.ones(2))
+    with_words = window_scores(replace(curve, shares=shares), *ranges, rank, np.ones(2))
     weight = rank.rank.sentence_weight
     assert 1 - with_words == pytest.approx((1 - without) * (1 - weight * np.array([1.0, 0.5])))
+
+
+def test_the_length_of_a_mean_is_told_from_a_sample():
+    generator = np.random.default_rng(5)
+    vectors = generator.normal(size=(400, 64)) + 0.8
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    whole = np.linalg.norm(vectors.mean(axis=0))
+    assert mean_length(vectors, 400) == pytest.approx(whole)
+    assert mean_length(vectors[::8], 400) == pytest.approx(whole, rel=0.05)
+    assert mean_length(np.eye(4), 4) == pytest.approx(0.5)
+    assert mean_length(np.eye(4)[:1], 1) == pytest.approx(1.0)
 
 
 def curves_of(library, video, start_seconds, end_seconds, wanted=where(kind="passage")):
