@@ -138,6 +138,31 @@ def test_a_slow_detector_holds_nobody_up_and_what_it_misses_is_counted(watch, fo
     assert one.states[-1].dropped > 0
 
 
+def test_a_detector_that_fails_looks_at_the_next_epoch(watch, library, folder):  # noqa: F811
+    class Failing:
+        failed = False
+
+        def detect(self, images, classes, *, threshold=None):
+            if not self.failed:
+                self.failed = True
+                raise ValueError("out of memory")
+            return [[Detection("bottle", (0.1, 0.1, 0.3, 0.3), 0.9)] for _ in images]
+
+    things = ObjectChannel(
+        ObjectSettings(classes=("bottle",), batch=1), Failing, {"model": "failing"}
+    )
+    looking = Channels((), (things,), describe_analysis(INGEST), describe_segments(INGEST))
+    sender = TcpSender([grays(folder)])
+    with closing(sender):
+        one = watch(sender.url, channels=looking, epoch_seconds=15.0)
+        eventually(lambda: {found.epoch for found in one.evidence("object")} >= {1, 2})
+        one.end()
+    assert any("out of memory" in state.message for state in one.states)
+    assert 0 not in {found.epoch for found in one.evidence("object")}
+    (first,) = [g for g in library.generations(one.video.id, 0) if g.channel == "object"]
+    assert first.complete
+
+
 def test_still_frames_are_joined_and_captions_stay(watch, library, folder, tmp_path):  # noqa: F811
     looks = Scripted(lambda prompt: f"A sign, {brightness(prompt)} bright.")
     frames = FrameChannel(None, Quarters, {"model": "quarters"})

@@ -4,6 +4,7 @@ radio has none, from real peers on loopback."""
 from __future__ import annotations
 
 import dataclasses
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ from test_sound import RATE, Spectra, channel, evidence_of, told, tone
 
 from index.library import Library
 from index.schema import Evidence, Generation
+from ingest.live.sound import EpochSound
 from ingest.media import probe
 from ingest.plan import Channels
 from ingest.segments import fixed_windows
@@ -267,3 +269,62 @@ def test_what_has_neither_pictures_nor_sound_is_refused(watch):  # noqa: F811
         state = watch(sender.url).ended()
     assert state.state == "failed"
     assert "neither pictures nor sound" in state.message
+
+
+def test_the_file_that_sound_waits_in_stays_short_where_it_is_listened_to():
+    sound = EpochSound(RATE)
+    given = (np.arange(100 * RATE) % 20_011).astype(np.int16)
+    heard, blocks, longest = [], iter(sound), 0
+    for start in range(0, len(given), 1024):
+        frame = av.AudioFrame.from_ndarray(given[None, start : start + 1024], "s16", "mono")
+        frame.sample_rate = RATE
+        sound.put(start / RATE, frame)
+        longest = max(longest, os.fstat(sound._file.fileno()).st_size)
+        if sound.waiting_seconds >= 1.5:
+            heard.append(next(blocks).samples)
+    sound.end()
+    heard += [block.samples for block in blocks]
+    np.testing.assert_array_equal(np.concatenate(heard) * 32768, given)
+    assert longest < len(given.tobytes()) / 2
+
+
+def test_who_fails_to_listen_listens_to_the_next_epoch(watch, library, tmp_path):  # noqa: F811
+    class Failing(Spectra):
+        failed = False
+
+        def encode_audio(self, windows):
+            if not self.failed:
+                self.failed = True
+                raise ValueError("out of memory")
+            return super().encode_audio(windows)
+
+    data = played(tmp_path / "radio.mp3", "mp3", "libmp3lame").read_bytes()
+    with radio([data, data]) as address:
+        one = watch(address, channels=listening(Failing()))
+        eventually(lambda: len(one.evidence("sound")) > 2)
+        one.end()
+    assert any("out of memory" in state.message for state in one.states)
+    assert {found.epoch for found in one.evidence("sound")} == {1}
+    (first, *_) = [g for g in library.generations(one.video.id, 0) if g.channel == "sound"]
+    assert first.complete
+
+
+def test_what_was_let_go_of_before_it_was_heard_does_not_come_back(watch, library, tmp_path):  # noqa: F811
+    gate = threading.Event()
+
+    class Slow(Spectra):
+        def encode_audio(self, windows):
+            gate.wait(30)
+            return super().encode_audio(windows)
+
+    data = played(tmp_path / "radio.mp3", "mp3", "libmp3lame").read_bytes()
+    with radio([data, data]) as address:
+        one = watch(address, channels=listening(Slow()))
+        eventually(lambda: one.video and len(one.video.epochs) == 2)
+        (first,) = [g for g in library.generations(one.video.id, 0) if g.channel == "sound"]
+        library.drop(first)
+        gate.set()
+        eventually(lambda: one.evidence("sound"))
+        one.end()
+    assert {found.epoch for found in one.evidence("sound")} == {1}
+    assert not [g for g in library.generations(one.video.id, 0) if g.channel == "sound"]

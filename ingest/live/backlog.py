@@ -19,17 +19,15 @@ Item = TypeVar("Item")
 
 class Backlog(Generic[Item]):
     """work: does one item, in that thread, which must not keep the process. failed: told what went
-    wrong with one. goes_on: whether the next ones are worked on all the same."""
+    wrong with one; the next ones are worked on all the same."""
 
     def __init__(
         self,
         name: str,
         work: Callable[[Item], None],
         failed: Callable[[str], None],
-        *,
-        goes_on: bool,
     ):
-        self._name, self._work, self._failed, self._goes_on = name, work, failed, goes_on
+        self._name, self._work, self._failed = name, work, failed
         self._items: queue.SimpleQueue[tuple[Item] | None] = queue.SimpleQueue()
         self._given_up = threading.Event()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
@@ -56,15 +54,17 @@ class Backlog(Generic[Item]):
         self._given_up.set()
         self._items.put(None)
 
+    def complain(self, error: Exception) -> None:
+        """Tells what went wrong."""
+        if isinstance(error, LongtakeError):
+            self._failed(str(error))
+            return
+        logger.error("%s failed", self._name, exc_info=error)
+        self._failed(f"{self._name} failed ({type(error).__name__}: {error}).")
+
     def _run(self) -> None:
         while (item := self._items.get()) is not None:
             try:
                 self._work(*item)
-                continue
-            except LongtakeError as error:
-                self._failed(str(error))
             except Exception as error:
-                logger.exception("%s failed", self._name)
-                self._failed(f"{self._name} failed ({type(error).__name__}: {error}).")
-            if not self._goes_on:
-                return
+                self.complain(error)

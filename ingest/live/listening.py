@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,7 +17,7 @@ from ingest.channels.speech import SpeechChannel, recognised_evidence
 from ingest.live.backlog import Backlog
 from ingest.live.sound import SPEECH_RATE, EpochSound
 from ingest.live.words import CODE
-from ingest.live.writer import LiveWriter, commit_live
+from ingest.live.writer import LiveWriter, commit_live, is_gone, settle_failed
 from ingest.plan import Channels
 from ingest.recognition import Recognition
 from ingest.sentences import Sentence
@@ -117,7 +118,8 @@ def listeners_of(channels: Channels) -> dict[str, Listener]:
 
 class Listening:
     """told: called with what was found, behind each commit. done: with an epoch of which all was
-    heard. failed: with what went wrong; nothing more is heard then. All in the thread that listens.
+    heard. failed: with what went wrong; the next epoch is listened to all the same. All in the
+    thread that listens.
     """
 
     def __init__(
@@ -132,7 +134,7 @@ class Listening:
         self._listener = listener
         self._told = told
         self._done = done
-        self._ears: Backlog[Ear] = Backlog("Listening", self._listen, failed, goes_on=False)
+        self._ears: Backlog[Ear] = Backlog("Listening", self._listen, failed)
 
     def put(self, ear: Ear) -> None:
         """The next epoch, as it begins."""
@@ -148,17 +150,25 @@ class Listening:
         self._ears.give_up()
 
     def _listen(self, ear: Ear) -> None:
+        with closing(ear.sound):  # whoever fails leaves no file that grows
+            try:
+                if not self._ears.given_up:
+                    self._hear(ear)
+            except Exception as error:
+                self._ears.complain(error)
+                settle_failed(self._library, ear.generation)  # nobody must wait for more of it
+
+    def _hear(self, ear: Ear) -> None:
         writer = LiveWriter(self._library, ear.generation)
         end = ear.epoch.start_seconds
         for heard in self._listener.listen(ear):
-            if self._ears.given_up or self._library.video(ear.video.id) is None:
-                ear.sound.end()
+            if self._ears.given_up or is_gone(self._library, ear.generation):
                 return
             end = heard.analysed_seconds
             writer.add(list(heard.evidence))
             writer.note(heard.notes)
             self._commit(ear, writer, heard)
-        if not self._ears.given_up:
+        if not self._ears.given_up and not is_gone(self._library, ear.generation):
             self._commit(ear, writer, Heard((), end, end), last=True)
             self._done(ear)
 

@@ -16,7 +16,7 @@ from ingest.channel import PictureChannel, PictureRun, Sample
 from ingest.live.backlog import Backlog
 from ingest.live.intake import Intake
 from ingest.live.settings import LiveSettings
-from ingest.live.writer import LiveWriter, commit_live
+from ingest.live.writer import LiveWriter, commit_live, is_gone, settle_failed
 
 _IDLE_SECONDS = 0.25
 
@@ -40,7 +40,7 @@ class Looking:
 
     waits: whether the source waits where there is no room for a picture. told: called with what was
     found, behind each commit; done: with an epoch of which all was seen; failed: with what went
-    wrong, and nothing more is seen then. All in the thread that looks.
+    wrong; the next epoch is looked at all the same. All in the thread that looks.
     """
 
     def __init__(
@@ -59,33 +59,27 @@ class Looking:
         self._settings = settings
         self._told = told
         self._done = done
-        self._waits = waits
         self._no_more = threading.Event()
-        self._intake: Intake | None = None
+        self._intake = Intake(settings, waits=waits, stop=self._no_more)  # of all epochs, in order
         self._dropped_before = 0
-        self._looks: Backlog[tuple[Look, Intake]] = Backlog(
-            "Looking", self._look, lambda text: self._failed(failed, text), goes_on=False
-        )
+        self._looks: Backlog[Look] = Backlog("Looking", self._look, failed)
 
     @property
     def dropped(self) -> int:
         """Pictures that were not looked at, of all epochs."""
-        return self._dropped_before + (0 if self._intake is None else self._intake.dropped)
+        return self._intake.dropped
 
     def begin(self, look: Look) -> None:
         """An epoch begins; the one before has ended."""
-        self._dropped_before = self.dropped
-        self._intake = Intake(self._settings, waits=self._waits, stop=self._no_more)
-        self._looks.put((look, self._intake))
+        self._looks.put(look)
 
     def see(self, sample: Sample) -> None:
-        if self._intake is not None and not self._no_more.is_set():
+        if not self._no_more.is_set():
             self._intake.put(sample)
 
     def end(self, end_seconds: float) -> None:
         """The epoch ends there."""
-        if self._intake is not None:
-            self._intake.put(_End(end_seconds))
+        self._intake.put(_End(end_seconds))
 
     def finish(self, stop: threading.Event, grace_seconds: float) -> None:
         """As `Backlog.finish`, when the last epoch has ended. What was not looked at then is
@@ -98,30 +92,33 @@ class Looking:
         self._no_more.set()
         self._looks.give_up()
 
-    def _failed(self, failed: Callable[[str], None], text: str) -> None:
-        self._no_more.set()
-        failed(text)
+    def _look(self, look: Look) -> None:
+        try:
+            if self._look_at(look):
+                return
+        except Exception as error:
+            self._looks.complain(error)
+            settle_failed(self._library, look.generation)  # nobody must wait for more of it
+        # What is left of the epoch must not wait: there may be no room, and the next one comes.
+        while not self._looks.given_up and not isinstance(self._intake.get(_IDLE_SECONDS), _End):
+            pass
 
-    def _look(self, item: tuple[Look, Intake]) -> None:
-        look, intake = item
-        if not self._look_at(look, intake) and not self._looks.given_up:
-            self._no_more.set()  # the video was removed: nobody must wait for room
-
-    def _look_at(self, look: Look, intake: Intake) -> bool:
+    def _look_at(self, look: Look) -> bool:
         """Returns whether it has come to the epoch's end."""
         start = look.generation.watermark_seconds
         writer = LiveWriter(self._library, look.generation)
         with closing(self._channel.open(look.video, look.generation, start)) as run:
             at, committed_at = start, time.monotonic()
             while not self._looks.given_up:
-                came = intake.get(_IDLE_SECONDS)
+                came = self._intake.get(_IDLE_SECONDS)
                 if isinstance(came, _End):
-                    return self._finish(look, intake, writer, run, max(came.end_seconds, at))
+                    self._finish(look, writer, run, max(came.end_seconds, at))
+                    return True
                 if came is not None:
                     at = came.time_seconds
                     writer.add(run.push(came))
                 if time.monotonic() - committed_at >= self._settings.commit_seconds:
-                    if self._library.video(look.video.id) is None:
+                    if is_gone(self._library, look.generation):
                         return False
                     self._commit(look, writer, run, at)
                     committed_at = time.monotonic()
@@ -133,16 +130,14 @@ class Looking:
             commit_live(self._library, [commit])
             self._told(look, at, commit.evidence)
 
-    def _finish(
-        self, look: Look, intake: Intake, writer: LiveWriter, run: PictureRun, end: float
-    ) -> bool:
+    def _finish(self, look: Look, writer: LiveWriter, run: PictureRun, end: float) -> None:
         writer.add(run.finish(end))
-        if intake.dropped:
-            writer.note([f"{intake.dropped} pictures were left out: it could not keep up"])
-        if self._library.video(look.video.id) is None:
-            return False
+        dropped, self._dropped_before = self.dropped - self._dropped_before, self.dropped
+        if dropped:
+            writer.note([f"{dropped} pictures were left out: it could not keep up"])
+        if is_gone(self._library, look.generation):
+            return
         commit = writer.take_live(end, end, last=True)
         commit_live(self._library, [commit], last=True)
         self._told(look, end, commit.evidence)
         self._done(look)
-        return True

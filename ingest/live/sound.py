@@ -27,6 +27,8 @@ SPEECH_RATE = 16_000
 _PROGRESS_SECONDS = 1.0
 _DRIFT_SECONDS = 0.1
 _LONGEST_SILENCE_SECONDS = 3600.0
+_HEARD_SECONDS = 30.0
+"""So much that was heard lies in the file before it is made shorter, where little else does."""
 _BYTES = 2  # of a sample
 _FULL_SCALE = 32768.0
 
@@ -109,9 +111,13 @@ class EpochSound:
                 start = (self._read - len(samples)) / self._rate
                 yield AudioBlock(start, samples.astype(np.float32) / _FULL_SCALE)
         finally:
-            with self._changed:
-                self._file.close()
-                self._ended = True
+            self.close()
+
+    def close(self) -> None:
+        """Nobody listens any more: what comes yet is kept no more. May be called again."""
+        with self._changed:
+            self._ended = True
+            self._file.close()
 
     def _silence(self, samples: int) -> None:
         while samples > 0:
@@ -123,12 +129,23 @@ class EpochSound:
         with self._changed:
             if self._ended:
                 return
-            if self._read == self._written and self._offset != self._written:  # all was heard
-                os.ftruncate(self._file.fileno(), 0)
-                self._offset = self._written
+            if self._read - self._offset >= _HEARD_SECONDS * self._rate:
+                self._forget_heard()
             os.pwrite(self._file.fileno(), data, (self._written - self._offset) * _BYTES)
             self._written += len(data) // _BYTES
             self._changed.notify_all()
+
+    def _forget_heard(self) -> None:
+        """Where what was not heard is less than a block, which whoever keeps up leaves nearly
+        always: it is moved to the file's beginning."""
+        left = self._written - self._read
+        if left >= self._rate:
+            return
+        descriptor = self._file.fileno()
+        data = os.pread(descriptor, left * _BYTES, (self._read - self._offset) * _BYTES)
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, data, 0)
+        self._offset = self._read
 
     def _next(self) -> np.ndarray | None:
         with self._changed:

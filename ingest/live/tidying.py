@@ -48,9 +48,7 @@ class Tidying:
         self._consolidation = consolidation
         self._then = then
         self._waiting = threading.Event()  # for a step that has not begun
-        self._work: Backlog[tuple[Video, Epoch, bool]] = Backlog(
-            name, self._do, failed, goes_on=True
-        )
+        self._work: Backlog[tuple[Video, Epoch, bool]] = Backlog(name, self._do, failed)
         self.following = following(lambda: self._work.given_up)
 
     def follow(self, video: Video, epoch: Epoch) -> None:

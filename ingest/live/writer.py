@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from index.library import Library
 from index.passages import PassageBuilder, passage_point, reading_order
-from index.records import evidence_point
+from index.records import evidence_point, generation_from
 from index.schema import Evidence, Generation, microseconds
 from index.store import Filter, Point, Range, where
 from ingest.writer import ChannelWriter, Commit
@@ -132,6 +132,12 @@ def commit_live(library: Library, commits: Sequence[LiveCommit], *, last: bool =
             library.store.delete(stale)
 
 
+def is_gone(library: Library, generation: Generation) -> bool:
+    """Whether the video was removed meanwhile, or retention has let go of the epoch: nothing of it
+    must come back."""
+    return not library.store.retrieve([generation.id])
+
+
 def settle(library: Library, generation: Generation) -> None:
     """Makes what a run that was killed has left of a generation final and complete, as it stands:
     what had been committed stays, and nothing comes after it."""
@@ -158,3 +164,9 @@ def settle(library: Library, generation: Generation) -> None:
         where(generation=generation.id, kind="text_stats").and_(Range(OPEN, gte=0))
     )
     library.finish([(done, [], [])])
+
+
+def settle_failed(library: Library, generation: Generation) -> None:
+    """As `settle`, of what somebody has left who failed, wherever that has come to."""
+    for point in library.store.retrieve([generation.id]):
+        settle(library, generation_from(point.payload))
