@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from index.alerts import Alert, AlertEvent
     from index.schema import Space, Video
     from ingest.claims import Claims
-    from ingest.models.encoders import ImageEncoder, TextEncoder, TextReranker
+    from ingest.models.encoders import ImageEncoder, TextEncoder
     from ingest.models.files import ModelFiles
     from ingest.models.videollm import VideoLLM
     from ingest.models.videollm.watching import WatchingModel
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from rag.answer import Answerer
     from rag.answer_settings import AskSettings
     from rag.chat import Chat
+    from rag.detected import Finder
     from rag.look import Onlooker
     from rag.planner import Planner
     from rag.prompt import PromptBuilder
@@ -137,9 +138,10 @@ def build_rerankers(settings: Settings, library: Library) -> list[Reranker]:
     ConfigError."""
     rerankers: list[Reranker] = []
     if (read := settings.retrieve.rerank).model is not None:
+        from cli.loading import load_reranker
         from rag.rerank import CrossEncoder
 
-        rerankers.append(CrossEncoder(read.model, lambda: _load_reranker(settings), read.depth))
+        rerankers.append(CrossEncoder(read.model, lambda: load_reranker(settings), read.depth))
     if settings.retrieve.look.model is not None:
         rerankers.append(build_onlooker(settings.retrieve.look, settings, library))
     return rerankers
@@ -181,24 +183,6 @@ def build_alert_watcher(
         clip_of=clip_finder(PieceBook(library.store), settings.library),
         tell=tell,
     )
-
-
-def _load_reranker(settings: Settings) -> TextReranker:
-    """What was prepared needs no torch; on a GPU torch is the faster way."""
-    from ingest.models.depot import Depot
-    from ingest.models.device import likely_device
-
-    given, models = settings.retrieve.rerank, settings.models
-    depot = Depot(models.dir, models.packages)
-    files = depot.files("reranker", given.model)
-    device = likely_device(models.device)
-    if device == "cpu" and depot.prepared(files):
-        from ingest.models.reranker_onnx import OnnxReranker
-
-        return OnnxReranker(files, threads=models.threads, max_tokens=given.max_tokens)
-    from ingest.models.reranker import TransformersReranker
-
-    return TransformersReranker(files, device=device, max_tokens=given.max_tokens)
 
 
 class _Queries:
@@ -308,11 +292,13 @@ def build_answerer(settings: Settings, library: Library, model: VideoLLM | None 
 def _model_answerer(
     settings: Settings, library: Library, retriever: Retriever, model: VideoLLM
 ) -> Answerer:
+    from cli.loading import build_finder
     from rag.generate import ModelAnswerer
     from rag.library_support import scorer_of
 
     ask = settings.ask
-    builder = build_prompt_builder(settings, library, "answer", model)
+    finder = build_finder(settings) if ask.detect else None
+    builder = build_prompt_builder(settings, library, "answer", model, finder)
     return ModelAnswerer(
         retriever,
         model,
@@ -320,7 +306,7 @@ def _model_answerer(
         ask,
         settings.answer,
         lambda: scorer_of(library, retriever.encoders, settings.retrieve, ask.check),
-        build_prompt_builder(settings, library, "part", model),
+        build_prompt_builder(settings, library, "part", model, finder),
         _opinion(ask, model, builder),
     )
 
@@ -335,7 +321,11 @@ def _opinion(ask: AskSettings, model: VideoLLM, builder: PromptBuilder) -> Opini
 
 
 def build_prompt_builder(
-    settings: Settings, library: Library, name: str, model: VideoLLM | None = None
+    settings: Settings,
+    library: Library,
+    name: str,
+    model: VideoLLM | None = None,
+    finder: Finder | None = None,
 ) -> PromptBuilder:
     """What makes prompts for the model that answers. name: of the instructions: "answer", "part",
     "chapter" or "choice". Raises ConfigError."""
@@ -350,7 +340,8 @@ def build_prompt_builder(
     given = ask.prompt if name == "answer" else getattr(ask, f"{name}_prompt")
     instructions = prompt_text(f"prompts/{name}.txt", given)
     watched = isinstance(model, WatchingModel)
-    return PromptBuilder(instructions, tokens, ask, media_of(settings, library), watched=watched)
+    media = media_of(settings, library)
+    return PromptBuilder(instructions, tokens, ask, media, watched=watched, finder=finder)
 
 
 def build_video_llm(settings: Settings) -> VideoLLM:

@@ -81,6 +81,8 @@ def wanted_models(settings: Settings, channels: Sequence[str] | None = None) -> 
         want("search", "reranker", reranker)
     if channels is None and settings.ask.backend == "transformers" and settings.ask.model:
         want("ask", "videollm", settings.ask.model)
+    if channels is None and settings.ask.detect and settings.ask.model:
+        want("ask", "detector", settings.channels.object.model)
     return found
 
 

@@ -54,6 +54,8 @@ class AskSettings(BaseModel):
         way round. picture_side: pixels; larger pictures are reduced. frames: the most.
     small_side: where more pictures are wanted than fit, all but the first large_share of them, the
         most relevant ones, are reduced to it if that lets more in. None: all are of one size.
+    detect: an object detector (`channels.object.model`) looks on these pictures for the things that
+        the question names, and the model is told their number and place.
     context_seconds: shown around what was found. moments: found ones that an attempt is shown.
     stretches: that a global question is shown of. parts: calls, at most, that read a long video
         part by part before it is answered about; 1: what does not fit is left out. concurrency: of
@@ -93,6 +95,7 @@ class AskSettings(BaseModel):
     frames: int = Field(64, ge=0, le=2000)
     small_side: int | None = Field(None, ge=28, le=4096)
     large_share: float = Field(0.25, ge=0, le=1)
+    detect: bool = False
     context_seconds: float = Field(8.0, ge=0)
     moments: int = Field(6, ge=1, le=100)
     stretches: int = Field(24, ge=1, le=500)

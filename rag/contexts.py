@@ -21,7 +21,7 @@ class Evidence:
     """batches: moments, each shown together, the best first; a further one where the one before
     did not do. kind: of the question. words: channels whose words are shown. pictures: whether
     pictures are. covers: the moments are stretches that cover videos. notes: sentences for the
-    user."""
+    user. things: that the question names, as a planner sees it; None where no planner has said."""
 
     batches: tuple[tuple[Moment, ...], ...]
     kind: Kind
@@ -29,6 +29,7 @@ class Evidence:
     pictures: bool = True
     covers: bool = False
     notes: tuple[str, ...] = ()
+    things: tuple[str, ...] | None = None
 
 
 def evidence_for(
@@ -66,8 +67,10 @@ def evidence_for(
     notes = result.notes
     if kind == "count":
         if len(looked_in) <= settings.stretches:  # to count, all of it has to be read
-            found = result.moments
-            return _covering(retriever, scope, settings, kind, notes=notes, found=found)
+            return _covering(
+                retriever, scope, settings, kind,
+                notes=notes, found=result.moments, things=result.things,
+            )  # fmt: skip
         told = f"Of {len(looked_in)} videos only the {count} best moments found are read"
         notes = (*notes, f"{told}, so there may be more (ask.stretches).")
     moments = tuple(one for one in result.moments if not only_about(one))
@@ -76,9 +79,10 @@ def evidence_for(
         note = (
             f"Nothing was found by searching; the answer is from a view of “{looked_in[0].title}”."
         )
-        return _covering(retriever, scope, settings, kind, notes=(*notes, note))
+        notes = (*notes, note)
+        return _covering(retriever, scope, settings, kind, notes=notes, things=result.things)
     batches = tuple(moments[at : at + count] for at in range(0, len(moments), count))
-    return Evidence(batches, kind, notes=notes)
+    return Evidence(batches, kind, notes=notes, things=result.things)
 
 
 def _covering(
@@ -91,6 +95,7 @@ def _covering(
     pictures: bool = True,
     notes: tuple[str, ...] = (),
     found: Sequence[Moment] = (),
+    things: tuple[str, ...] | None = None,
 ) -> Evidence:
     """found: what a search found there, which is read first where not all can be."""
     from rag.stretched import stretches
@@ -101,7 +106,7 @@ def _covering(
     known = {one.video_id for one in shown}
     if shown and (missing := sum(video.id not in known for video in videos)):
         notes = (*notes, f"Of {len(videos)} videos {missing} are not shown (ask.stretches).")
-    return Evidence((shown,) if shown else (), kind, words, pictures, True, notes)
+    return Evidence((shown,) if shown else (), kind, words, pictures, True, notes, things)
 
 
 def _hits(found: Sequence[Moment], stretch: Moment) -> tuple[ChannelHit, ...]:

@@ -22,6 +22,7 @@ from rag.contexts import Evidence, evidence_for
 from rag.corpus import answer_corpus, corpus_question
 from rag.in_parts import Notes, read_parts
 from rag.material import Gatherer, Line, Scene
+from rag.named_things import things_in
 from rag.prompt import Built, PromptBuilder
 from rag.question_kind import Opinion
 from rag.retrieve import Retriever
@@ -83,8 +84,8 @@ class ModelAnswerer:
     `Done.detail` says what was done: `model`, `context`, `kind` of the question, `attempts`,
     `tokens` and `pictures` of the last prompt, `left_out` lines that did not fit, `sentences` by
     verdict, `dropped` ones, `invented` citations, `confidence` (the lowest probability of a token)
-    where the model tells it, `notes`, `error` where it broke off in the middle, `interrupted`,
-    `cut_off` where it ran out of tokens.
+    where the model tells it, things that are `looked_for` on the pictures by a detector, `notes`,
+    `error` where it broke off in the middle, `interrupted`, `cut_off` where it ran out of tokens.
     """
 
     def __init__(
@@ -149,6 +150,10 @@ class ModelAnswerer:
             pictures=evidence.pictures and settings.frames > 0,
             spread=evidence.covers,
         )
+        things: Sequence[str] = ()
+        if self._builder.finder is not None:
+            things = things_in(question) if evidence.things is None else evidence.things
+            detail["looked_for"] = list(things)
         sources: tuple[Source, ...] = ()
         tried: list[_Attempt] = []
         notes = list(evidence.notes)
@@ -157,12 +162,13 @@ class ModelAnswerer:
             scenes = gatherer.scenes(batch)
             if not scenes and settings.context != "none":
                 continue
-            read = self._read_in_parts(question, scenes, evidence, notes)
+            read = self._read_in_parts(question, scenes, evidence, notes, things)
             if read is not None and not read.parts:  # nothing in any of them matters
                 continue
             budget, overflow = settings.budget_tokens, None
             while True:
-                built = self._build(question, scenes, read, budget, len(sources) + 1, overflow)
+                first = len(sources) + 1
+                built = self._build(question, scenes, read, budget, first, overflow, things)
                 notes += [n for n in built.notes if n not in notes]
                 if evidence.covers and read is None and built.left_out:
                     notes.append(_unread(built.left_out, scenes))
@@ -202,7 +208,12 @@ class ModelAnswerer:
         yield Done(not last.unseen or last.broken, detail | self._detail(last, count, notes))
 
     def _read_in_parts(
-        self, question: str, scenes: Sequence[Scene], evidence: Evidence, notes: list[str]
+        self,
+        question: str,
+        scenes: Sequence[Scene],
+        evidence: Evidence,
+        notes: list[str],
+        things: Sequence[str],
     ) -> Notes | None:
         """Notes on all parts, where the videos have more words than fit; None where they fit."""
         if self._noting is None or evidence.kind == "local" or self._settings.parts < 2:
@@ -214,7 +225,9 @@ class ModelAnswerer:
             return None
         ordered = sorted(scenes, key=_place)
         count = min(count, self._settings.parts, len(ordered))
-        read = read_parts(question, ordered, count, self._model, self._noting, self._settings)
+        read = read_parts(
+            question, ordered, count, self._model, self._noting, self._settings, things
+        )
         notes.append(f"It was read in {count} parts, and the answer is from notes on them.")
         if read.failed:
             notes.append(f"{len(read.failed)} of them could not be read: {read.failed[-1]}")
@@ -230,6 +243,7 @@ class ModelAnswerer:
         budget: int,
         number: int,
         overflow: ContextOverflowError | None,
+        things: Sequence[str],
     ) -> Built:
         """overflow: why the budget was cut; raised where nothing fits into what is left."""
         try:
@@ -239,7 +253,9 @@ class ModelAnswerer:
                 made = (read.parts, read.sources, read.words)
                 built = self._builder.from_notes(question, *made, budget=budget)
                 return replace(built, frames=read.frames)
-            built = self._builder.build(question, scenes, budget=budget, number=number)
+            built = self._builder.build(
+                question, scenes, budget=budget, number=number, things=things
+            )
             if not built.sources:
                 raise UsageError(
                     f"Not one source fits into a budget of {budget} tokens beside the question and "

@@ -43,9 +43,11 @@ def read_parts(
     model: VideoLLM,
     builder: PromptBuilder,
     settings: AskSettings,
+    things: Sequence[str] = (),
 ) -> Notes:
     """Reads the scenes, in the order of time, in `count` parts. builder: with instructions to take
-    notes. Raises VideoLLMError where no part could be read."""
+    notes. things: to be looked for on the pictures. Raises VideoLLMError where no part could be
+    read."""
     notes = Notes()
     count = min(count, len(scenes))
     built: list[tuple[str, Built]] = []
@@ -53,7 +55,7 @@ def read_parts(
     def prompts() -> Iterator[Prompt]:
         for at in range(count):
             part = scenes[at * len(scenes) // count : (at + 1) * len(scenes) // count]
-            made = builder.build(question, part, number=len(notes.sources) + 1)
+            made = builder.build(question, part, number=len(notes.sources) + 1, things=things)
             built.append((_heading(part), made))
             notes.sources += made.sources
             notes.words |= made.words

@@ -16,26 +16,26 @@ from index.errors import ConfigError, UsageError
 from index.schema import Moment, Source
 from ingest.models.videollm import Frame, Prompt
 from rag.answer_settings import AskSettings
-from rag.delimited import CLOSE, OPEN, block, one_line
+from rag.delimited import CLOSE, OPEN, block
+from rag.detected import usual
 from rag.material import Line, Scene
 from rag.show_frames import Shown, reduced, reduced_size, show
-from rag.timestamp import time_span, timestamp
+from rag.source_text import (
+    detected_text,
+    line_text,
+    pictures_heading,
+    watched_heading,
+    words_heading,
+)
 from rag.tokens import TokenCount
 
 if TYPE_CHECKING:
     from ingest.segment_frames import Media
+    from rag.detected import Finder
 
 PLACES = ("{sources}", "{question}")
 """Stand in the instructions where these go. What comes before the sources is the system's part."""
 
-_LABELS = {
-    "speech": "said",
-    "screen_text": "on screen",
-    "caption": "described",
-    "object": "objects",
-    "sound": "heard",
-}
-_TITLE_CHARACTERS = 120
 _JOIN = 1
 """Tokens that joining two texts may add: a vocabulary may merge less across the seam."""
 
@@ -64,7 +64,8 @@ class _Draft:
 
 class PromptBuilder:
     """instructions: with PLACES in them, in this order, else ConfigError is raised. watched: the
-    model has seen the video, so that pictures are named as sources and not shown."""
+    model has seen the video, so that pictures are named as sources and not shown. finder: looks for
+    things on pictures that are shown."""
 
     def __init__(
         self,
@@ -74,6 +75,7 @@ class PromptBuilder:
         path_of: Callable[[str], Media | None],
         *,
         watched: bool = False,
+        finder: Finder | None = None,
     ):
         for place in PLACES:
             if place not in instructions:
@@ -87,27 +89,38 @@ class PromptBuilder:
         self._settings = settings
         self._path_of = path_of
         self._watched = watched
+        self.finder = None if watched else finder
 
     def build(
-        self, question: str, scenes: Sequence[Scene], *, budget: int | None = None, number: int = 1
+        self,
+        question: str,
+        scenes: Sequence[Scene],
+        *,
+        budget: int | None = None,
+        number: int = 1,
+        things: Sequence[str] = (),
     ) -> Built:
         """The prompt and the answer together take at most `budget` tokens (None: as the settings
         say), and no more than the model takes. scenes: best first. number: of the first source.
+        things: to be looked for on the pictures, where there is a finder.
 
-        Raises UsageError where not even the question fits.
+        Raises UsageError where not even the question fits, and ModelMissingError where the finder
+        lacks its model.
         """
         limit, tail, fixed = self._limit(question, budget)
         room = limit - fixed
         share = self._share(scenes)
+        if not share or self.finder is None:
+            things = ()
         draft = _Draft([[] for _ in scenes], [])
         if self._watched:
             draft.watched = [at for at, scene in enumerate(scenes) if scene.looks]
-            headings = (_watched_heading(9999, scenes[at]) for at in draft.watched)
+            headings = (watched_heading(9999, scenes[at]) for at in draft.watched)
             room -= sum(map(self._block_cost, headings))
         used = self._fill(draft, scenes, room * (1.0 - share))
         notes: list[str] = []
         if share:
-            draft.frames, notes = self._pictures(scenes, room - used)
+            draft.frames, notes = self._pictures(scenes, room - used, things)
             used += self._picture_cost(draft.frames, scenes)
             used += self._fill(draft, scenes, room - used)
         while True:
@@ -208,7 +221,7 @@ class PromptBuilder:
         for line in sorted(scene.lines, key=lambda line: -line.worth):
             if id(line) in inside:
                 continue
-            heading = 0 if kept else self._block_cost(_words_heading(9999, scene))
+            heading = 0 if kept else self._block_cost(words_heading(9999, scene))
             cost = self._line_cost(line) + heading
             if used + cost > room:
                 if line.worth < 1.0:  # beyond what was found, text has no holes
@@ -219,17 +232,24 @@ class PromptBuilder:
         return used
 
     def _line_cost(self, line: Line) -> int:
-        return self._tokens.text(_line(line) + "\n") + _JOIN
+        return self._text_cost(line_text(line))
+
+    def _text_cost(self, line: str) -> int:
+        return self._tokens.text(line + "\n") + _JOIN
 
     def _block_cost(self, heading: str) -> int:
         return self._tokens.text(f"{OPEN}{heading}\n") + self._tokens.text(f"{CLOSE}\n") + 2 * _JOIN
 
     # Pictures
 
-    def _pictures(self, scenes: Sequence[Scene], room: float) -> tuple[list[Shown], list[str]]:
+    def _pictures(
+        self, scenes: Sequence[Scene], room: float, things: Sequence[str]
+    ) -> tuple[list[Shown], list[str]]:
         seen = [scene for scene in scenes if scene.looks and scene.size]
         picture = max(self._tokens.picture(*scene.size) for scene in seen)
-        heading = max(self._block_cost(_pictures_heading(9999, scene)) for scene in seen)
+        beside = self._text_cost(usual(things)) if things else 0
+        picture += beside
+        heading = max(self._block_cost(pictures_heading(9999, scene)) for scene in seen)
         few = min(int(room // (picture + heading)), len(seen))  # each in a scene of its own
         left = room - len(seen) * heading
         count = max(few, int(left // picture))
@@ -237,30 +257,44 @@ class PromptBuilder:
         if count <= 0:
             return [], []
         if self._settings.small_side is not None:
-            large, count = self._two_sizes(seen, left, picture, count)
+            large, count = self._two_sizes(seen, left, picture, count, beside)
+        if things:
+            self.finder.load()  # what is missing is said before files are decoded
         shown, notes = show(scenes, count, self._path_of, self._settings.picture_side)
+        if things:
+            shown = self.finder.look(shown, things)
         small = [reduced(one, self._settings.small_side) for one in shown[large:]]
-        return [*shown[:large], *small], notes
+        chosen = [*shown[:large], *small]
+        while things and chosen and self._picture_cost(chosen, scenes) > room:
+            del chosen[-1]
+        return chosen, notes
 
     def _two_sizes(
-        self, scenes: Sequence[Scene], room: float, picture: int, count: int
+        self, scenes: Sequence[Scene], room: float, picture: int, count: int, beside: int
     ) -> tuple[int, int]:
-        """How many pictures of full size, and how many in all, where `count` of full size fit."""
+        """How many pictures of full size, and how many in all, where `count` of full size fit.
+        beside: tokens of what is said of each."""
         settings = self._settings
         wanted = min(settings.frames, sum(len(scene.looks) for scene in scenes))
         large = max(1, math.ceil(settings.large_share * count))
         small = max(
-            self._tokens.picture(*reduced_size(*scene.size, settings.small_side))
+            self._tokens.picture(*reduced_size(*scene.size, settings.small_side)) + beside
             for scene in scenes
         )
         more = large + max(0, int((room - large * picture) // small))
         return (large, min(more, wanted)) if count < min(more, wanted) else (count, count)
 
     def _picture_cost(self, frames: Sequence[Shown], scenes: Sequence[Scene]) -> int:
-        return sum(self._tokens.picture(*one.frame.image.shape[:2]) for one in frames) + sum(
-            self._block_cost(_pictures_heading(9999, scenes[at]))
+        cost = sum(
+            self._block_cost(pictures_heading(9999, scenes[at]))
             for at in {one.scene for one in frames}
         )
+        for one in frames:
+            cost += self._tokens.picture(*one.frame.image.shape[:2]) + self._detected_cost(one)
+        return cost
+
+    def _detected_cost(self, shown: Shown) -> int:
+        return self._text_cost(detected_text(shown, 9999)) if shown.detected else 0
 
     # All of it
 
@@ -278,25 +312,29 @@ class PromptBuilder:
         for at in _in_time(scenes):
             scene = scenes[at]
             lines = sorted(draft.lines[at], key=scene.lines.index)
-            frames = sorted(
-                (one.frame for one in draft.frames if one.scene == at),
-                key=lambda frame: frame.time_seconds,
+            shown = sorted(
+                (one for one in draft.frames if one.scene == at),
+                key=lambda one: one.frame.time_seconds,
             )
             if lines:
                 source = Source(number + len(sources), _told(scene.moment, lines))
                 words[source.number] = tuple(lines)
                 sources.append(source)
-                add(block(_words_heading(source.number, scene), [_line(line) for line in lines]))
-            if frames:
+                add(block(words_heading(source.number, scene), [line_text(line) for line in lines]))
+            if shown:
+                frames = [one.frame for one in shown]
                 source = Source(number + len(sources), _pictured(scene.moment, frames))
                 sources.append(source)
-                add(f"{OPEN}{_pictures_heading(source.number, scene)}")
-                parts.extend(frames)
+                add(f"{OPEN}{pictures_heading(source.number, scene)}")
+                parts.extend(frames)  # nothing between them: models read them as one stretch
+                for n, one in enumerate(shown, start=1):
+                    if one.detected:
+                        add(detected_text(one, n))
                 add(CLOSE)
             if at in draft.watched:
                 source = Source(number + len(sources), _watched(scene.moment))
                 sources.append(source)
-                add(block(_watched_heading(source.number, scene), []))
+                add(block(watched_heading(source.number, scene), []))
         add(tail if not parts else f"\n{tail}")
         prompt = Prompt(tuple(parts), self._system, self._spans(sources))
         count = self._tokens.prompt(prompt)
@@ -336,34 +374,6 @@ def _in_time(scenes: Sequence[Scene]) -> list[int]:
         range(len(scenes)),
         key=lambda at: (first[scenes[at].moment.video_id], scenes[at].moment.start_seconds),
     )
-
-
-def _line(line: Line) -> str:
-    return f"{timestamp(line.start_seconds)} {_LABELS.get(line.channel, line.channel)}: {line.text}"
-
-
-def _where(scene: Scene) -> str:
-    where = time_span(scene.moment.start_seconds, scene.moment.end_seconds)
-    if scene.chapters:
-        where += f", chapter {_quoted(' / '.join(scene.chapters))}"
-    return f"{_quoted(scene.moment.title)}, {where}"
-
-
-def _quoted(title: str) -> str:
-    text = one_line(title).replace('"', "'")[:_TITLE_CHARACTERS]
-    return f'"{text}"'
-
-
-def _words_heading(number: int, scene: Scene) -> str:
-    return f"SOURCE {number}: words from {_where(scene)}"
-
-
-def _pictures_heading(number: int, scene: Scene) -> str:
-    return f"SOURCE {number}: pictures from {_where(scene)}"
-
-
-def _watched_heading(number: int, scene: Scene) -> str:
-    return f"SOURCE {number}: what you watched of {_where(scene)}"
 
 
 def _watched(moment: Moment) -> Moment:

@@ -48,7 +48,8 @@ class SearchResult:
 
     dropped: what was found and did not become a result (where asked for). more: results beyond
     the limit. terms: the query's words and their weights. notes: sentences for the user.
-    shares: of the query's weight that the words hold, one for each moment.
+    shares: of the query's weight that the words hold, one for each moment. things: that the query
+    names, as a planner sees it; None where no planner has said.
     """
 
     moments: tuple[Moment, ...]
@@ -58,6 +59,7 @@ class SearchResult:
     terms: tuple[Term, ...] = ()
     notes: tuple[str, ...] = ()
     shares: tuple[float, ...] = ()
+    things: tuple[str, ...] | None = None
 
 
 class Catalogue:

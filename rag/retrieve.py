@@ -15,6 +15,7 @@ from index.errors import UsageError
 from index.library import Library
 from index.schema import Moment, Space
 from index.store import Filter, where
+from rag.apart import Apart, take_apart
 from rag.fuse import Dropped, Find, Fused, fuse, rank, telling
 from rag.images import SIMILAR
 from rag.pictured import Pictured
@@ -28,16 +29,12 @@ from rag.views import View
 from rag.words import WordQuery, find_words, notes_on
 
 if TYPE_CHECKING:  # what few searches need is imported where they do
-    from rag.order import Order
     from rag.phrases import Held
     from rag.planner import Planner
     from rag.rerank import Reranker
 
 FLIPS = 5
 """Times a search starts anew because a model swap changed what searchers see under its hands."""
-
-FEWEST_WORDS = 3
-"""Of a question that is worth taking apart by a model."""
 
 _NOTHING = Filter()
 _NO_FINDS: tuple[list[Find], list[Dropped]] = ([], [])
@@ -145,37 +142,21 @@ class Retriever:
         seen: bool,
     ) -> SearchResult:
         """In the order in time that is asked for, if one is. words, seen: are searched for."""
-        notes: Sequence[str] = ()
         query = query if words else replace(query, text="", phrases=())
-        asks: Sequence[Ask] = ()
-        order: Order | None = None
-        if words and not seen:
-            order, asks, notes = self._taken_apart(query)
-        if order is not None:
+        apart = take_apart(query, self.planner) if words and not seen else Apart(None)
+        asks, notes = apart.asks, apart.notes
+        if apart.order is not None:
             from rag.in_order import search_in_order
 
             everywhere = Scope.of(ParsedQuery("", videos=query.videos), self.library, videos)
             found = search_in_order(
-                order, self._find, self.library, everywhere, scope, limit, explain, self.settings,
-                excluded=query.excluded, asks=asks,
+                apart.order, self._find, self.library, everywhere, scope, limit, explain,
+                self.settings, excluded=query.excluded, asks=asks,
             )  # fmt: skip
             if found is not None:
-                return replace(found, notes=(*notes, *found.notes))
-        return self._find(query, scope, limit, explain, asks=asks, pictured=pictured, notes=notes)
-
-    def _taken_apart(self, query: ParsedQuery) -> tuple[Order | None, Sequence[Ask], Sequence[str]]:
-        """The order in time that is asked for, what each channel is asked (nothing: what was
-        typed), and notes: by the planner where there is one and it answers, else by rules."""
-        if self.planner is not None and len(query.text.split()) >= FEWEST_WORDS:
-            from rag.planner import PlanError, asks_of, order_of
-
-            try:
-                plan = self.planner.plan(query.text)
-            except PlanError as error:
-                note = f"The question was searched for as it was typed. {error}"
-                return _order_in(query.quoted), (), (note,)
-            return order_of(plan, query.quoted), asks_of(plan, query.text), ()
-        return _order_in(query.quoted), (), ()
+                return replace(found, notes=(*notes, *found.notes), things=apart.things)
+        found = self._find(query, scope, limit, explain, asks=asks, pictured=pictured, notes=notes)
+        return replace(found, things=apart.things)
 
     def _find(
         self,
@@ -388,12 +369,3 @@ class Retriever:
             tuple(notes),
             tuple(group.best.share for group in kept),
         )
-
-
-def _order_in(text: str) -> Order | None:
-    """What the rules make of it; nothing where no word of it is about an order."""
-    if not any(word in text.casefold() for word in ("after", "before", "then", "followed by")):
-        return None
-    from rag.order import split_order
-
-    return split_order(text)

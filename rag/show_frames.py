@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING
 
@@ -39,10 +39,12 @@ _BEHIND = (sys.maxsize, sys.maxsize)
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """A decoded picture of a scene. scene: its index."""
+    """A decoded picture of a scene. scene: its index. detected: which of the things that were
+    looked for it shows, in words."""
 
     scene: int
     frame: Frame
+    detected: str = ""
 
 
 def reduced_size(height: int, width: int, side: int | None) -> tuple[int, int]:
@@ -60,7 +62,7 @@ def reduced(shown: Shown, side: int | None) -> Shown:
     if (height, width) == image.shape[:2]:
         return shown
     small = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
-    return Shown(shown.scene, Frame(shown.frame.time_seconds, small))
+    return replace(shown, frame=Frame(shown.frame.time_seconds, small))
 
 
 def show(

@@ -15,9 +15,11 @@ from talks import make_video, open_library_at, put_channel
 import configs
 from index.errors import UsageError
 from index.schema import Chapter, Done
+from ingest.models.detector import Detection
 from ingest.models.videollm import ContextOverflowError, Piece, Prompt
 from ingest.models.videollm.transformers import TransformersVideoLLM
 from rag.answer_settings import CONTEXTS, AskSettings
+from rag.detected import Finder
 from rag.generate import ModelAnswerer
 from rag.prompt import PromptBuilder
 from rag.question_kind import opinion_of
@@ -78,6 +80,8 @@ VOCABULARY = (
 )
 QUESTIONS = (
     *("What is the light of the lens?", "Summarise this video", "What are the main points?"),
+    *("How many stones are on the glass?", "How many times does he see a stone?"),
+    *("Where is the keeper?", "What colour is the lens next to the stone?"),
     *("How many times is the lens said?", "What does the keeper do with the stone?"),
     *("Glass 灯塔 " * 9, "lens " * 400),
 )
@@ -87,6 +91,24 @@ ANSWERS = (
     "NOT IN THESE VIDEOS",
     "whole",
 )
+
+
+class Crowd:
+    """Finds any number of what it is asked for, anywhere."""
+
+    def __init__(self, random: Random):
+        self._random = random
+
+    def detect(self, images, classes, **_given):
+        def box():
+            x, y = self._random.uniform(0, 0.9), self._random.uniform(0, 0.9)
+            return x, y, x + 0.1, y + 0.1
+
+        return [
+            [Detection(name, box(), 0.5) for name in classes
+             for _ in range(self._random.choice([0, 1, 40]))]
+            for _ in images
+        ]  # fmt: skip
 
 
 def random_library(folder: Path, random: Random, clip: Path):
@@ -137,17 +159,26 @@ def test_no_prompt_exceeds_the_budget(videollms, clip, family, random):
                     picture_share=random.random(), small_side=random.choice([None, 28, 40]),
                     frames=6, stretches=5, moments=3, parts=4, attempts=2,
                 )  # fmt: skip
-                _ask(question, library, paths, model, ask)
+                finder = Finder(lambda: Crowd(random), batch=2)
+                _ask(question, library, paths, model, ask, finder)
                 for prompt, most in model.asked:
                     assert real.count_tokens(prompt) + most <= ask.budget_tokens
         finally:
             library.store.close()
 
 
-def _ask(question: str, library, paths: dict[str, Path], model: Recording, ask: AskSettings):
+def _ask(
+    question: str,
+    library,
+    paths: dict[str, Path],
+    model: Recording,
+    ask: AskSettings,
+    finder: Finder,
+):
     tokens = ModelTokens(model)
     build, noting = (
-        PromptBuilder(instructions(name), tokens, ask, paths.get) for name in ("answer", "part")
+        PromptBuilder(instructions(name), tokens, ask, paths.get, finder=finder)
+        for name in ("answer", "part")
     )
     opinion = opinion_of(model, instructions("kind"), build.fits)
     answerer = ModelAnswerer(Retriever(library), model, build, ask, noting=noting, opinion=opinion)

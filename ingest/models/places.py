@@ -8,6 +8,7 @@ from a grid of three by three over the picture, so that text alone can answer "w
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -80,8 +81,14 @@ def _within(one: Box, other: Box) -> bool:
 
 
 def as_text(detections: Sequence[Detection]) -> str:
-    """One line for a prompt: "person × 2 (left, right); bottle × 1 (center)"; "" for nothing."""
+    """One line for a prompt: "person × 3 (left × 2, right); bottle × 1 (center)"; "" for nothing.
+    However many there are of a thing, it has nine places at most."""
     return "; ".join(
-        f"{found.label} × {found.count} ({', '.join(found.places)})"
+        f"{found.label} × {found.count} ({_places(found)})"
         for found in number_and_place(detections)
     )
+
+
+def _places(found: Found) -> str:
+    counts = Counter(found.places)
+    return ", ".join(f"{one} × {n}" if n > 1 else one for one, n in counts.items())
