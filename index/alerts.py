@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import heapq
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -23,6 +23,11 @@ ALERT_KINDS = ("alert_event", "delivery", "alert_seen")
 
 UNSENT = ("checking", "pending")
 """States of deliveries that somebody is to hear of yet."""
+
+WAYS = ("webhook", "exec")
+
+_EVENTS = where(kind="alert_event")
+_SETTLED = where(kind="delivery", state=("delivered", "failed", "withheld"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,22 +188,41 @@ class AlertBook:
         if self._store.retrieve([delivery.alert_id]):
             self._store.upsert([_delivery_point(delivery)])
 
-    def trim(self, alert_id: str, keep: int, before: float = 0.0) -> None:
+    def trim(
+        self, alert_id: str, keep: int, before: float = 0.0, *, ways: Collection[str] = WAYS
+    ) -> None:
         """Lets go of the history of a question but its newest events, so many, and of what was
-        noticed before that time; not from the oldest event on that is still on its way."""
+        noticed before that time; not from the oldest event on that is still on its way. ways: those
+        that the question tells by: what waits for another one is never sent."""
         wanted = where(kind="alert_event", alert_id=alert_id)
         if self._store.count(wanted) > keep:
             times = (point.payload["record"]["noticed_at"] for point in scroll(self._store, wanted))
             before = max(before, heapq.nlargest(keep, times)[-1])
+        for state in UNSENT if before else ():
+            waiting = (w for w in self.deliveries(state, alert_id=alert_id) if w.way in ways)
+            before = min((before, *(w.noticed_at for w in waiting if w.noticed_at < before)))
         if not before:
             return
-        for state in UNSENT:
-            waiting = self.deliveries(state, alert_id=alert_id)
-            before = min((before, *(w.noticed_at for w in waiting if w.noticed_at < before)))
+        self._date(alert_id)
         for kind in ("delivery", "alert_event"):
             old = where(kind=kind, alert_id=alert_id).and_(Range("noticed_at", lt=before))
             self._store.delete(old)
         self._store.flush()
+
+    def _date(self, alert_id: str) -> None:
+        """Points of a Longtake that did not write when they were noticed where filters see it."""
+        undated = where(alert_id=alert_id).but_not(Range("noticed_at", gte=0))
+        events = [_read(p, AlertEvent) for p in scroll(self._store, undated.also(_EVENTS))]
+        if events:
+            self.put_events(events)
+        deliveries = [_read(p, Delivery) for p in scroll(self._store, undated.also(_SETTLED))]
+        if deliveries:
+            times = {event.id: event.noticed_at for event in self.events(alert_id=alert_id)}
+            dated = [
+                dataclasses.replace(one, noticed_at=times.get(one.event_id, 0.0))
+                for one in deliveries
+            ]
+            self.put_events((), dated)
 
     def seen(self, video_id: str) -> float:
         """Seconds of that source up to which all evidence has been looked at."""

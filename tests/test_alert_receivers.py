@@ -28,6 +28,7 @@ from test_alerts import (
 )
 
 from index.alerts import Alert, AlertBook
+from index.store import scroll, where
 from rag.alerts.delivery import NotDelivered, deliveries_of, post, run_command
 from rag.alerts.outbox import Outbox
 from rag.alerts.watcher import AlertWatcher
@@ -285,3 +286,67 @@ def test_what_is_found_in_the_library_as_it_is_put_arrives_once(live):
         wait_for(lambda: settled(book))
         outbox.close()
     assert [payload["id"] for payload, _ in receiver.got] == [event.id, later.id]
+
+
+def test_what_waited_for_a_receiver_goes_to_the_one_that_takes_its_place(live, monkeypatch):
+    monkeypatch.setattr("rag.alerts.watcher.REFRESH_SECONDS", 0.0)
+    monkeypatch.setattr("rag.alerts.outbox.AHEAD", 2)
+    book = AlertBook(live.store)
+    with Receiver() as dead, Receiver() as mended:
+        dead.before = held = threading.Lock()
+        asked = Alert("exit", 0.0, webhook=dead.url)
+        book.put(asked)
+        watcher = AlertWatcher(live, SETTINGS)
+        with held:
+            begun = [
+                event
+                for at in range(6)
+                for event in told(watcher, seen(f"EXIT {at}", 100.0 * at, 100.0 * at + 1))
+            ]
+            book.put(dataclasses.replace(asked, webhook=mended.url))
+            told(watcher, seen("a field", 700, 701))
+            mended.wait(6)
+        wait_for(lambda: settled(book))
+        watcher.close()
+    assert [payload["id"] for payload, _ in mended.got] == [event.id for event in begun]
+    assert {one.state for one in book.deliveries()} == {"delivered"}
+
+
+def test_what_waits_for_a_receiver_that_was_taken_away_keeps_no_history(live):
+    book = AlertBook(live.store)
+    alert = Alert("exit", 0.0, webhook="http://127.0.0.1:9/")
+    for at in range(10):
+        seen_at = [sight(100.0 * at, 100.0 * at + 1)]
+        (event,) = tracker(alert).see(seen_at, float(at + 1)).begun
+        book.put_events([event], deliveries_of(alert, event))
+    book.put(dataclasses.replace(alert, webhook=None))
+    settings = SETTINGS.model_copy(update={"history_events": 3})
+    watcher = AlertWatcher(live, settings)
+    watcher.start()
+    watcher.close()
+    assert [event.noticed_at for event in book.events()] == [8, 9, 10]
+
+
+def test_a_history_that_an_earlier_longtake_wrote_is_read_and_trimmed(live):
+    """It had no time of noticing in its deliveries, nor where filters see it."""
+    book = AlertBook(live.store)
+    book.put(alert := Alert("exit", 0.0, webhook="http://127.0.0.1:9/"))
+    for at in range(6):
+        seen_at = [sight(100.0 * at, 100.0 * at + 1)]
+        (event,) = tracker(alert).see(seen_at, float(at + 1)).begun
+        book.put_events([event], deliveries_of(alert, event, "failed"))
+    old = []
+    for kind in ("alert_event", "delivery"):
+        for point in scroll(live.store, where(kind=kind)):
+            payload = {k: v for k, v in point.payload.items() if k != "noticed_at"}
+            if kind == "delivery":
+                payload["record"] = {
+                    k: v for k, v in payload["record"].items() if k != "noticed_at"
+                }
+            old.append(dataclasses.replace(point, payload=payload))
+    live.store.upsert(old)
+    assert [event.noticed_at for event in book.events()] == [1, 2, 3, 4, 5, 6]
+    assert {one.state for one in book.deliveries()} == {"failed"}
+    book.trim(alert.id, keep=4)
+    assert [event.noticed_at for event in book.events()] == [3, 4, 5, 6]
+    assert sorted(one.noticed_at for one in book.deliveries()) == [3, 4, 5, 6]

@@ -45,14 +45,15 @@ _END_SECONDS = 0.5
 
 @dataclass
 class _Line:
-    """What waits for one receiver, oldest first. more: some of it lies in the library alone.
-    reading: it is being read from there. odd: deliveries that failed in a way that trying again
-    does not mend; the next process tries."""
+    """What waits for one receiver, oldest first. more: some of it lies in the library alone, as may
+    be from the beginning, where the question told somebody else before. reading: it is being read
+    from there. odd: deliveries that failed in a way that trying again does not mend; the next
+    process tries."""
 
     way: str
     receiver: Receiver
     waiting: deque[Delivery] = field(default_factory=deque)
-    more: bool = False
+    more: bool = True
     reading: bool = False
     odd: set[str] = field(default_factory=set)
 
@@ -79,7 +80,7 @@ class Outbox:
     def put(self, alert: Alert, event: AlertEvent, video: Video) -> None:
         """Sends an event that lies in the library with its deliveries."""
         with self._changed:
-            self._know(alert, video)
+            self._alerts[alert.id], self._videos[video.id] = alert, video
             for delivery in deliveries_of(alert, event):
                 line = self._line_of(alert, delivery)
                 if line.more or line.reading or len(line.waiting) >= AHEAD:
@@ -88,13 +89,13 @@ class Outbox:
                     line.waiting.append(delivery)
             self._changed.notify_all()
 
-    def resume(self, alerts: Iterable[Alert], videos: Iterable[Video]) -> None:
-        """Sends what an earlier process did not get rid of."""
-        videos = list(videos)
+    def resume(self, alerts: Iterable[Alert], videos: Iterable[Video] = ()) -> None:
+        """Sends what lies in the library: what an earlier process did not get rid of, or what waits
+        for the receiver that a question had before. Of those videos, and of those known."""
         with self._changed:
+            self._videos |= {video.id: video for video in videos}
             for alert in alerts:
-                for video in videos:
-                    self._know(alert, video)
+                self._alerts[alert.id] = alert
                 for way, _ in receivers_of(alert):
                     self._line_of(alert, Delivery("", alert.id, "", way)).more = True
             self._changed.notify_all()
@@ -116,9 +117,6 @@ class Outbox:
         until = time.monotonic() + seconds
         for thread in self._threads:
             thread.join(max(until - time.monotonic(), 0.0))
-
-    def _know(self, alert: Alert, video: Video) -> None:
-        self._alerts[alert.id], self._videos[video.id] = alert, video
 
     def _line_of(self, alert: Alert, delivery: Delivery) -> _Line:
         key = delivery.way, dict(receivers_of(alert))[delivery.way]
@@ -183,13 +181,14 @@ class Outbox:
 
     def _deliver(self, line: _Line, delivery: Delivery) -> None:
         settings, event = self._settings, self._book.event(delivery.event_id)
-        lying = self._book.delivery(delivery.id)
         # Its question may have been taken away; and what was found in the library as it was put is
         # here twice.
-        if event is None or lying is None or lying.state != "pending":
+        if event is None or not self._is_waiting(delivery):
             return
         with self._changed:
             alert, video = self._alerts[delivery.alert_id], self._videos[delivery.video_id]
+        if (line.way, line.receiver) not in receivers_of(alert):  # somebody else is told by now
+            return
         payload = notification(alert, event, video, self._clip_of(event))
         tries = tenacity.Retrying(
             stop=tenacity.stop_any(
@@ -224,4 +223,10 @@ class Outbox:
             cut_short = self._closing.is_set() and not isinstance(error, Refused)
             state, problem = "pending" if cut_short else "failed", str(error)[:ERROR_CHARACTERS]
             log.warning("alert %s: %s", payload["id"], error)
+            if not self._is_waiting(delivery):  # it has arrived at another one meanwhile
+                return
         self._book.put_delivery(replace(delivery, state=state, attempts=made, error=problem))
+
+    def _is_waiting(self, delivery: Delivery) -> bool:
+        lying = self._book.delivery(delivery.id)
+        return lying is not None and lying.state == "pending"

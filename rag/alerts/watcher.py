@@ -15,7 +15,7 @@ from index.faults import fault_point
 from index.library import Library
 from index.schema import Evidence, Video
 from rag.alerts.checking import Checker
-from rag.alerts.delivery import ClipOf, deliveries_of
+from rag.alerts.delivery import ClipOf, deliveries_of, receivers_of
 from rag.alerts.events import EventTracker
 from rag.alerts.gate import Gate, Sighting
 from rag.alerts.outbox import Outbox
@@ -264,12 +264,15 @@ class AlertWatcher:
                 continue
             self.notes += [note for note in gate.notes if note not in self.notes]
             self._standing[id] = _Standing(alert, gate)
+            if known is not None:
+                self._outbox.resume([alert])  # it may tell somebody else by now
 
     def _trim(self) -> None:
         kept = self._settings.history_seconds
         before = 0.0 if kept is None else self._clock() - kept
         for alert in self._book.alerts():
-            self._book.trim(alert.id, self._settings.history_events, before)
+            ways = [way for way, _ in receivers_of(alert)]
+            self._book.trim(alert.id, self._settings.history_events, before, ways=ways)
 
     def _note_seen(self, video: Video, evidence: Sequence[Evidence]) -> None:
         reached = max((one.start_seconds for one in evidence), default=0.0)
