@@ -45,7 +45,7 @@ def test_the_commands_are_understood(words):
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not here")
 def test_systemd_takes_the_unit(tmp_path):
     unit = tmp_path / "longtake-watch.service"
-    unit.write_text(block("ini").replace(unit_command()[0], sys.executable))
+    unit.write_text(block("ini").replace(unit_command()[0], f'"{sys.executable}"'))
     done = subprocess.run(
         ["systemd-analyze", "verify", str(unit)], capture_output=True, text=True, timeout=60
     )
