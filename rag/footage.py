@@ -18,13 +18,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from index.library import Library
-from index.schema import ClipPart, microseconds
-from index.store import Filter, Match, Range, scroll
+from index.schema import ClipPart
+from index.store import Filter, Match, scroll
 from ingest.models.pdq import SAME_PICTURE_DISTANCE
 from rag.align import Alignment, Shown, Track, look
 from rag.fuse import Dropped, Find
 from rag.hough import BIN_SECONDS, Line, Votes, supports, vote
 from rag.images import BITS, distance_of
+from rag.scope import overlapping
 from rag.timestamp import time_span
 from rag.vectors import NEAREST_MISSES
 from rag.views import View
@@ -47,8 +48,6 @@ MOST_LOOKS = 200
 """Lines looked at for a piece."""
 
 MARGIN_SECONDS = 3.0
-LONGEST_SECONDS = 600.0
-"""Only starts are indexed, so what is shown at a time is looked for this far back."""
 
 CLEARLY_WORSE = 32 * 2 / BITS
 """Of a mean cosine; 32 bits of a fingerprint."""
@@ -194,8 +193,7 @@ class _Search:
         wanted = self.wanted.and_(
             Match("video_id", (place[0],)),
             Match("epoch", (place[1],)),
-            Range("start_us", microseconds(first - LONGEST_SECONDS), microseconds(last)),
-            Range("end_seconds", gte=first),
+            *overlapping((first, last)),
         )
         points = sorted(
             scroll(self.library.store, wanted, with_vectors=True),

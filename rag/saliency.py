@@ -22,7 +22,7 @@ from index.schema import microseconds
 from index.store import Filter, Match, Range, scroll, where
 from index.text import WORDS
 from rag.curves import Region, read_curves
-from rag.scope import LONGEST_SECONDS, Scope
+from rag.scope import Scope, overlapping
 from rag.settings import RetrieveSettings
 from rag.vectors import Meanings, QueryEncoders, SpaceQuery, words_in
 from rag.words import WordQuery, bm25_share
@@ -135,7 +135,8 @@ class CurveReader:
     def _written(self, place: Filter, start: float, end: float) -> Iterator[ChannelCurve]:
         """The channels whose passages are windows over lines."""
         store, words = self.library.store, self.words
-        wanted = self.passages.also(place).and_(Match("channel", WRITTEN), _beginning(start, end))
+        here = (Match("channel", WRITTEN), *overlapping((start, end)))
+        wanted = self.passages.also(place).and_(*here)
         passages = {point.id: point.payload for point in scroll(store, wanted)}
         if not passages:
             return
@@ -164,9 +165,8 @@ class CurveReader:
 
     def _seen(self, place: Filter, start: float, end: float) -> Iterator[ChannelCurve]:
         for query in self.seen:
-            wanted = self.evidence.also(place).and_(
-                Match("channel", (query.space.channel,)), _beginning(start, end)
-            )
+            here = (Match("channel", (query.space.channel,)), *overlapping((start, end)))
+            wanted = self.evidence.also(place).and_(*here)
             spans = {
                 point.id: (point.payload["start_seconds"], point.payload["end_seconds"])
                 for point in scroll(self.library.store, wanted)
@@ -175,12 +175,6 @@ class CurveReader:
             rows = [(*spans[id], query.scale.score(cosine)) for id, cosine in scores.items()]
             if rows:
                 yield ChannelCurve(query.space.channel, *np.array(sorted(rows), np.float64).T)
-
-
-def _beginning(start: float, end: float) -> Range:
-    """What may lie in that stretch, by when it begins."""
-    earliest = microseconds(max(start - LONGEST_SECONDS, 0.0))
-    return Range("start_us", gte=earliest, lt=microseconds(end))
 
 
 def relevance(

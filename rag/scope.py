@@ -16,10 +16,6 @@ from rag.query import Bound, ParsedQuery
 WORDLESS = frozenset(("shot", "frame", "sound", "fingerprint"))
 """Channels without passages."""
 
-LONGEST_SECONDS = 600.0
-"""Hardly any passage or evidence is longer. Only starts are indexed, so what ends after a time is
-looked for among what begins less than this before it."""
-
 Window = tuple[float | None, float | None]
 """After, before; seconds on the video's clock, None where nothing binds."""
 
@@ -73,7 +69,7 @@ class Scope:
                 conditions.append(Match("video_id", ids))
         if looked_in:
             conditions.append(Match("channel", looked_in))
-        conditions += _overlapping(window)
+        conditions += overlapping(window)
         named = ids if ids or dated else None
         return cls(looked_in, query.languages, tuple(conditions), within, window, named)
 
@@ -215,13 +211,13 @@ def _hull(windows: Iterable[Window]) -> Window:
     )
 
 
-def _overlapping(window: Window) -> list[Condition]:
+def overlapping(window: Window) -> list[Condition]:
+    """What is there in some of it, however early it began: a slide stands for long, and what a
+    still camera shows for hours."""
     after, before = window
     conditions: list[Condition] = []
-    earliest = None if after is None else microseconds(max(after - LONGEST_SECONDS, 0.0))
-    latest = None if before is None else microseconds(before)
-    if earliest is not None or latest is not None:
-        conditions.append(Range("start_us", gte=earliest, lt=latest))
+    if before is not None:
+        conditions.append(Range("start_us", lt=microseconds(before)))
     if after is not None:
         conditions.append(Range("end_seconds", gte=after))
     return conditions

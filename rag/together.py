@@ -11,16 +11,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from index.schema import microseconds
-from index.store import Filter, Match, Range
+from index.store import Filter, Match
 from rag.footage import FootageFind
 from rag.fuse import Dropped, Find, Fused
 from rag.images import SIMILAR
+from rag.scope import overlapping
 
 _Ask = Callable[[Filter], tuple[list[Find], list[Dropped]]]
-
-LONGEST_SECONDS = 60.0
-"""Passages and evidence that begin this long before a place may still cover it."""
 
 MOST_PLACES = 20
 NEAR_SECONDS = 10.0
@@ -96,13 +93,11 @@ def _places(finds: Sequence[Find]) -> list[Find]:
 
 
 def _at(place: Find) -> Filter:
-    begins = microseconds(max(place.start_seconds - LONGEST_SECONDS, 0.0))
     return Filter(
         (
             Match("video_id", (place.video_id,)),
             Match("epoch", (place.epoch,)),
-            Range("start_us", gte=begins, lt=microseconds(place.end_seconds)),
-            Range("end_seconds", gte=place.start_seconds),
+            *overlapping((place.start_seconds, place.end_seconds)),
         )
     )
 

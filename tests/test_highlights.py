@@ -71,6 +71,16 @@ def test_the_spoken_curve_is_the_one_that_spans_are_found_on(films):
     assert values[10] == 0.0  # nobody speaks
 
 
+def test_a_slide_that_has_stood_for_long_is_on_the_curve_of_a_late_stretch(library):
+    video = put_video(library, "Lecture", 4000.0)
+    put_channel(library, video, "screen_text", [(100.0, 3000.0, "The zeppelin hangar")])
+    query = parse("zeppelin")
+    reader = CurveReader.of(query.text, library, None, Scope.of(query, library), RetrieveSettings())
+    (curve,) = reader.read(video.id, 0, 2900.0, 2910.0)
+    assert list(curve.starts) == [100.0] and curve.values[0] > 0.3
+    assert reader.read(video.id, 0, 3100.0, 3110.0) == []
+
+
 def test_channels_that_agree_add_up_as_independent_evidence(library):
     video = put_video(library, "Road", 40.0)
     put_frames(library, video, [0.0, 0.8, 0.1, 0.0])

@@ -106,6 +106,14 @@ def test_what_begins_before_the_time_in_a_passage_before_it_is_found(library):
     assert found(library, "zeppelin before:1121s") == [("Long", 1120.0)]
 
 
+def test_what_has_stood_for_long_is_found_at_a_late_time(library):
+    video = put_video(library, "Lecture", 4000.0)
+    put_channel(library, video, "screen_text", [(100, 3000, "The zeppelin hangar")])
+    for seconds in (100, 2000, 2999):
+        assert found(library, f"zeppelin after:{seconds}s") == [("Lecture", 100.0)]
+    assert found(library, "zeppelin after:3000s") == found(library, "zeppelin before:100s") == []
+
+
 def noon(day: int) -> float:
     return datetime(2026, 3, day, 12, tzinfo=UTC).timestamp()
 

@@ -145,6 +145,9 @@ def test_a_part_is_asked_again_only_where_it_found_nothing():
         def in_place(place):
             (begins,) = [c.gte for c in place.must if getattr(c, "key", "") == "end_seconds"]
             asked.append((name, begins))
+            of = find("speech", begins, begins + 1)
+            long = {"start_us": 0, "end_seconds": 9000.0}  # what has stood for long is there, too
+            assert place.passes({"video_id": of.video_id, "epoch": of.epoch, **long})
             return [find("speech", begins, begins + 1), find("speech", 900, 901)], []
 
         return in_place
