@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import uuid
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from index.errors import LibraryNewerError, StoreError, StoreUnreachableError
 from index.migrations import check_path, migrate
 from index.schema import SCHEMA_VERSION
-from index.server_points import our_point, their_filter, their_vector
+from index.server_points import our_point, their_filter, their_index, their_vector
 from index.settings import ServerSettings
 from index.store import (
     INDEXED_FIELDS,
@@ -78,8 +78,8 @@ class ServerStore:
         with self._translated("open the collection"):
             if not self._client.collection_exists(self._collection):
                 self._create()
-            metadata = self._client.get_collection(self._collection).config.metadata or {}
-        version = metadata.get(_VERSION_KEY)
+            collection = self._client.get_collection(self._collection)
+        version = (collection.config.metadata or {}).get(_VERSION_KEY)
         if not isinstance(version, int):
             raise StoreError(
                 f"The collection {self._collection} at {self._settings.url} was not made by "
@@ -94,6 +94,12 @@ class ServerStore:
         check_path(version, SCHEMA_VERSION, f"{self._collection} at {self._settings.url}")
         self._spaces = self._read_spaces()
         migrate(self, version, SCHEMA_VERSION, self._record_version)
+        missing = INDEXED_FIELDS.keys() - (collection.payload_schema or {}).keys()
+        try:
+            self._index_fields(missing, wait=not collection.points_count)
+        except StoreError:
+            if not collection.points_count:
+                raise  # else it is a help, not a need: who may only read does without
 
     def _create(self) -> None:
         m = self._models
@@ -114,22 +120,15 @@ class ServerStore:
             # Two machines may start at once: the other one made it.
             if not self._client.collection_exists(self._collection):
                 raise
-        with warnings.catch_warnings():
+
+    def _index_fields(self, fields: Iterable[str], *, wait: bool) -> None:
+        """wait: until they are made, which in a large collection takes minutes."""
+        with warnings.catch_warnings(), self._translated("index fields"):
             warnings.filterwarnings("ignore", message="Payload indexes have no effect")
-            for field, kind in INDEXED_FIELDS.items():
-                if kind == "integer":
-                    schema = m.IntegerIndexParams(
-                        type=m.IntegerIndexType.INTEGER, lookup=True, range=True, on_disk=True
-                    )
-                elif kind == "float":
-                    schema = m.FloatIndexParams(type=m.FloatIndexType.FLOAT, on_disk=True)
-                else:
-                    # Points of one video lie together on disk, and most filters name a video.
-                    schema = m.KeywordIndexParams(
-                        type=m.KeywordIndexType.KEYWORD, is_tenant=field == "video_id", on_disk=True
-                    )
+            for field in sorted(fields):
+                schema = their_index(self._models, field)
                 self._client.create_payload_index(
-                    self._collection, field, field_schema=schema, wait=True
+                    self._collection, field, field_schema=schema, wait=wait
                 )
 
     def _record_version(self, version: int) -> None:

@@ -7,13 +7,28 @@ from typing import Any
 
 import numpy as np
 
-from index.store import Condition, Filter, Match, Point, SparseVector, Vector
+from index.store import INDEXED_FIELDS, Condition, Filter, Match, Point, SparseVector, Vector
 
 
 def their_vector(m: Any, vector: Vector) -> Any:
     if isinstance(vector, SparseVector):
         return m.SparseVector(indices=list(vector.indices), values=list(vector.values))
     return vector.tolist()
+
+
+def their_index(m: Any, field: str) -> Any:
+    """Of one of INDEXED_FIELDS."""
+    match INDEXED_FIELDS[field]:
+        case "integer":
+            return m.IntegerIndexParams(
+                type=m.IntegerIndexType.INTEGER, lookup=True, range=True, on_disk=True
+            )
+        case "float":
+            return m.FloatIndexParams(type=m.FloatIndexType.FLOAT, on_disk=True)
+    # Points of one video lie together on disk, and most filters name a video.
+    return m.KeywordIndexParams(
+        type=m.KeywordIndexType.KEYWORD, is_tenant=field == "video_id", on_disk=True
+    )
 
 
 def their_filter(m: Any, where: Filter) -> Any:

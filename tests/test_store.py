@@ -8,6 +8,7 @@ import threading
 import uuid
 from contextlib import contextmanager
 
+import httpx
 import numpy as np
 import pytest
 
@@ -17,7 +18,17 @@ from index.owner import OwningStore
 from index.remote import SocketStore
 from index.schema import SCHEMA_VERSION
 from index.settings import ServerSettings, StoreSettings
-from index.store import Filter, Match, Point, Range, SparseVector, VectorSpace, scroll, where
+from index.store import (
+    INDEXED_FIELDS,
+    Filter,
+    Match,
+    Point,
+    Range,
+    SparseVector,
+    VectorSpace,
+    scroll,
+    where,
+)
 
 SPACES = [VectorSpace("frame", 8), VectorSpace("raw", 3, "dot"), VectorSpace("words")]
 EVERYTHING = Filter()
@@ -437,3 +448,58 @@ def test_several_threads_at_once(store, request):
         thread.join()
     assert not failures
     assert store.count(EVERYTHING) == 240
+
+
+def test_a_collection_that_lacks_an_index_gets_it_in_the_background(monkeypatch):
+    from qdrant_client import QdrantClient
+
+    from index.server import ServerStore
+
+    client = QdrantClient(":memory:")
+    made = []
+    monkeypatch.setattr(
+        client,
+        "create_payload_index",
+        lambda collection, field, *, field_schema, wait: made.append((field, wait)),
+    )
+    there = client.get_collection
+    known = dict.fromkeys(INDEXED_FIELDS, None)
+    settings = ServerSettings(url=":memory:")
+    with ServerStore(settings, client=client) as store:
+        assert dict(made) == dict.fromkeys(INDEXED_FIELDS, True)
+        store.ensure_spaces(SPACES)
+        store.upsert([evidence(1)])
+        for lacking, expected in (("end_seconds", [("end_seconds", False)]), (None, [])):
+            made.clear()
+            schema = {field: kind for field, kind in known.items() if field != lacking}
+            monkeypatch.setattr(
+                client,
+                "get_collection",
+                lambda name, schema=schema: there(name).model_copy(
+                    update={"payload_schema": schema}
+                ),
+            )
+            ServerStore(settings, client=client)
+            assert made == expected
+
+
+def test_who_may_only_read_does_without_a_missing_index(monkeypatch):
+    from qdrant_client import QdrantClient
+    from qdrant_client.http.exceptions import UnexpectedResponse
+
+    from index.server import ServerStore
+
+    client = QdrantClient(":memory:")
+    settings = ServerSettings(url=":memory:")
+
+    def refuse(*_, **__):
+        raise UnexpectedResponse(403, "Forbidden", b"read only", httpx.Headers())
+
+    with ServerStore(settings, client=client) as store:
+        store.ensure_spaces(SPACES)
+        store.upsert([evidence(1)])
+        monkeypatch.setattr(client, "create_payload_index", refuse)
+        assert ServerStore(settings, client=client).count(EVERYTHING) == 1
+        store.delete(where(kind="evidence"))
+        with pytest.raises(StoreError, match="not the rights"):
+            ServerStore(settings, client=client)
