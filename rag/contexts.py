@@ -14,6 +14,7 @@ from rag.query import parse
 from rag.question_kind import Kind, Opinion, question_kind
 from rag.retrieve import Retriever
 from rag.scope import Scope
+from rag.settings import MOST_MOMENTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,8 @@ def evidence_for(
         return _covering(retriever, scope, settings, kind)
     looked_in = scope.looked_in(retriever.library)
     count = settings.stretches if kind == "count" else settings.moments
-    result = retriever.search(question, videos=videos, limit=count * settings.attempts)
+    most = min(count * settings.attempts, MOST_MOMENTS)
+    result = retriever.search(question, videos=videos, limit=most)
     notes = result.notes
     if kind == "count":
         if len(looked_in) <= settings.stretches:  # to count, all of it has to be read

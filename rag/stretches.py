@@ -27,7 +27,7 @@ from rag.ground import Lengths, ground, lengths
 from rag.presence import Presence, nearest, presence
 from rag.settings import RetrieveSettings
 from rag.vectors import Meanings
-from rag.wording import ranges
+from rag.wording import is_word, ranges
 from rag.words import WordQuery, bm25_share, piece
 
 BIN_SECONDS = 60.0
@@ -344,9 +344,9 @@ def _too_little(
 def _as_typed(find: Find, said: Sequence[str], settings: RetrieveSettings) -> bool:
     """Whether the words that the find shares with the query stand there as they were typed, and one
     of them is rare. A stem in common is no proof: "generalizing" and "generally" have one. Nor is
-    a single letter."""
+    a single letter, but in scripts where that is a word."""
     rare = settings.presence.rare_passages
-    if not any(term.passages <= rare and len(term.word) > 1 for term in find.terms):
+    if not any(term.passages <= rare and is_word(term.word) for term in find.terms):
         return False
     text = " ".join(said)
     return all(ranges(term.word, text) for term in find.terms)

@@ -26,6 +26,11 @@ class Word:
     end: int
 
 
+def is_word(text: str) -> bool:
+    """A single letter is none, but in scripts without spaces."""
+    return len(text) > 1 or _SPACELESS.match(text) is not None
+
+
 def words(text: str) -> list[Word]:
     """The words of the text, in order."""
     if text.isascii():

@@ -11,9 +11,18 @@ from talks import make_video, put_channel, put_video
 
 from index.schema import Chapter, Epoch, Generation, Segment, Video
 from ingest.models.videollm.picture_tokens import UNKNOWN, picture_tokens
+from rag.answer_settings import AskSettings
+from rag.contexts import evidence_for
 from rag.question_kind import question_kind
+from rag.retrieve import Retriever
 from rag.stretched import stretches
 from rag.tokens import ServerTokens
+
+
+def test_what_is_counted_is_searched_for_whatever_the_settings(films):
+    settings = AskSettings(stretches=500, attempts=10)
+    found = evidence_for("How often is water mentioned?", Retriever(films), settings, ())
+    assert found.kind == "count" and found.covers
 
 
 @pytest.mark.parametrize(

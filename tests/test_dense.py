@@ -136,6 +136,18 @@ def test_where_nothing_is_near_a_rare_word_counts_as_it_was_typed(films, encoder
     assert search(films, encoder, "clockwork", RetrieveSettings(presence=common)).moments == ()
 
 
+def test_a_single_letter_counts_where_it_is_a_word(writable, encoder):
+    for title, language, line in (
+        ("Cats", "zh", "一只猫坐在灯塔上。"), ("Axes", "en", "Here the axis x ends."),
+    ):  # fmt: skip
+        video = put_video(writable, title)
+        put_channel(writable, video, "speech", [(0.0, 5.0, line)], language=language)
+        embed(writable, video, encoder)
+    strict = RetrieveSettings(presence=PresenceSettings(floor=1.0))
+    assert titles(search(writable, encoder, "猫", strict)) == ["Cats"]
+    assert search(writable, encoder, "x", strict).moments == ()
+
+
 def test_of_two_that_say_the_same_the_one_whose_title_says_more_comes_first(writable, encoder):
     for name in ("Apollo", "Mountains", "Zoo"):
         video = put_video(writable, name)
