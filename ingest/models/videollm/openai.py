@@ -314,7 +314,8 @@ def _refused_setting(error: Any) -> str | None:
     for name in _OPTIONAL:
         if re.search(rf"\b{name}\b", said) or named == name:
             unsupported = (
-                r"unsupported|not supported|does not support|not allowed|not permitted|unrecognized"
+                r"unsupported|not supported|does not support|not allowed|not permitted"
+                r"|unrecognized|unknown|unexpected"
             )
             return name if re.search(unsupported, said, re.IGNORECASE) else None
     return None
