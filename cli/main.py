@@ -393,4 +393,6 @@ def output_lost(error: OSError) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    from cli.process import end
+
+    end(main())

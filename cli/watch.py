@@ -130,7 +130,8 @@ def run_watch(
             )
             for source in sources
         ]
-        states = _run_all(sources, watchers, stop)
+        # The models may have been long in coming.
+        states = [] if stop.is_set() else _run_all(sources, watchers, stop)
         told.finish()
     if told.lost is not None:
         raise told.lost

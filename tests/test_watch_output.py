@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
+import sys
 import threading
 import time
 
 import pytest
 from live_peers import TcpSender, eventually
-from test_watch import finds, longtake, recording, watch
+from test_watch import ROOT, finds, longtake, recording, watch
 
+from cli.main import main
 from cli.watch import Told
 from ingest.live.state import SourceState
 
@@ -76,3 +79,38 @@ def test_lost_output_ends_no_thread(monkeypatch, capsys):
     monkeypatch.setattr("cli.watch.say", broken)
     told(SourceState("hall", "an id", "lost", "why"))
     assert stop.is_set() and isinstance(told.lost, BrokenPipeError)
+
+
+STOPPED_AT_WORK = """
+import threading, torch
+from cli.process import end
+
+layer, begun = torch.nn.Linear(600, 600), threading.Event()
+
+def work():
+    while True:
+        layer(torch.zeros(600, 600))
+        begun.set()
+
+threading.Thread(target=work, daemon=True).start()
+begun.wait(60)
+print("data")
+end(3)
+"""
+
+
+def test_a_model_at_work_does_not_abort_the_process_at_its_end():
+    done = subprocess.run(
+        [sys.executable, "-c", STOPPED_AT_WORK], cwd=ROOT, capture_output=True, timeout=120
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (3, b"data\n", b"")
+
+
+def test_who_stops_it_while_models_are_made_ready_sees_nothing_begin(monkeypatch, capsys, tmp_path):
+    def prepare(senses, say):
+        signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr("cli.senses.Senses.prepare_models", prepare)
+    source, library = tmp_path / "hall.ts", tmp_path / "library"
+    assert main(["watch", str(source), "--library", str(library)]) == 0
+    assert "hall" not in capsys.readouterr().err

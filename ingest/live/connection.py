@@ -141,7 +141,8 @@ class Connection:
             return SourceError(f"{shown}: does not answer.")
         if isinstance(error, av.InvalidDataError):
             ended = isinstance(self._bytes, StandardInput) and self._bytes.ended
-            return SourceError(f"{shown}: sends nothing that can be read as video.", lasting=ended)
+            what = "nothing that can be read as video or sound"
+            return SourceError(f"{shown}: sends {what}.", lasting=ended)
         if isinstance(error, ValueError) and not isinstance(error, av.FFmpegError):
             return SourceError(_no_such_device(self._source), lasting=True)
         if self._source.kind == "device" and getattr(error, "errno", None) == errno.ENOTTY:

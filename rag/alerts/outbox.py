@@ -225,7 +225,8 @@ class Outbox:
             log.warning("alert %s: %s", payload["id"], error)
             if not self._is_waiting(delivery):  # it has arrived at another one meanwhile
                 return
-        self._book.put_delivery(replace(delivery, state=state, attempts=made, error=problem))
+        told = replace(delivery, state=state, attempts=made, error=problem)
+        self._book.put_delivery(replace(told, noticed_at=event.noticed_at))
 
     def _is_waiting(self, delivery: Delivery) -> bool:
         lying = self._book.delivery(delivery.id)
