@@ -380,16 +380,18 @@ class Library:
         shares = {
             name: 0.0 for name in wanted if pictures or NEED_PICTURES.isdisjoint(name.split(":"))
         }
+        lacking: dict[str, float] = {}  # by all epochs together
         for generation in generations:
             if generation.video_id != video.id or generation.state != "active":
                 continue
-            duration = video.duration_seconds
-            share = 1.0 if generation.complete or duration is None else 0.0
+            duration, epoch = video.duration_seconds, video.epoch_of(generation.epoch)
+            lack = 0.0 if generation.complete or duration is None else 1.0
             if duration:
-                share = share or generation.analysed_seconds / duration
-                share -= generation.detail.get("uncovered_seconds", 0.0) / duration
-            shares[generation.channel] = min(max(share, 0.0), 1.0)
-        return shares
+                end = duration if epoch is None else epoch.end_seconds or duration
+                lack *= max(end - generation.analysed_seconds, 0.0) / duration
+                lack += generation.detail.get("uncovered_seconds", 0.0) / duration
+            lacking[generation.channel] = lacking.get(generation.channel, 0.0) + lack
+        return shares | {name: max(1.0 - lack, 0.0) for name, lack in lacking.items()}
 
 
 def _is_whole(generation: Generation | None) -> bool:

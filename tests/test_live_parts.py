@@ -261,6 +261,21 @@ def test_what_a_kill_left_open_is_settled_as_it_stands(library, writer):
         assert len(Retriever(library).search(words).moments) == 1
 
 
+def test_what_was_waiting_to_be_heard_counts_as_not_covered(library, writer):
+    """Of all epochs together."""
+    commit_live(library, [writer.take_live(5.0, 8.0)])
+    (left,) = library.generations("camera")
+    settle(library, left, 18.0)
+    second = library.begin(replace(left, epoch=1, watermark_seconds=20.0))
+    library.finish([(replace(second, analysed_seconds=40.0), [], [])])
+    third = library.begin(replace(left, epoch=2, watermark_seconds=40.0))
+    library.commit_all([(replace(third, analysed_seconds=45.0), [], [])])
+    epochs = tuple(Epoch(at, 20.0 * at, 0.0, end_seconds=20.0 * (at + 1)) for at in range(3))
+    video = Video("camera", "camera", duration_seconds=60.0, epochs=epochs)
+    covered = library.coverage(video, library.generations("camera"))
+    assert covered == {left.channel: pytest.approx(1 - (10 + 15) / 60)}
+
+
 # --- what is joined ---------------------------------------------------------------------------
 
 

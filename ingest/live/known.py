@@ -23,9 +23,14 @@ def known_video(
         return Video(source.video_id, source.name, source=source.shown)
     consolidation.forget_unfinished(video.id)
     own = [g for g in library.generations(video.id) if not is_derived(g)]
+    reached: dict[int, float] = {}  # by the channel that has come farthest
+    for one in own:
+        reached[one.epoch] = max(reached.get(one.epoch, 0.0), one.analysed_seconds)
     for generation in own:
         if not generation.complete:
-            settle(library, generation)
+            epoch = video.epoch_of(generation.epoch)
+            known = None if epoch is None else epoch.end_seconds
+            settle(library, generation, reached[generation.epoch] if known is None else known)
     recordings.mend()
     ends = {g.epoch: g.analysed_seconds for g in library.generations(video.id) if not is_derived(g)}
     epochs = tuple(

@@ -138,9 +138,10 @@ def is_gone(library: Library, generation: Generation) -> bool:
     return not library.store.retrieve([generation.id])
 
 
-def settle(library: Library, generation: Generation) -> None:
+def settle(library: Library, generation: Generation, end_seconds: float = 0.0) -> None:
     """Makes what a run that was killed has left of a generation final and complete, as it stands:
-    what had been committed stays, and nothing comes after it."""
+    what had been committed stays, and nothing comes after it. end_seconds: up to there it should
+    have come; what it lacks counts as not covered."""
     evidence = library.evidence(generation.video_id, generation=generation.id, with_vectors=True)
     watermark = generation.watermark_seconds
     before = [one for one in evidence if one.start_seconds < watermark]
@@ -151,8 +152,13 @@ def settle(library: Library, generation: Generation) -> None:
     points = [*map(passage_point, passages), *builder.statistics_points()]
     points += builder.outline_points()
     end = max((one.end_seconds for one in evidence), default=generation.analysed_seconds)
+    analysed = max(end, generation.analysed_seconds)
+    detail = dict(generation.detail)
+    if end_seconds > analysed:
+        uncovered = detail.get("uncovered_seconds", 0.0) + end_seconds - analysed
+        detail["uncovered_seconds"] = uncovered
     done = dataclasses.replace(
-        generation, watermark_seconds=end, analysed_seconds=max(end, generation.analysed_seconds)
+        generation, watermark_seconds=end, analysed_seconds=analysed, detail=detail
     )
     library.commit_all([(generation, left, points)])
     library.store.delete(
