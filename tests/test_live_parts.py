@@ -16,13 +16,16 @@ from index.schema import Epoch, Evidence, Generation, Segment, Video
 from index.store import scroll, where
 from ingest.channel import Sample
 from ingest.live.clock import WRAP_SECONDS, StreamClock
-from ingest.live.consolidation import join, join_segments, same_line
+from ingest.live.consolidation import Consolidation, join, join_segments, same_line
 from ingest.live.epochs import thinned
 from ingest.live.intake import Intake
+from ingest.live.known import known_video
+from ingest.live.recorded import Recordings
 from ingest.live.settings import LiveSettings
 from ingest.live.source import parse_source, parse_sources
 from ingest.live.writer import OPEN, LiveWriter, commit_live, settle
 from ingest.picture_events import Progress
+from ingest.thumbnails import Thumbnails
 from rag.retrieve import Retriever
 
 NOW = 1_800_000_000.0
@@ -274,6 +277,22 @@ def test_what_was_waiting_to_be_heard_counts_as_not_covered(library, writer):
     video = Video("camera", "camera", duration_seconds=60.0, epochs=epochs)
     covered = library.coverage(video, library.generations("camera"))
     assert covered == {left.channel: pytest.approx(1 - (10 + 15) / 60)}
+
+
+def test_a_killed_epoch_ends_where_its_pictures_do(library, tmp_path):
+    """Who goes on with a file begins there: nothing is passed over, and nothing seen twice."""
+    source = parse_source("tcp://camera", "camera")
+    given = Video(source.video_id, "camera", source="tcp://camera", epochs=(Epoch(0, 0.0, 0.0),))
+    library.put_video(given)
+    for channel, reached in (("sound", 12.0), ("shot", 10.0), ("speech", 4.0)):
+        begun = library.begin(Generation(given.id, 0, channel, "1"))
+        library.commit_all([(replace(begun, analysed_seconds=reached), [], [])])
+    joins = Consolidation(library, Thumbnails(tmp_path / "thumbnails"))
+    video = known_video(library, source, Recordings(library, None, given.id), joins)
+    assert [epoch.end_seconds for epoch in video.epochs] == [10.0]
+    video = replace(video, duration_seconds=10.0)
+    covered = library.coverage(video, library.generations(video.id))
+    assert covered == {"sound": 1.0, "shot": 1.0, "speech": pytest.approx(0.4)}
 
 
 # --- what is joined ---------------------------------------------------------------------------

@@ -23,16 +23,14 @@ def known_video(
         return Video(source.video_id, source.name, source=source.shown)
     consolidation.forget_unfinished(video.id)
     own = [g for g in library.generations(video.id) if not is_derived(g)]
-    reached: dict[int, float] = {}  # by the channel that has come farthest
-    for one in own:
-        reached[one.epoch] = max(reached.get(one.epoch, 0.0), one.analysed_seconds)
+    # As far as the source itself: who listens or detects may be behind, and sound ahead.
+    ends = {g.epoch: g.analysed_seconds for g in own if g.channel == "shot"}
     for generation in own:
         if not generation.complete:
             epoch = video.epoch_of(generation.epoch)
             known = None if epoch is None else epoch.end_seconds
-            settle(library, generation, reached[generation.epoch] if known is None else known)
+            settle(library, generation, known or ends.get(generation.epoch, 0.0))
     recordings.mend()
-    ends = {g.epoch: g.analysed_seconds for g in library.generations(video.id) if not is_derived(g)}
     epochs = tuple(
         replace(one, end_seconds=max(ends.get(one.number, 0.0), one.start_seconds))
         if one.end_seconds is None
