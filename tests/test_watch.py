@@ -51,7 +51,12 @@ class Command:
                 "--library", str(library), *OPTIONS,
             ],
             cwd=ROOT,
-            env={**os.environ, **({"LONGTAKE_FAULT": fault} if fault else {})},
+            env={
+                # Senders here send all at once, while a busy machine still loads what reads it.
+                "LONGTAKE_LIVE__DROP_AFTER_SECONDS": "600",
+                **os.environ,
+                **({"LONGTAKE_FAULT": fault} if fault else {}),
+            },
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
