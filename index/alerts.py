@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from index.convert import convert
 from index.errors import UsageError
 from index.schema import make_id
 from index.store import Point, Range, Store, scroll, where
@@ -247,7 +248,7 @@ def _delivery_point(delivery: Delivery) -> Point:
 
 
 def _read(point: Point, record: type) -> Any:
-    return msgspec.convert(point.payload["record"], record)
+    return convert(point.payload["record"], record)
 
 
 def of_events(deliveries: Iterable[Delivery]) -> dict[str, list[Delivery]]:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 
+from index.convert import convert
 from index.schema import make_id, microseconds
 from index.store import Point, Range, Store, scroll, where
 
@@ -66,7 +67,7 @@ class PieceBook:
         end_us = None if end_seconds is None else microseconds(end_seconds)
         begins = Range("start_us", gte=microseconds(start_seconds), lt=end_us)
         points = scroll(self._store, where(kind="piece", video_id=video_id).and_(begins))
-        found = [msgspec.convert(point.payload["record"], Piece) for point in points]
+        found = [convert(point.payload["record"], Piece) for point in points]
         return sorted(found, key=lambda piece: (piece.start_seconds, piece.name))
 
     def put_piece(self, piece: Piece) -> None:
@@ -79,7 +80,7 @@ class PieceBook:
 
     def pins(self, video_id: str) -> list[Pin]:
         points = scroll(self._store, where(kind="pin", video_id=video_id))
-        found = [msgspec.convert(point.payload["record"], Pin) for point in points]
+        found = [convert(point.payload["record"], Pin) for point in points]
         return sorted(found, key=lambda pin: (pin.start_seconds, pin.end_seconds))
 
     def put_pin(self, pin: Pin) -> None:

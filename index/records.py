@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from index.convert import convert
 from index.schema import Evidence, Generation, Segment, Space, Video, make_id, microseconds
 from index.store import Point
 
@@ -27,7 +28,7 @@ def video_point(video: Video) -> Point:
 
 
 def video_from(payload: Mapping[str, Any]) -> Video:
-    return msgspec.convert(payload["record"], Video)
+    return convert(payload["record"], Video)
 
 
 def generation_point(generation: Generation) -> Point:
@@ -46,7 +47,7 @@ def generation_point(generation: Generation) -> Point:
 
 
 def generation_from(payload: Mapping[str, Any]) -> Generation:
-    return msgspec.convert(payload["record"], Generation)
+    return convert(payload["record"], Generation)
 
 
 def evidence_point(evidence: Evidence) -> Point:
@@ -121,4 +122,4 @@ def space_point(space: Space, *, stamp: str) -> Point:
 
 
 def space_from(payload: Mapping[str, Any]) -> Space:
-    return msgspec.convert(payload["record"], Space)
+    return convert(payload["record"], Space)

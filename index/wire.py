@@ -19,6 +19,7 @@ import msgspec
 import numpy as np
 
 from index import errors
+from index.convert import learning
 from index.store import (
     Condition,
     Filter,
@@ -320,7 +321,8 @@ Request = (
 @functools.cache
 def _decoder(kind: Any) -> msgspec.msgpack.Decoder:
     # Built at first use: a command that talks to nobody does not pay for it.
-    return msgspec.msgpack.Decoder(kind)
+    with learning:
+        return msgspec.msgpack.Decoder(kind)
 
 
 def encode(message: Message | Greeting) -> bytes:
