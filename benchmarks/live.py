@@ -17,15 +17,12 @@ of sources what was dropped, how far behind the slowest was at the end, and the 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import os
-import socket
 import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
 from fractions import Fraction
@@ -37,7 +34,9 @@ import numpy as np
 import psutil
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
+
+from watching import Player, Watch, cores_share  # noqa: E402
 
 WIDTH, HEIGHT, RATE = 1920, 1080, 30
 EVERY_SECONDS = 5.0
@@ -122,81 +121,22 @@ def encode(kind: str, seconds: float, path: Path, words: dict[str, float]) -> No
         output.mux(stream.encode(None))
 
 
-class Player:
-    """Sends the packets when they are due. shown: word -> time of day when its first picture was
-    handed to the network."""
-
-    def __init__(self, path: Path, words: dict[str, float]):
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
-        self._path = path
-        self._words = words
-        self.shown: dict[str, float] = {}
-        self.thread = threading.Thread(target=self._play, daemon=True)
-        self.thread.start()
-
-    def _play(self) -> None:
-        with contextlib.suppress(av.FFmpegError):  # nobody takes it any more
-            self._send()
-
-    def _send(self) -> None:
-        with (
-            av.open(str(self._path)) as recording,
-            av.open(f"tcp://127.0.0.1:{self.port}?listen=1", "w", format="mpegts") as output,
-        ):
-            source = recording.streams.video[0]
-            stream = output.add_stream_from_template(source)
-            began = None
-            for packet in recording.demux(source):
-                if packet.pts is None:
-                    continue
-                at = float(packet.pts * packet.time_base)
-                if began is None:
-                    output.start_encoding()  # returns when somebody has called
-                    began = time.time() - at
-                time.sleep(max(0.0, began + at - time.time()))
-                for word, start in self._words.items():
-                    if at >= start:
-                        self.shown.setdefault(word, began + start)
-                packet.stream = stream
-                output.mux(packet)
-
-
 def measure(kind: str, seconds: float, folder: Path) -> dict:
     path = folder / f"{kind}.ts"
     words = planted(seconds)
     encode(kind, seconds, path, words)
     player = Player(path, words)
     library = folder / f"library-{kind}"
-    watch = subprocess.Popen(
-        [
-            sys.executable, "-m", "cli.main", "watch", f"tcp://127.0.0.1:{player.port}",
-            "--name", kind, "--library", str(library), "--profile", "packaged", "--json",
-        ],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )  # fmt: skip
-    states: list[dict] = []
-    reading = threading.Thread(
-        target=lambda: states.extend(json.loads(line) for line in watch.stdout), daemon=True
-    )
-    reading.start()
-    process = psutil.Process(watch.pid)
-    while not player.shown:
-        time.sleep(0.05)
-    began, used = time.monotonic(), sum(process.cpu_times()[:2])
-    latencies, query_seconds = poll(library, player, words)
-    wall = time.monotonic() - began
-    share = (sum(process.cpu_times()[:2]) - used) / wall / os.cpu_count()
-    resident = process.memory_info().rss
-    player.thread.join(seconds)
-    watch.terminate()
-    watch.wait()
-    reading.join(5)
-    last = states[-1]
+    with Watch({kind: player.url}, library) as watch:
+        while not player.shown:
+            watch.check()
+            time.sleep(0.05)
+        began, used = time.monotonic(), watch.used_seconds()
+        latencies, query_seconds = poll(library, player, words)
+        share = cores_share(watch.used_seconds() - used, time.monotonic() - began)
+        resident = watch.process.memory_info().rss
+        player.thread.join(seconds)
+    last = watch.states[kind]
     return {
         "kind": kind,
         "texts": len(words),
@@ -247,37 +187,16 @@ def sources(kind: str, seconds: float, folder: Path, most: int) -> Iterator[dict
     path = folder / f"{kind}.ts"
     encode(kind, seconds, path, {})
     for count in range(1, most + 1):
-        players = [Player(path, {}) for _ in range(count)]
+        players = {f"{kind} {at}": Player(path, {}) for at in range(count)}
+        urls = {name: player.url for name, player in players.items()}
         library = folder / f"library-{kind}-{count}"
-        watch = subprocess.Popen(
-            [
-                sys.executable, "-m", "cli.main", "watch",
-                *(f"tcp://127.0.0.1:{player.port}" for player in players),
-                *(word for at in range(count) for word in ("--name", f"{kind} {at}")),
-                "--library", str(library), "--profile", "packaged", "--json",
-                "--set", "index.ballast_bytes=0",
-            ],
-            cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-        )  # fmt: skip
-        states: dict[str, dict] = {}
-
-        def read(lines=watch.stdout, states=states) -> None:
-            for line in lines:
-                state = json.loads(line)
-                states[state["source"]] = state
-
-        reading = threading.Thread(target=read, daemon=True)
-        reading.start()
-        while sum(one["state"] == "live" for one in list(states.values())) < count:
-            time.sleep(0.05)
-        process = psutil.Process(watch.pid)
-        began, used = time.monotonic(), sum(process.cpu_times()[:2])
-        time.sleep(seconds - ENDING_SECONDS)
-        share = (sum(process.cpu_times()[:2]) - used) / (time.monotonic() - began) / os.cpu_count()
-        load = psutil.getloadavg()[0]
-        watch.terminate()
-        watch.wait()
-        reading.join()
+        with Watch(urls, library, "index.ballast_bytes=0") as watch:
+            watch.await_live()
+            began, used = time.monotonic(), watch.used_seconds()
+            time.sleep(seconds - ENDING_SECONDS)
+            share = cores_share(watch.used_seconds() - used, time.monotonic() - began)
+            load = psutil.getloadavg()[0]
+        states = watch.states
         lag = max(one["lag_seconds"] or 0.0 for one in states.values())
         dropped = sum(one["dropped"] for one in states.values())
         fits = not dropped and lag < LAG_SECONDS

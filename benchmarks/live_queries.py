@@ -17,15 +17,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
 import sys
 import tempfile
-import threading
 import time
 from pathlib import Path
 
-import av
 import numpy as np
 import psutil
 
@@ -34,6 +30,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
 import live  # noqa: E402
 import million  # noqa: E402
+from watching import Player, Watch, cores_share  # noqa: E402
 
 SETTLE_SECONDS = 4.0
 EVERY_SECONDS = 0.1
@@ -41,40 +38,27 @@ EVERY_SECONDS = 0.1
 AIM = 2.0
 
 
-class Sender(live.Player):
+class Sender(Player):
     """Plays for so long, pauses for so long, and on. playing: whether it does, and since when."""
 
     def __init__(self, path: Path, play_seconds: float, pause_seconds: float):
         self._play_seconds, self._pause_seconds = play_seconds, pause_seconds
-        self.playing, self.since = False, time.monotonic()
+        self.playing, self.since, self._pauses = False, time.monotonic(), 0
         super().__init__(path, {})
 
     def _send(self) -> None:
-        with (
-            av.open(str(self._path)) as recording,
-            av.open(f"tcp://127.0.0.1:{self.port}?listen=1", "w", format="mpegts") as output,
-        ):
-            source = recording.streams.video[0]
-            stream = output.add_stream_from_template(source)
-            began, pauses = None, 0
-            for packet in recording.demux(source):
-                if packet.pts is None:
-                    continue
-                at = float(packet.pts * packet.time_base)
-                if began is None:
-                    output.start_encoding()  # returns when somebody has called
-                    began = time.monotonic() - at
-                    self._turn(True)
-                while at >= (pauses + 1) * self._play_seconds:
-                    pauses += 1
-                    self._turn(False)
-                    time.sleep(self._pause_seconds)
-                    self._turn(True)
-                due = began + at + pauses * self._pause_seconds
-                time.sleep(max(0.0, due - time.monotonic()))
-                packet.stream = stream
-                output.mux(packet)
+        super()._send()
+        self._turn(False)
+
+    def _wait(self, at_seconds: float, began: float) -> None:
+        if not self.playing:
+            self._turn(True)
+        while at_seconds >= (self._pauses + 1) * self._play_seconds:
+            self._pauses += 1
             self._turn(False)
+            time.sleep(self._pause_seconds)
+            self._turn(True)
+        super()._wait(at_seconds, began + self._pauses * self._pause_seconds)
 
     def _turn(self, playing: bool) -> None:
         self.playing, self.since = playing, time.monotonic()
@@ -84,26 +68,10 @@ def measure(kind: str, given: argparse.Namespace, folder: Path, queries: list) -
     path, library = folder / f"{kind}.ts", folder / "library"
     live.encode(kind, given.seconds * given.rounds, path, live.planted(given.seconds))
     sender = Sender(path, given.seconds, given.seconds + SETTLE_SECONDS)
-    watch = subprocess.Popen(
-        [
-            sys.executable, "-m", "cli.main", "watch", f"tcp://127.0.0.1:{sender.port}",
-            "--name", kind, "--library", str(library), "--profile", "packaged", "--json",
-            "--set", "live.read_timeout_seconds=600", "--set", "index.compact=false",
-            *(word for one in given.set for word in ("--set", one)),
-        ],
-        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-    )  # fmt: skip
-    states: list[dict] = []
-    threading.Thread(
-        target=lambda: states.extend(json.loads(line) for line in watch.stdout), daemon=True
-    ).start()
-    try:
-        while not any(state["state"] == "live" for state in states):
-            time.sleep(0.05)
-        times, share = search(sender, library, queries, psutil.Process(watch.pid))
-    finally:
-        watch.terminate()
-        watch.wait()
+    settings = ("live.read_timeout_seconds=600", "index.compact=false", *given.set)
+    with Watch({kind: sender.url}, library, *settings) as watch:
+        watch.await_live()
+        times, share = search(sender, library, queries, watch)
     result: dict = {"kind": kind, "searches": {name: len(each) for name, each in times.items()}}
     for name, each in times.items():
         for percent in (50, 95):
@@ -112,14 +80,14 @@ def measure(kind: str, given: argparse.Namespace, folder: Path, queries: list) -
         ratio = result[f"watching_p{percent}_ms"] / result[f"idle_p{percent}_ms"]
         result[f"ratio_p{percent}"] = round(ratio, 2)
     return result | {
-        "dropped": states[-1]["dropped"],
+        "dropped": watch.states[kind]["dropped"],
         "cores_share": round(share, 2),
         "load": round(psutil.getloadavg()[0], 1),
     }
 
 
 def search(
-    sender: Sender, library: Path, queries: list, watch: psutil.Process
+    sender: Sender, library: Path, queries: list, watch: Watch
 ) -> tuple[dict[str, list[float]], float]:
     """Seconds of each search, by whether the source is watched meanwhile; the share of the
     machine's cores that the watching process takes then."""
@@ -142,7 +110,7 @@ def search(
         at = 0
         while sender.thread.is_alive():
             playing, since = sender.playing, sender.since
-            before, started = sum(watch.cpu_times()[:2]), time.monotonic()
+            before, started = watch.used_seconds(), time.monotonic()
             retriever.search(queries[at % len(queries)].text, limit=10)
             took = time.monotonic() - started
             at += 1
@@ -151,11 +119,11 @@ def search(
                 continue
             times["watching" if playing else "idle"].append(took)
             if playing:
-                used += sum(watch.cpu_times()[:2]) - before
+                used += watch.used_seconds() - before
                 wall += time.monotonic() - started
     finally:
         store.close()
-    return times, used / wall / (os.cpu_count() or 1)
+    return times, cores_share(used, wall)
 
 
 def main() -> None:
