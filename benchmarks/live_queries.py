@@ -29,7 +29,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
 import live  # noqa: E402
-import million  # noqa: E402
+import made_library  # noqa: E402
 from watching import Player, Watch, cores_share  # noqa: E402
 
 SETTLE_SECONDS = 4.0
@@ -96,8 +96,8 @@ def search(
     from rag.retrieve import Retriever
     from rag.vectors import QueryEncoders
 
-    spaces = (million.FRAME_SPACE, million.TEXT_SPACE)
-    encoders = {space.name: million.Ready(space, queries) for space in spaces}
+    spaces = (made_library.FRAME_SPACE, made_library.TEXT_SPACE)
+    encoders = {space.name: made_library.Ready(space, queries) for space in spaces}
     times: dict[str, list[float]] = {"idle": [], "watching": []}
     used = wall = 0.0
     store = open_store(library)
@@ -135,8 +135,8 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[], help="a setting, for watch")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        made = million.fill(Path(folder), given.evidence)
-        queries = million.queries_of(made["videos"], 60)
+        made = made_library.fill(Path(folder), given.evidence)
+        queries = made_library.queries_of(made["videos"], 60)
         for kind in given.kinds:
             print(json.dumps(measure(kind, given, Path(folder), queries)))
             sys.stdout.flush()
