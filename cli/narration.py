@@ -11,6 +11,7 @@ from cli.settings import Settings
 from ingest.channel import Sample
 from ingest.live.epoch_pass import LiveNews
 from ingest.live.state import SourceState
+from ingest.reducing import reduced_picture
 from rag.narrate import Commentator, Describing, Narrator, Quoting, Remark, Remembering
 
 
@@ -49,12 +50,7 @@ class Narration:
 
     def look(self, source: str, sample: Sample) -> None:
         """A picture that was looked at."""
-        import cv2
-
-        height, width = sample.image.shape[:2]
-        scale = min(1.0, self._side / max(height, width))
-        size = (max(1, round(width * scale)), max(1, round(height * scale)))
-        image = cv2.resize(sample.image, size, interpolation=cv2.INTER_AREA)
+        image = reduced_picture(sample.image, self._side)
         self._narrator.look(source, sample.time_seconds, image)
 
     def hear(self, news: LiveNews) -> None:

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 
 from ingest.channel import Sample
+from ingest.reducing import reduced_picture
 
 _QUALITY = 90
 """Of the JPEG files: what they lose is less than what a model's own reduction does."""
@@ -99,19 +100,10 @@ class HeldReader:
 
 def _encoded(image: np.ndarray, max_side: int) -> bytes:
     """image: uint8 (height, width, 3) RGB."""
-    bgr = cv2.cvtColor(_reduced(image, max_side), cv2.COLOR_RGB2BGR)
+    bgr = cv2.cvtColor(reduced_picture(image, max_side), cv2.COLOR_RGB2BGR)
     return cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])[1].tobytes()
 
 
 def _decoded(jpeg: bytes, max_side: int | None) -> np.ndarray:
     bgr = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
-    return _reduced(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), max_side)
-
-
-def _reduced(image: np.ndarray, max_side: int | None) -> np.ndarray:
-    height, width = image.shape[:2]
-    if max_side is None or max(height, width) <= max_side:
-        return image
-    scale = max_side / max(height, width)
-    size = max(1, round(width * scale)), max(1, round(height * scale))
-    return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    return reduced_picture(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), max_side)

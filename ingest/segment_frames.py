@@ -15,7 +15,6 @@ from itertools import pairwise
 from pathlib import Path
 
 import av
-import cv2
 import numpy as np
 
 from index.errors import DamagedMediaError, MediaError
@@ -23,6 +22,7 @@ from ingest.decode import decode_video
 from ingest.frames import DecodedFrame, picture
 from ingest.held_pictures import HeldPictures, HeldReader
 from ingest.picture_packets import PicturePackets
+from ingest.reducing import reduced_picture
 
 SpanFrames = list[tuple[float, np.ndarray]]
 """(when it is shown, in seconds; uint8 of shape (height, width, 3), RGB, upright)."""
@@ -195,13 +195,7 @@ class FrameReader:
         return [(time, self._image(found[time])) for time in sorted(found)]
 
     def _image(self, decoded: DecodedFrame) -> np.ndarray:
-        image = picture(decoded)
-        height, width = image.shape[:2]
-        if self._max_side is None or max(height, width) <= self._max_side:
-            return image
-        scale = self._max_side / max(height, width)
-        size = (max(1, round(width * scale)), max(1, round(height * scale)))
-        return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+        return reduced_picture(picture(decoded), self._max_side)
 
     def _key_frame_in(self, at_seconds: float, low: float, high: float) -> float | None:
         """The key frame nearest to a time, in [low, high]."""

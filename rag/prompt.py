@@ -15,18 +15,13 @@ from typing import TYPE_CHECKING
 from index.errors import ConfigError, UsageError
 from index.schema import Moment, Source
 from ingest.models.videollm import Frame, Prompt
+from ingest.reducing import reduced_size
+from rag import source_text
 from rag.answer_settings import AskSettings
 from rag.delimited import CLOSE, OPEN, block
 from rag.detected import usual
 from rag.material import Line, Scene
-from rag.show_frames import Shown, reduced, reduced_size, show
-from rag.source_text import (
-    detected_text,
-    line_text,
-    pictures_heading,
-    watched_heading,
-    words_heading,
-)
+from rag.show_frames import Shown, reduced, show
 from rag.tokens import TokenCount
 
 if TYPE_CHECKING:
@@ -115,7 +110,7 @@ class PromptBuilder:
         draft = _Draft([[] for _ in scenes], [])
         if self._watched:
             draft.watched = [at for at, scene in enumerate(scenes) if scene.looks]
-            headings = (watched_heading(9999, scenes[at]) for at in draft.watched)
+            headings = (source_text.watched_heading(9999, scenes[at]) for at in draft.watched)
             room -= sum(map(self._block_cost, headings))
         used = self._fill(draft, scenes, room * (1.0 - share))
         notes: list[str] = []
@@ -221,7 +216,7 @@ class PromptBuilder:
         for line in sorted(scene.lines, key=lambda line: -line.worth):
             if id(line) in inside:
                 continue
-            heading = 0 if kept else self._block_cost(words_heading(9999, scene))
+            heading = 0 if kept else self._block_cost(source_text.words_heading(9999, scene))
             cost = self._line_cost(line) + heading
             if used + cost > room:
                 if line.worth < 1.0:  # beyond what was found, text has no holes
@@ -232,7 +227,7 @@ class PromptBuilder:
         return used
 
     def _line_cost(self, line: Line) -> int:
-        return self._text_cost(line_text(line))
+        return self._text_cost(source_text.line_text(line))
 
     def _text_cost(self, line: str) -> int:
         return self._tokens.text(line + "\n") + _JOIN
@@ -249,7 +244,7 @@ class PromptBuilder:
         picture = max(self._tokens.picture(*scene.size) for scene in seen)
         beside = self._text_cost(usual(things)) if things else 0
         picture += beside
-        heading = max(self._block_cost(pictures_heading(9999, scene)) for scene in seen)
+        heading = max(self._block_cost(source_text.pictures_heading(9999, scene)) for scene in seen)
         few = min(int(room // (picture + heading)), len(seen))  # each in a scene of its own
         left = room - len(seen) * heading
         count = max(few, int(left // picture))
@@ -286,7 +281,7 @@ class PromptBuilder:
 
     def _picture_cost(self, frames: Sequence[Shown], scenes: Sequence[Scene]) -> int:
         cost = sum(
-            self._block_cost(pictures_heading(9999, scenes[at]))
+            self._block_cost(source_text.pictures_heading(9999, scenes[at]))
             for at in {one.scene for one in frames}
         )
         for one in frames:
@@ -294,7 +289,7 @@ class PromptBuilder:
         return cost
 
     def _detected_cost(self, shown: Shown) -> int:
-        return self._text_cost(detected_text(shown, 9999)) if shown.detected else 0
+        return self._text_cost(source_text.detected_text(shown, 9999)) if shown.detected else 0
 
     # All of it
 
@@ -320,21 +315,26 @@ class PromptBuilder:
                 source = Source(number + len(sources), _told(scene.moment, lines))
                 words[source.number] = tuple(lines)
                 sources.append(source)
-                add(block(words_heading(source.number, scene), [line_text(line) for line in lines]))
+                add(
+                    block(
+                        source_text.words_heading(source.number, scene),
+                        [source_text.line_text(line) for line in lines],
+                    )
+                )
             if shown:
                 frames = [one.frame for one in shown]
                 source = Source(number + len(sources), _pictured(scene.moment, frames))
                 sources.append(source)
-                add(f"{OPEN}{pictures_heading(source.number, scene)}")
+                add(f"{OPEN}{source_text.pictures_heading(source.number, scene)}")
                 parts.extend(frames)  # nothing between them: models read them as one stretch
                 for n, one in enumerate(shown, start=1):
                     if one.detected:
-                        add(detected_text(one, n))
+                        add(source_text.detected_text(one, n))
                 add(CLOSE)
             if at in draft.watched:
                 source = Source(number + len(sources), _watched(scene.moment))
                 sources.append(source)
-                add(block(watched_heading(source.number, scene), []))
+                add(block(source_text.watched_heading(source.number, scene), []))
         add(tail if not parts else f"\n{tail}")
         prompt = Prompt(tuple(parts), self._system, self._spans(sources))
         count = self._tokens.prompt(prompt)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from index.errors import MediaError
 from ingest.models.videollm import Frame
+from ingest.reducing import reduced_picture
 from rag.choose_frames import Chooser
 from rag.material import Scene
 
@@ -47,22 +48,10 @@ class Shown:
     detected: str = ""
 
 
-def reduced_size(height: int, width: int, side: int | None) -> tuple[int, int]:
-    """(height, width) of a picture whose longer side is at most `side` pixels."""
-    scale = 1.0 if side is None else min(1.0, side / max(height, width))
-    return max(1, round(height * scale)), max(1, round(width * scale))
-
-
 def reduced(shown: Shown, side: int | None) -> Shown:
     """The same with a smaller picture."""
-    import cv2
-
-    image = shown.frame.image
-    height, width = reduced_size(*image.shape[:2], side)
-    if (height, width) == image.shape[:2]:
-        return shown
-    small = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
-    return replace(shown, frame=Frame(shown.frame.time_seconds, small))
+    image = reduced_picture(shown.frame.image, side)
+    return replace(shown, frame=Frame(shown.frame.time_seconds, image))
 
 
 def show(

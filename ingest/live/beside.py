@@ -20,6 +20,7 @@ from ingest.live.looking import Look, Looking
 from ingest.live.recorded import Recordings
 from ingest.live.settings import LiveSettings
 from ingest.live.source import LiveSource
+from ingest.live.stopping import Stop
 from ingest.live.tidying import Tidying
 from ingest.plan import Channels
 from ingest.segment_frames import Media
@@ -28,7 +29,7 @@ _TIDIED_AGAIN = 3
 """The newest epochs may have ended without time to tidy up behind them."""
 
 _GRACE_SECONDS = 1.0
-"""So long they are waited for, all together, where the user stops."""
+"""So long each is waited for where the user stops; all together no longer than a `Stop` allows."""
 
 
 class Beside:
@@ -135,14 +136,10 @@ class Beside:
         """An epoch has ended."""
         self._tidying.put(video, epoch)
 
-    def finish(self, stop: threading.Event) -> None:
+    def finish(self, stop: Stop) -> None:
         """Waits until all is done; not for long where the user stops."""
-        until: float | None = None
         for one in self._workers():
-            if until is None and stop.is_set():
-                until = time.monotonic() + _GRACE_SECONDS
-            left = _GRACE_SECONDS if until is None else max(until - time.monotonic(), 0.0)
-            one.finish(stop, left)
+            one.finish(stop, _GRACE_SECONDS)
 
     def give_up(self) -> None:
         """Nothing new is begun."""

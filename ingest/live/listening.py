@@ -3,7 +3,6 @@ pictures, and commits what it heard by itself. Speech and other sounds have a th
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -16,6 +15,7 @@ from ingest.channels.sound import SoundChannel
 from ingest.channels.speech import SpeechChannel, recognised_evidence
 from ingest.live.backlog import Backlog
 from ingest.live.sound import SPEECH_RATE, EpochSound
+from ingest.live.stopping import Stop
 from ingest.live.words import CODE
 from ingest.live.writer import LiveWriter, commit_live, is_gone, settle_failed
 from ingest.plan import Channels
@@ -140,7 +140,7 @@ class Listening:
         """The next epoch, as it begins."""
         self._ears.put(ear)
 
-    def finish(self, stop: threading.Event, grace_seconds: float) -> None:
+    def finish(self, stop: Stop, grace_seconds: float) -> None:
         """As `Backlog.finish`, when all that was put has ended. What was not heard then is missing,
         and the next run closes what there is."""
         self._ears.finish(stop, grace_seconds)

@@ -16,6 +16,7 @@ from ingest.channel import PictureChannel, PictureRun, Sample
 from ingest.live.backlog import Backlog
 from ingest.live.intake import Intake
 from ingest.live.settings import LiveSettings
+from ingest.live.stopping import Stop
 from ingest.live.writer import LiveWriter, commit_live, is_gone, settle_failed
 
 _IDLE_SECONDS = 0.25
@@ -81,7 +82,7 @@ class Looking:
         """The epoch ends there."""
         self._intake.put(_End(end_seconds))
 
-    def finish(self, stop: threading.Event, grace_seconds: float) -> None:
+    def finish(self, stop: Stop, grace_seconds: float) -> None:
         """As `Backlog.finish`, when the last epoch has ended. What was not looked at then is
         missing, and the next run closes what there is."""
         self._looks.finish(stop, grace_seconds)

@@ -12,6 +12,7 @@ from index.schema import Epoch, Generation, Video
 from ingest.live.backlog import Backlog
 from ingest.live.consolidation import Consolidation
 from ingest.live.following import Following
+from ingest.live.stopping import Stop
 
 WORDED = "text:"
 """What the derived channels that work on words alone are called by."""
@@ -61,7 +62,7 @@ class Tidying:
         """An epoch that has ended. Several times where more of it is complete."""
         self._work.put((video, epoch, True))
 
-    def finish(self, stop: threading.Event, grace_seconds: float) -> None:
+    def finish(self, stop: Stop, grace_seconds: float) -> None:
         """As `Backlog.finish`. The next run goes on with the last epoch."""
         self._work.finish(stop, grace_seconds)
 
