@@ -104,6 +104,17 @@ def _easyocr(name: str, file: str, md5: str, size: int) -> ModelSpec:
 CATALOGUE: tuple[ModelSpec, ...] = (
     ModelSpec(
         "ViT-B-32-SigLIP2-256", "clip", "timm/ViT-B-32-SigLIP2-256",
+        revision="cd1efb47643f2794413dd79ef24397c175032780",
+        files=(
+            FileSpec(
+                "open_clip_model.safetensors",
+                sha256="7cdccf256ee0e4a9908c365f8e1c88d5db171980a3350c214f5221d50f8d9927",
+            ),
+            FileSpec(
+                "tokenizer.json", 34_362_885,
+                "220c63d496e0c14e63eb656c91e0215e926202e4c74b1f089e09f1920d779b04",
+            ),
+        ),
         size=1_510_000_000, default_for=("cpu",), license="apache-2.0",
     ),
     ModelSpec(
@@ -121,6 +132,7 @@ CATALOGUE: tuple[ModelSpec, ...] = (
     ),
     ModelSpec(
         "ViT-L-16-SigLIP2-256", "clip", "timm/ViT-L-16-SigLIP2-256",
+        revision="da9426945c7c5acbd3afd0c158c8bb9cfd4d8cc0",
         size=3_526_000_000, license="apache-2.0",
     ),
     ModelSpec(
@@ -291,10 +303,16 @@ CATALOGUE: tuple[ModelSpec, ...] = (
         ),
         size=4_270_000_000, default_for=("gpu",), license="apache-2.0",
     ),
-    ModelSpec("Qwen3-VL-4B-Instruct", "videollm", "Qwen/Qwen3-VL-4B-Instruct",
-              license="apache-2.0"),
-    ModelSpec("SmolVLM2-2.2B-Instruct", "videollm", "HuggingFaceTB/SmolVLM2-2.2B-Instruct",
-              license="apache-2.0"),
+    ModelSpec(
+        "Qwen3-VL-4B-Instruct", "videollm", "Qwen/Qwen3-VL-4B-Instruct",
+        revision="ebb281ec70b05090aa6165b016eac8ec08e71b17",
+        size=8_880_000_000, license="apache-2.0",
+    ),
+    ModelSpec(
+        "SmolVLM2-2.2B-Instruct", "videollm", "HuggingFaceTB/SmolVLM2-2.2B-Instruct",
+        revision="482adb537c021c86670beed01cd58990d01e72e4",
+        license="apache-2.0",
+    ),
     _easyocr("english_g2", "english_g2.pth", "5864788e1821be9e454ec108d61b887d", 15_100_000),
     _easyocr("latin_g2", "latin_g2.pth", "469869130aad1a34e8f9086f4262bc59", 15_400_000),
     _easyocr("zh_sim_g2", "zh_sim_g2.pth", "b601ce7143293387d3ec4f41a66edc07", 21_900_000),
