@@ -25,7 +25,10 @@ loaded here; OpenCV has a check of its own."""
 
 DECODERS = ("h264", "hevc", "vp9", "av1", "aac", "opus", "mp3")
 
-_REINSTALL = "Install Longtake again (`make setup`, or pip install . with constraints.txt)."
+_REINSTALL = (
+    "Install Longtake again, in the folder that it came in: `make clean demo`, or "
+    "`pip install --constraint constraints.txt .`"
+)
 
 
 def examine_machine(settings: Settings) -> Iterator[Finding]:
@@ -80,6 +83,8 @@ def packages() -> Iterator[Finding]:
 
 def native_modules() -> Iterator[Finding]:
     """Loads what holds machine code: a missing system library shows only then."""
+    import ingest.models  # noqa: F401 - before onnxruntime, which reports to its maker otherwise
+
     loaded = []
     for name in NATIVE:
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import re
 import subprocess
 import sys
@@ -52,6 +53,36 @@ def test_imports_go_one_way(floor):
 def test_one_part_of_the_house_touches_a_heavy_library(library):
     floors = {path.relative_to(ROOT).parts[0] for path in MODULES if library in imported(path)}
     assert len(floors - {"cli"}) <= 1
+
+
+def test_only_the_package_that_turns_its_reporting_off_loads_onnxruntime():
+    outside = {
+        str(path.relative_to(ROOT))
+        for path in MODULES
+        if "onnxruntime" in imported(path) and ROOT / "ingest" / "models" not in path.parents
+    }
+    assert not outside
+
+
+def test_onnxruntime_keeps_no_id_of_the_user(tmp_path):
+    """It makes one when it is loaded, for the reports to its maker that are on by default."""
+    program = "import ingest.models.ocr, onnxruntime; onnxruntime.SessionOptions()"
+    kept = []
+    for number, more in enumerate(({}, {"ORT_DISABLE_TELEMETRY": "0"})):
+        home = tmp_path / str(number)
+        home.mkdir()
+        nowhere = {"https_proxy": "http://127.0.0.1:9", "HTTPS_PROXY": "http://127.0.0.1:9"}
+        subprocess.run(
+            [sys.executable, "-c", program],
+            cwd=ROOT,
+            env={"PATH": os.environ["PATH"], "HOME": str(home), **nowhere, **more},
+            check=True,
+            timeout=120,
+        )
+        kept.append(list(home.rglob("deviceid")))
+    assert not kept[0]
+    if sys.platform == "linux":
+        assert kept[1], "it keeps its id elsewhere now: this test looks in the wrong place"
 
 
 def test_whatever_is_imported_is_asked_for():
