@@ -294,6 +294,8 @@ class Output:
         self.report(FileReport(path, "failed", message))
 
     def problem(self, message: str) -> None:
+        """Says what is wrong with an argument, or with what lies under it."""
+        self.counts["failed"] += 1
         self._console.print(f"[red]✗[/] {escape(safe(message))}", soft_wrap=True)
 
     def message(self, message: str) -> None:
@@ -336,14 +338,14 @@ class Output:
                 f"{indexed} indexed ({timestamp(round(self._media_seconds))} of video in "
                 f"{timestamp(round(wall_seconds))}, {speed:.1f}× real time)"
             )
+        if counts["damaged"]:
+            parts.append(f"{counts['damaged']} of them damaged")
         if plan.unchanged:
             parts.append(f"{len(plan.unchanged)} up to date")
         if plan.moved:
             parts.append(f"{len(plan.moved)} moved or copied")
         if plan.gone:
             parts.append(f"{len(plan.gone)} gone and removed")
-        if counts["damaged"]:
-            parts.append(f"{counts['damaged']} of them damaged")
         if counts["busy"]:
             parts.append(f"{counts['busy']} in another process's hands")
         if counts["done"]:

@@ -27,6 +27,7 @@ import numpy as np
 from av.audio.resampler import AudioResampler
 
 from index.errors import DamagedMediaError, NotMediaError
+from ingest.claimed_end import MISSING_SECONDS, claimed_end
 from ingest.decode import Problems
 from ingest.media import container_start, open_container
 from ingest.packets import FramesOfStream
@@ -37,7 +38,6 @@ _JUMP_SECONDS = 10.0
 elsewhere: what follows is taken to go on where it was."""
 _SEEK_BACK_SECONDS = 1.0
 _SETTLED_SECONDS = 0.5
-_MISSING_SECONDS = 0.5
 _FULL_SCALE = 32768.0
 
 
@@ -223,8 +223,7 @@ class _Source:
 
     def check_end(self) -> None:
         """Raises DamagedMediaError where the sound broke off, MediaError where the drive did."""
-        # FFmpeg takes a file that was cut short for one that ends there.
-        if not self._bad_since_frame and self._claimed_end() - (self._end or 0) > _MISSING_SECONDS:
+        if not self._bad_since_frame and self._stops_short():
             self._bad_since_frame, self._decoded.last_error = 1, "the file is shorter than it says"
             self._problems.add(float(self._end or 0), self._decoded.last_error)
         if not self._bad_since_frame:
@@ -238,11 +237,9 @@ class _Source:
             at_seconds,
         )
 
-    def _claimed_end(self) -> Fraction:
-        stream = self._stream
-        if "mp4" not in self._container.format.name or not stream.duration:
-            return Fraction(0)
-        return ((stream.start_time or 0) + stream.duration) * stream.time_base - self._start
+    def _stops_short(self) -> bool:
+        claimed = claimed_end(self._path, self._container, self._stream, self._start)
+        return claimed - (self._end or 0) > MISSING_SECONDS
 
 
 def _resampled(

@@ -199,7 +199,7 @@ def _written(place: Path, source: Path, overwrite: bool) -> Iterator[av.containe
                 raise
             made.close()
         except (av.FFmpegError, OSError) as error:
-            if error.errno in _OF_THE_DISK:
+            if error.errno in _OF_THE_DISK or not place.parent.is_dir():
                 raise refusal(place, error) from error
             why = error.strerror or str(error)
             raise MediaError(f"{source}: cannot be cut there ({why}).") from error

@@ -19,6 +19,7 @@ import av
 import numpy as np
 
 from index.errors import DamagedMediaError, MediaError, NotMediaError
+from ingest.claimed_end import MISSING_SECONDS, claimed_end
 from ingest.frames import DecodedFrame, picture, pixel_aspect
 from ingest.media import container_start, open_input, video_stream
 from ingest.packets import FramesOfStream, mistimes_after_seek
@@ -26,7 +27,6 @@ from ingest.packets import FramesOfStream, mistimes_after_seek
 _BATCH_FRAMES = 4
 _QUEUE_BATCHES = 3
 _SEEK_BACK_SECONDS = (0.0, 2.0, 8.0, 32.0)
-_MISSING_SECONDS = 0.5
 _FALLBACK_FRAME_SECONDS = Fraction(1, 25)
 
 
@@ -222,12 +222,7 @@ class _Source:
             yield DecodedFrame(seconds, index, frame, self._pixel_aspect), seconds + shown
             index += 1
             end = seconds + shown
-        # FFmpeg takes a file that was cut short for one that ends there.
-        if (
-            not bad_since_frame
-            and last is not None
-            and self._claimed_end() - end > _MISSING_SECONDS
-        ):
+        if not bad_since_frame and last is not None and self._stops_short(end):
             bad_since_frame, pictures.last_error = 1, "the file is shorter than it says"
             self._problems.add(end, pictures.last_error)
         if bad_since_frame:
@@ -244,12 +239,9 @@ class _Source:
                 at_seconds,
             )
 
-    def _claimed_end(self) -> float:
-        """Where the pictures end by the file's own index, in seconds; 0 where it has none."""
-        stream = self._stream
-        if "mp4" not in self._container.format.name or not stream.duration:
-            return 0.0
-        return float(((stream.start_time or 0) + stream.duration) * stream.time_base - self._start)
+    def _stops_short(self, end: float) -> bool:
+        claimed = claimed_end(self._path, self._container, self._stream, self._start)
+        return claimed - end > MISSING_SECONDS
 
 
 def _renumbered(first, rest):

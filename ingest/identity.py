@@ -52,7 +52,7 @@ def content_id(path: Path) -> str:
                     file.seek((size - _BLOCK) * number // (_BLOCKS - 1))
                     digest.update(file.read(_BLOCK))
     except OSError as error:
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
     if not size:
         raise NotMediaError(f"{shown(path)}: is empty; copy it again from its source or delete it.")
     return make_id("content", size, digest.hexdigest())
@@ -65,7 +65,7 @@ def full_digest(path: Path) -> str:
         with open(path, "rb") as file:
             return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
     except OSError as error:
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
 
 
 def stat_of(path: Path) -> FileStat:
@@ -73,7 +73,7 @@ def stat_of(path: Path) -> FileStat:
     try:
         status = os.stat(path)
     except OSError as error:
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
     return FileStat(os.path.abspath(path), status.st_size, status.st_mtime_ns, status.st_ino)
 
 
@@ -82,7 +82,7 @@ def _refuse_pipes(path: Path) -> None:
     try:
         mode = os.stat(path).st_mode
     except OSError as error:
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
     if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
         raise MediaError(
             f"{shown(path)}: is a pipe, a socket or a device, not a file; save what comes out of "
@@ -166,7 +166,7 @@ def _walk(folder: Path, on_error: Callable[[LongtakeError], None]) -> Iterator[P
     entered: set[tuple[int, int]] = set()
 
     def report(error: OSError) -> None:
-        on_error(_unreadable(Path(error.filename or folder), error))
+        on_error(unreadable(Path(error.filename or folder), error))
 
     for root, folders, files in os.walk(folder, followlinks=True, onerror=report):
         try:
@@ -239,10 +239,12 @@ def shown(path: Path) -> str:
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
-def _unreadable(path: Path, error: OSError) -> MediaError:
+def unreadable(path: Path, error: OSError) -> MediaError:
+    """The error for a file or folder that cannot be opened or read, with the way out."""
     if isinstance(error, PermissionError):
+        mode = "+rx" if os.path.isdir(path) else "+r"
         return MediaError(
-            f"{shown(path)}: may not be read (permission); `chmod +r` it and run again."
+            f"{shown(path)}: may not be read (permission); `chmod {mode}` it and run again."
         )
     if isinstance(error, FileNotFoundError):
         return MediaError(

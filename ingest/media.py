@@ -20,6 +20,7 @@ import numpy as np
 
 from index.errors import DamagedMediaError, MediaError, NotMediaError
 from index.schema import Chapter, Stream
+from ingest.identity import unreadable
 
 TEXT_SUBTITLES = frozenset({"ass", "subrip", "webvtt", "mov_text", "text"})
 """Canonical codec names of subtitles that are text; the others are pictures."""
@@ -381,16 +382,3 @@ def _image_options(path: Path) -> dict[str, str]:
 
 def _reason(error: Exception) -> str:
     return getattr(error, "strerror", None) or str(error)
-
-
-def unreadable(path: Path, error: OSError) -> MediaError:
-    """The error for a file that cannot be opened or read, with the way out."""
-    if isinstance(error, PermissionError):
-        return MediaError(f"{path}: may not be read (permission); `chmod +r` it and run again.")
-    if isinstance(error, FileNotFoundError):
-        return MediaError(
-            f"{path}: is not there (any more); put it back, or connect its drive, and run again."
-        )
-    return MediaError(
-        f"{path}: cannot be read ({_reason(error)}); check its drive or network and run again."
-    )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import av
 
-from ingest.media import unreadable
+from ingest.identity import unreadable
 
 _DEMUX_ERRORS_IN_A_ROW = 100
 

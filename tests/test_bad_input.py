@@ -123,6 +123,9 @@ def write_folder(folder: Path) -> None:
     )
     truncated(first, folder / "index-first.mp4", 0.6)
     first.unlink()
+    for name, sound in (("seen.mkv", {}), ("heard.mkv", {"audio_seconds": 4.0})):
+        truncated(film(folder / "whole.mkv", scenes(), rate=10, **sound), folder / name, 0.6)
+    (folder / "whole.mkv").unlink()
     long = film(folder / "long.mp4", scenes(8), rate=10, key_frame_every=5)
     corrupted(long, folder / "corrupted.mp4", 0.45, 0.55)
     long.unlink()
@@ -213,6 +216,8 @@ REFUSED = {
 }
 DAMAGED = {
     "index-first.mp4": ("break off at 2.", "Copy the file again"),
+    "seen.mkv": ("break off at 2.", "Copy the file again"),
+    "heard.mkv": ("break off at 2.", "Copy the file again"),
     "corrupted.mp4": ("damaged from 3.", "Copy the file again"),
     "undecodable.mp4": ("undecodable.srt", "save it as UTF-8"),
     "broken-times.mp4": ("broken-times.en.srt: 1 cue with unreadable times", "correct them"),
@@ -493,7 +498,8 @@ def test_what_may_not_be_read_or_written_is_named(open_place):
     said = done.stderr.partition("---")[2]
     assert done.stdout.split() == ["1", "1", "1"], done.stderr
     assert f"{folder}/closed.mp4: may not be read (permission); `chmod +r` it" in said
-    assert f"{folder}/secret: may not be read (permission)" in said
+    assert f"{folder}/secret: may not be read (permission); `chmod +rx` it" in said
+    assert "2 indexed (" in said and "), 1 of them damaged, 2 failed." in said
     assert f"{folder}/mute.srt: cannot be read (Permission denied); check its permissions" in said
     assert "✓ open.mp4" in said and "! mute.mp4" in said
     assert f"The library {open_place}/root's cannot be written" in said

@@ -228,6 +228,9 @@ def test_errors_name_the_thing(tmp_path):
         cut_clip(source, 60, 62, tmp_path / "clip")
     with pytest.raises(ExportError, match="cannot be written"):
         cut_clip(source, 0, 1, tmp_path / ("x" * 300))
+    for exact in (False, True):
+        with pytest.raises(ExportError, match=r"nowhere.*cannot be written"):
+            cut_clip(source, 0, 1, tmp_path / "nowhere" / "clip", exact=exact)
 
 
 def test_a_full_disk_is_said_and_leaves_nothing(tmp_path, small_disk):
