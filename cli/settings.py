@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import os
 import tomllib
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import platformdirs
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -248,8 +249,9 @@ def _refuse_unknown_variables() -> None:
         if not name.startswith("LONGTAKE_") or name.startswith(NOT_SETTINGS):
             continue
         if name.partition("__")[0] not in known:
+            group = name.removeprefix("LONGTAKE_").partition("__")[0].lower()
             raise ConfigError(
-                f"The environment variable {name} is no setting. `longtake config` lists them."
+                f"The environment variable {name} is no setting{_meant(Settings, group)}"
             )
 
 
@@ -261,7 +263,32 @@ def _explain(error: ValidationError, origins: dict[str, str]) -> str:
             (origins[name] for name in origins if name.startswith(dotted)), "the defaults"
         )
         if problem["type"] == "extra_forbidden":
-            lines.append(f"{dotted} (from {origin}) is no setting.")
+            *groups, name = map(str, problem["loc"])
+            lines.append(f"{dotted} (from {origin}) is no setting{_meant(_group(groups), name)}")
         else:
             lines.append(f"{dotted} (from {origin}): {problem['msg']}.")
-    return " ".join(lines) + " `longtake config` lists all settings and their values."
+    return " ".join(lines)
+
+
+def _group(names: list[str]) -> type[BaseModel] | None:
+    """The model that holds the settings under these names; None where there is no single one."""
+    model: type[BaseModel] = Settings
+    for name in names:
+        kind = model.model_fields[name].annotation if name in model.model_fields else None
+        kinds = [each for each in (kind, *get_args(kind)) if isinstance(each, type)]
+        models = [each for each in kinds if issubclass(each, BaseModel)]
+        if len(models) != 1:
+            return None
+        model = models[0]
+    return model
+
+
+def _meant(group: type[BaseModel] | None, name: str) -> str:
+    """How a sentence ends that says that a name is none in that group: with the nearest there are,
+    or with all. `longtake config`, which lists them, fails by the same mistake."""
+    if group is None:
+        return "."
+    near = get_close_matches(name, group.model_fields, n=1)
+    if near:
+        return f"; did you mean “{near[0]}”?"
+    return f". There are {', '.join(group.model_fields)}."

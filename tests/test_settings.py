@@ -154,5 +154,29 @@ def test_unknown_variables_and_settings_are_refused(monkeypatch):
     with pytest.raises(ConfigError, match=r"retrieve\.limit \(from command line\)"):
         load({"retrieve": {"limit": 10**20}}, None)
     monkeypatch.setenv("LONGTAKE_LIBARY", "/films")
-    with pytest.raises(ConfigError, match="LONGTAKE_LIBARY is no setting"):
+    with pytest.raises(ConfigError, match=r"LONGTAKE_LIBARY is no setting; .*“library”\?"):
         load({}, None)
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("jbos = 3", "jbos (from {path}) is no setting; did you mean “jobs”?"),
+        ("[channels.screen_txt]\nsize = 1", "did you mean “screen_text”?"),
+        (
+            "[server]\nurl = 'http://localhost'\nkeey = 'x'",
+            "server.keey (from {path}) is no setting",
+        ),
+        ("[ingest]\nxyzzy = 1", "ingest.xyzzy (from {path}) is no setting. There are "),
+        ("jobs = 'many'", "jobs (from {path}): Input should be a valid integer"),
+    ],
+)
+def test_what_is_wrong_in_a_file_is_said_with_what_was_meant(tmp_path, monkeypatch, written, said):
+    """`longtake config` is no way out: it reads the same file."""
+    path = tmp_path / "config.toml"
+    path.write_text(written)
+    monkeypatch.setenv("LONGTAKE_CONFIG", str(path))
+    with pytest.raises(ConfigError) as caught:
+        load({}, None)
+    assert said.format(path=path) in str(caught.value)
+    assert "longtake config" not in str(caught.value)
