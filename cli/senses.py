@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import configs
 from cli.models import int8_loss, wanted_models
-from cli.settings import WORDED, Settings
+from cli.settings import KNOWN_CHANNELS, WORDED, Settings
 from index.errors import ConfigError, ModelMissingError
 from index.text import detect_language
 from ingest.models.catalogue import KINDS
@@ -24,19 +24,6 @@ if TYPE_CHECKING:
     from ingest.models.files import ModelFiles
     from ingest.models.videollm import VideoLLM
     from ingest.plan import Channels
-
-KNOWN_CHANNELS = (
-    "speech",
-    "sound",
-    "screen_text",
-    "fingerprint",
-    "frame",
-    "object",
-    "caption",
-    "text",
-)
-"""Channels that can be chosen, cheapest first; `text` is the meaning of what others find written
-or said."""
 
 _PREPARATIONS = {
     "clip": ("ingest.models.clip_onnx", "read_record"),

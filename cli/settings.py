@@ -47,6 +47,18 @@ from rag.settings import AnswerSettings, RetrieveSettings
 
 PROFILES = Path(configs.__file__).parent
 
+KNOWN_CHANNELS = (
+    "speech",
+    "sound",
+    "screen_text",
+    "fingerprint",
+    "frame",
+    "object",
+    "caption",
+    "text",
+)
+"""Channels that can be chosen, cheapest first; `text` is the meaning of what others find written
+or said."""
 
 WORDED = ("speech", "screen_text", "object", "caption")
 """Channels whose evidence has text, which the channel `text` works on."""
@@ -57,16 +69,7 @@ class ChannelSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    enabled: tuple[str, ...] = (
-        "speech",
-        "sound",
-        "screen_text",
-        "fingerprint",
-        "frame",
-        "object",
-        "caption",
-        "text",
-    )
+    enabled: tuple[str, ...] = KNOWN_CHANNELS
     recognition: RecognitionSettings = Field(default_factory=RecognitionSettings)
     sound: SoundSettings = Field(default_factory=SoundSettings)
     screen_text: ScreenTextSettings = Field(default_factory=ScreenTextSettings)

@@ -5,8 +5,6 @@ each video, and the lines with most votes are looked at closely (`rag.align`). P
 nothing have no part in it. Many shots of a film come from one camera that stands still, and look
 somewhat alike: of the places of a video that match the same part of the clip, those that match
 clearly worse than the best one are no finds.
-
-What it finds and what it does not was measured by benchmarks/footage.py.
 """
 
 from __future__ import annotations

@@ -56,8 +56,8 @@ def _events(moments: Iterable[Moment], gap_seconds: float) -> list[float]:
 
 def _score(events: Sequence[float], further: float) -> float:
     """Events add up as channels that agree do, but each counts only `further` of what the one
-    before it did: counted in full, the many weak ones of a long video outweigh a sure one
-    (benchmarks/videos.py)."""
+    before it did: counted in full, the many weak ones of a long video outweigh a sure
+    one (benchmarks/understanding.py)."""
     doubt, weight = 1.0, 1.0
     for score in events:
         doubt *= 1.0 - weight * min(max(score, 0.0), 1.0)
