@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 from typing import get_args
@@ -29,7 +30,7 @@ FILE = re.compile(
 MODULE = re.compile(r"[`( ](?:cli|ingest|rag)(?:\.[a-z_]+)+")
 LINK = re.compile(r"\]\((?!https?:)([^)#]+)")
 COMMAND = re.compile(r"\blongtake ((?:[a-z]+ ?)+)([^`|#\n]*)")
-SETTING = re.compile(r"`([a-z_]+(?:\.[a-z_0-9]+)+)`")
+SETTING = re.compile(r"`([a-z_]+(?:\.(?!py`)[a-z_0-9]+)+)`")
 VARIABLE = re.compile(r"LONGTAKE_[A-Z_]+[A-Z]")
 NO_SETTINGS = (*NOT_SETTINGS, "LONGTAKE_EVENT_ID")
 """Neither is what a receiver of alerts is given."""
@@ -54,6 +55,23 @@ def test_modules_that_are_named_are_there():
             if not any(place.is_dir() or place.with_suffix(".py").exists() for place in places):
                 missing.add(f"{path.relative_to(ROOT)}: {named[1:]}")
     assert not missing
+
+
+def test_every_module_says_what_it_is_and_has_a_place_in_the_plan_of_the_house():
+    plan = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    groups = [re.escape(named).replace(r"\*", ".*") for named in re.findall(r"`(\w+\*)\.py`", plan)]
+    modules = [path for path in SOURCES if path.suffix == ".py" and path.stem != "__init__"]
+    for path in modules:
+        assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))), path
+    lost = {
+        str(path.relative_to(ROOT))
+        for path in modules
+        if path.relative_to(ROOT).parts[0] not in ("tests", "benchmarks")
+        and not path.stem.endswith("_app")
+        and not re.search(rf"\b{path.stem}\b", plan)
+        and not any(re.fullmatch(group, path.stem) for group in groups)
+    }
+    assert not lost, "docs/architecture.md names them nowhere"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
