@@ -7,10 +7,11 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from functools import partial
+from typing import TypeVar
 
 from cli.compose import build_alert_watcher, build_claims, build_thumbnails, open_library
 from cli.index import while_its_folder_is_there
@@ -28,11 +29,17 @@ from ingest.live.source import LiveSource, parse_sources
 from ingest.live.state import SourceState
 from ingest.live.stopping import RECEIVERS_BY_SECONDS, Stop
 from ingest.live.watcher import Watcher
+from ingest.plan import Channels
 from rag.alerts.watcher import AlertWatcher
 from rag.narrate import Remark
 from rag.timestamp import time_of_day, timestamp
 
+Made = TypeVar("Made")
+
 _ONE_SIGNAL_SECONDS = 1.0
+
+_MADE_WITHIN_SECONDS = 1.0
+"""So long what is being made ready when the user stops may still be."""
 
 _TURN_SECONDS = 0.0002
 """So long a thread keeps the interpreter while another one wants it. A search by another process is
@@ -82,20 +89,28 @@ def run_watch(
         ExitStack() as closing,
     ):
         opened.set()
-        senses.prepare_models(lambda text: say(safe(text)))
-        perceived = senses.channels()
+
+        def perceive() -> Channels:
+            senses.prepare_models(lambda text: say(safe(text)))
+            return senses.channels()
+
+        perceived = unless_stopped(stop, perceive)
         if settings.server is not None:
             settings.library.mkdir(parents=True, exist_ok=True)
         told = Told(as_json, stop)
         alerts = build_alert_watcher(settings, library, told.event)
         closing.callback(lambda: alerts.close(told_by))
         library, claims = build_claims(settings, library)
-        alerts.start(lambda video_id: is_free(claims, video_id))
+        unless_stopped(stop, lambda: alerts.start(lambda video_id: is_free(claims, video_id)))
         for note in alerts.notes:
             say((safe(note), "yellow"))
         narration = None
         if narrate:
-            narration = Narration(settings, told.remark, lambda text: say((safe(text), "yellow")))
+            narration = unless_stopped(
+                stop,
+                lambda: Narration(settings, told.remark, lambda text: say((safe(text), "yellow"))),
+            )
+        if narration is not None:
             closing.callback(
                 lambda: narration.close(
                     told_by(1.0 if stop.is_set() else _COMMENT_SECONDS), after_all=not stop.is_set()
@@ -112,8 +127,9 @@ def run_watch(
             if narration is not None:
                 narration.on_state(state)
 
-        watchers = [
-            Watcher(
+        def watched(source: LiveSource) -> Watcher:
+            assert perceived is not None
+            return Watcher(
                 library,
                 perceived,
                 settings.ingest,
@@ -128,14 +144,13 @@ def run_watch(
                 recordings=settings.library / RECORDINGS,
                 reserve_bytes=settings.index.reserve_bytes + settings.live.spare_bytes,
             )
-            for source in sources
-        ]
-        # The models may have been long in coming.
-        states = [] if stop.is_set() else _run_all(sources, watchers, stop)
+
+        states = [] if stop.is_set() else _run_all(sources, [watched(one) for one in sources], stop)
         told.finish()
     if told.lost is not None:
         raise told.lost
-    failed = any(state is None or state.state == "failed" for state in states)
+    # One without a state hangs yet, and was not waited for.
+    failed = any(state.state == "failed" for state in states if state is not None)
     if signal.SIGINT in caught:
         return 130
     return 1 if failed else 0
@@ -181,7 +196,31 @@ def _run_all(
             stop.set()
         for thread in threads:
             thread.join(stop.left(RECEIVERS_BY_SECONDS, RECEIVERS_BY_SECONDS))
-    return states
+    return list(states)  # as they are now: to those that hang, the library will be closed
+
+
+def unless_stopped(stop: Stop, make: Callable[[], Made]) -> Made | None:
+    """What it makes, in a thread of its own; None where the user stopped first. Models may be long
+    in coming; one that is then is left to the end of the process."""
+    made: list[Made] = []
+    failed: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            made.append(make())
+        except BaseException as error:
+            failed.append(error)
+
+    if stop.is_set():
+        return None
+    thread = threading.Thread(target=run, name="making ready", daemon=True)
+    thread.start()
+    while thread.is_alive() and not stop.is_set():
+        thread.join(0.2)  # in short waits, so that signals are seen
+    thread.join(stop.left(_MADE_WITHIN_SECONDS))
+    if failed and not stop.is_set():
+        raise failed[0]
+    return made[0] if made else None
 
 
 def is_free(claims: Claims, video_id: str) -> bool:
@@ -242,9 +281,12 @@ class Told:
         self._states: dict[str, SourceState] = {}
         self._told_at: dict[str, float] = {}
         self._terminal = sys.stderr.isatty()
+        self._finished = False
 
     def __call__(self, state: SourceState) -> None:
         with self._telling():
+            if self._finished:  # one that was not waited for, and finds the library closed
+                return
             before = self._states.get(state.source)
             self._states[state.source] = state
             changed = before is None or (before.state, before.message) != (
@@ -332,7 +374,9 @@ class Told:
             sys.stderr.write("\r\x1b[K")
 
     def finish(self) -> None:
+        """How a source is doing is told no more."""
         with self._telling():
+            self._finished = True
             self._clear()
 
 

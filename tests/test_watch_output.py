@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from test_watch import ROOT, finds, longtake, recording, watch
 
 from cli.main import main
 from cli.watch import Told
+from index.errors import ModelMissingError
 from ingest.live.state import SourceState
 
 assert recording and watch  # fixtures
@@ -114,3 +116,54 @@ def test_who_stops_it_while_models_are_made_ready_sees_nothing_begin(monkeypatch
     source, library = tmp_path / "hall.ts", tmp_path / "library"
     assert main(["watch", str(source), "--library", str(library)]) == 0
     assert "hall" not in capsys.readouterr().err
+
+
+def test_stopping_does_not_wait_for_models_that_are_made_ready(monkeypatch, tmp_path):
+    gate = threading.Event()
+
+    def prepare(senses, say):
+        os.kill(os.getpid(), signal.SIGTERM)
+        gate.wait(60)
+
+    monkeypatch.setattr("cli.senses.Senses.prepare_models", prepare)
+    try:
+        assert main(["watch", str(tmp_path / "a.ts"), "--library", str(tmp_path / "library")]) == 0
+        assert any(thread.name == "making ready" for thread in threading.enumerate())
+    finally:
+        gate.set()
+
+
+def test_what_is_wrong_with_a_model_is_said(monkeypatch, capsys, tmp_path):
+    def prepare(senses, say):
+        raise ModelMissingError("The model is not here.")
+
+    monkeypatch.setattr("cli.senses.Senses.prepare_models", prepare)
+    assert main(["watch", str(tmp_path / "a.ts"), "--library", str(tmp_path / "library")]) == 1
+    assert "The model is not here." in capsys.readouterr().err
+
+
+def test_a_source_that_hangs_when_it_is_stopped_is_no_failure(monkeypatch, capsys, tmp_path):
+    """Nor is what becomes of it when the library is closed under it."""
+    gate = threading.Event()
+
+    class Hanging:
+        def __init__(self, *given, **more):
+            self._tell = given[8]
+
+        def run(self):
+            os.kill(os.getpid(), signal.SIGTERM)
+            gate.wait(60)
+            self._tell(state := SourceState("hall", "an id", "failed", "The library is closed."))
+            return state
+
+    finish = Told.finish
+
+    def finished(told):
+        finish(told)
+        gate.set()
+        eventually(lambda: not any(one.name == "watch a" for one in threading.enumerate()))
+
+    monkeypatch.setattr("cli.watch.Watcher", Hanging)
+    monkeypatch.setattr("cli.watch.Told.finish", finished)
+    assert main(["watch", str(tmp_path / "a.ts"), "--library", str(tmp_path / "library")]) == 0
+    assert capsys.readouterr().err == ""
