@@ -8,7 +8,7 @@ called again; in the middle, a second after a planted event, the watching proces
 begun anew.
 
     python benchmarks/alerts.py                          # 15 minutes
-    python benchmarks/alerts.py --planted 6 --others 30  # one
+    python benchmarks/alerts.py --planted 6 --others 60  # two
 
 Prints what was reported and, beside the aims, the time from a scene's being sent to its notice.
 """
@@ -195,6 +195,8 @@ def main() -> None:
     parser.add_argument("--others", type=int, default=500)
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args()
+    if given.others < (APART + 1) * given.planted:
+        parser.error(f"--others: {APART + 1} times those that are planted at least")
     shown = scenes(given.planted, given.others, given.seed)
     middle = next(at for at in range(len(shown) // 2, len(shown)) if shown[at].planted)
     receiver = Receiver()

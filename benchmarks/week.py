@@ -205,6 +205,9 @@ FIGURES = ("resident_mb", "open_files", "query_p50_ms", "index_mb", "recordings_
 def report(lines: list[dict], keep: float, seconds: int, took: float) -> None:
     second = [line for line in lines if 1 < line["hour"] * HOUR / keep <= 2]
     last = [line for line in lines if line["hour"] * HOUR > seconds - keep]
+    if not second or not last or second == last:
+        print(json.dumps({"note": "too short for ratios: let --days be three times what is kept"}))
+        return
     ratios = {}
     for name in FIGURES:
         before, after = (statistics.mean(one[name] for one in those) for those in (second, last))
