@@ -79,12 +79,20 @@ def stream(folder: Path, text: str, *, start_seconds: float = 0.0, name: str = "
 class Watch:
     """A source being watched, in a thread of its own."""
 
-    def __init__(self, library: Library, channels: Channels, given: str, home: Path, **settings):
+    def __init__(
+        self,
+        library: Library,
+        channels: Channels,
+        given: str,
+        home: Path,
+        listener: Callable = lambda news: None,
+        **settings,
+    ):
         self.stop = Stop()
         self.states: list[SourceState] = []
         self.news: list = []
         self.source = parse_source(given, "camera")
-        self._library = library
+        self._library, self._listener = library, listener
         self._watcher = Watcher(
             library,
             channels,
@@ -95,11 +103,15 @@ class Watch:
             self.source,
             self.stop,
             self.states.append,
-            self.news.append,
+            self._heard,
             recordings=home / "recordings",
         )
         self._thread = threading.Thread(target=self._watcher.run)
         self._thread.start()
+
+    def _heard(self, news) -> None:
+        self._listener(news)
+        self.news.append(news)
 
     @property
     def video(self) -> Video | None:
@@ -346,6 +358,21 @@ def test_a_file_that_grows(watch, folder, tmp_path):
     assert len(one.video.epochs) == 1
 
 
+@pytest.mark.parametrize("longer", [False, True])
+def test_a_file_that_is_begun_anew(longer, watch, folder, tmp_path):
+    """By a recorder that opens it once more; it may be longer again before anybody looks."""
+    path = tmp_path / "recording.ts"
+    path.write_bytes(stream(folder, "FIRST PART"))
+    one = watch(str(path))
+    eventually(one.found("FIRST PART"))
+    more = stream(folder, "THIRD PART", start_seconds=3.0) if longer else b""
+    path.write_bytes(stream(folder, "SECOND PART") + more)  # the same file: it is cut and filled
+    eventually(one.found("THIRD PART" if longer else "SECOND PART"))
+    one.end()
+    assert one.texts() == ["FIRST PART", "SECOND PART", *(["THIRD PART"] if longer else [])]
+    assert len(one.video.epochs) == 2
+
+
 def test_a_file_is_gone_on_with_where_it_was_left(watch, folder, tmp_path):
     data = stream(folder, "KEEP CLEAR") + stream(folder, "WET PAINT", start_seconds=3.0)
     path = tmp_path / "recording.ts"
@@ -536,6 +563,24 @@ def test_a_folder_that_a_recorder_drops_pieces_into(watch, folder, tmp_path):
     again.end()
     texts = [text.text for text in again.evidence()]
     assert texts == ["FIRST PART", "SECOND PART", "AN HOUR LATER", "LAST PART"]
+
+
+def test_a_piece_that_is_touched_or_renamed_is_read_once(watch, folder, tmp_path):
+    """And one that another takes the place of is another."""
+    pieces, hour = tmp_path / "pieces", 1_800_000_000.0
+    drop(pieces, "a.ts", stream(folder, "FIRST PART"), hour)
+    drop(pieces, "b.ts", stream(folder, "SECOND PART"), hour + 3)
+    one = watch(str(pieces), settle_seconds=0.2)
+    eventually(one.found("SECOND PART"))
+    os.utime(pieces / "a.ts", (hour + 100, hour + 100))
+    (pieces / "b.ts").rename(pieces / "later.ts")
+    os.utime(pieces / "later.ts", (hour + 101, hour + 101))
+    drop(pieces, "c.ts", stream(folder, "THIRD PART"), hour + 200)
+    eventually(one.found("THIRD PART"))
+    drop(pieces, "c.ts", stream(folder, "FOURTH PART"), hour + 300)
+    eventually(one.found("FOURTH PART"))
+    one.end()
+    assert one.texts() == ["FIRST PART", "SECOND PART", "THIRD PART", "FOURTH PART"]
 
 
 def test_a_piece_that_cannot_be_read_is_passed_over(watch, folder, tmp_path):

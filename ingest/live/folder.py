@@ -9,12 +9,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from index.errors import SourceError
-from ingest.identity import discover, natural_order
+from index.errors import MediaError, SourceError
+from ingest.identity import content_id, discover, natural_order
 
 _POLL_SECONDS = 0.5
 _SLACK_SECONDS = 0.5
 """A file's time of day and what its pictures say part by less."""
+_REMEMBERED = 1000
+"""So many pieces, the newest, are known again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,13 +30,15 @@ class FilePiece:
 
 class PieceFolder:
     """The whole pieces in a folder and below, by when they were written. A piece is whole when a
-    later one is there, or nothing was written to it for settle_seconds."""
+    later one is there, or nothing was written to it for settle_seconds. One that is touched, or
+    gets another name, is no new one."""
 
     def __init__(self, folder: Path, settle_seconds: float, stop: threading.Event):
         self._folder = folder
         self._settle_seconds = settle_seconds
         self._stop = stop
         self._since: dict[Path, tuple[FilePiece, float]] = {}
+        self._known: dict[str, Path] = {}
 
     def pieces(self, seen_until: float) -> Iterator[FilePiece]:
         """Those written after that time, as they come; ends where the user stops. Raises
@@ -44,7 +48,8 @@ class PieceFolder:
             new = [piece for piece in self._listed() if _order(piece) > last]
             if new and (len(new) > 1 or self._is_settled(new[0])):
                 last = _order(new[0])
-                yield new[0]
+                if not self._is_known(new[0].path):
+                    yield new[0]
             else:
                 self._stop.wait(min(_POLL_SECONDS, self._settle_seconds / 2))
 
@@ -59,6 +64,17 @@ class PieceFolder:
                 continue
             found.append(FilePiece(path, status.st_mtime, status.st_size))
         return sorted(found, key=_order)
+
+    def _is_known(self, path: Path) -> bool:
+        try:
+            content = content_id(path)
+        except MediaError:  # whoever reads it says why
+            return False
+        before = self._known.pop(content, None)
+        self._known[content] = path
+        if len(self._known) > _REMEMBERED:
+            del self._known[next(iter(self._known))]
+        return before is not None and (before == path or not before.exists())
 
     def _is_settled(self, piece: FilePiece) -> bool:
         known, since = self._since.get(piece.path, (None, 0.0))

@@ -12,6 +12,7 @@ from index.errors import SourceError
 
 _POLL_SECONDS = 0.1
 _HEAD_BYTES = 4096
+_TS_SYNC, _TS_BYTES = 0x47, 188
 
 
 class StandardInput:
@@ -40,7 +41,8 @@ class StandardInput:
 class GrowingFile:
     """Gives a file's bytes, then waits for more.
 
-    It ends where another file has taken its name, it has become shorter, or the user stops. Raises
+    It ends where another file has taken its name, it has become shorter, it was begun anew (MPEG-TS
+    alone, since others write their beginning once more in the end), or the user stops. Raises
     SourceError where it cannot be read.
     """
 
@@ -53,6 +55,7 @@ class GrowingFile:
         except OSError as error:
             raise SourceError(f"{path}: cannot be read ({error.strerror}).") from error
         self._inode = os.fstat(self._descriptor).st_ino
+        self._head = b""
 
     def content(self) -> str:
         """What the file is known again by: its first bytes, and its inode. "" while it is too short
@@ -65,6 +68,8 @@ class GrowingFile:
     def read(self, size: int) -> bytes:
         while not self._stop.is_set():
             try:
+                if self._begun_anew():
+                    return b""
                 data = os.read(self._descriptor, size)
             except OSError as error:
                 raise SourceError(f"{self.name}: cannot be read ({error.strerror}).") from error
@@ -75,6 +80,15 @@ class GrowingFile:
                 return b""
             self._stop.wait(_POLL_SECONDS)
         return b""
+
+    def _begun_anew(self) -> bool:
+        """As by a recorder that was started again and is already past where it was."""
+        if not self._at:
+            return False
+        if len(self._head) < _HEAD_BYTES:
+            before, self._head = self._head, os.pread(self._descriptor, _HEAD_BYTES, 0)
+            return _is_ts(before) and not self._head.startswith(before)
+        return _is_ts(self._head) and os.pread(self._descriptor, _HEAD_BYTES, 0) != self._head
 
     def _replaced(self) -> bool:
         """Also where it was removed and nothing has come in its place yet."""
@@ -90,3 +104,7 @@ class GrowingFile:
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
+
+
+def _is_ts(head: bytes) -> bool:
+    return head[:1] == head[_TS_BYTES : _TS_BYTES + 1] == bytes([_TS_SYNC])
