@@ -20,7 +20,7 @@ from index.schema import make_id
 from index.store import Point, Range, Store, scroll, where
 
 ALERT_KINDS = ("alert_event", "delivery", "alert_seen")
-"""Kinds of points that belong to a video and go with it."""
+"""Kinds of points that belong to a video and go with it. Earlier Longtakes wrote the last."""
 
 UNSENT = ("checking", "pending")
 """States of deliveries that somebody is to hear of yet."""
@@ -224,15 +224,6 @@ class AlertBook:
                 for one in deliveries
             ]
             self.put_events((), dated)
-
-    def seen(self, video_id: str) -> float:
-        """Seconds of that source up to which all evidence has been looked at."""
-        points = self._store.retrieve([make_id("alert seen", video_id)])
-        return max((point.payload["seconds"] for point in points), default=0.0)
-
-    def put_seen(self, video_id: str, seconds: float) -> None:
-        payload = {"kind": "alert_seen", "video_id": video_id, "seconds": seconds}
-        self._store.upsert([Point(make_id("alert seen", video_id), payload)])
 
 
 def _point(id: str, kind: str, record: Any, of: AlertEvent | Delivery | None = None) -> Point:

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from clips import noise_picture, solid, text_picture, write_clip
 from live_peers import TcpSender, eventually
+from recognisers import Scripted as Words
 from test_caption import PROMPT, Scripted, about, brightness
-from test_live import INGEST, folder, still, stream, watch  # noqa: F401 (fixtures)
+from test_live import INGEST, folder, hears, still, stream, talk, watch  # noqa: F401 (fixtures)
 from test_live import closing_all as closing
 
 from ingest.channel import Sample
@@ -22,6 +23,7 @@ from ingest.channels.screen_text import ScreenTextChannel
 from ingest.channels.segment import SegmentChannel
 from ingest.channels.settings import CaptionSettings, ObjectSettings
 from ingest.held_pictures import HeldPictures, HeldReader
+from ingest.live.told import untold
 from ingest.models.detector import Detection
 from ingest.models.videollm import VideoLLMUnreachableError
 from ingest.plan import Channels, describe_analysis, describe_segments
@@ -209,3 +211,37 @@ def test_pictures_that_wait_are_bounded_and_counted():
     with HeldReader(held) as reader:
         assert reader.read([7.5], 7.0, 9.0, snap=True)
         assert not reader.read([6.5], 6.0, 7.0, snap=True)
+
+
+def test_what_was_not_told_before_a_kill_is_known(watch, library, folder):  # noqa: F811
+    """Whenever it is killed, evidence that nobody was told of lies where its generation says so,
+    however late it is recognised."""
+    gate, told, wrong = threading.Event(), set(), []
+
+    class Slow(Words):
+        def transcribe(self, chunks):
+            gate.wait(30)
+            return super().transcribe(chunks)
+
+    def look(news):
+        """Called behind a commit: as the library lies now, a kill may leave it."""
+        there = library.evidence(news.video.id)
+        left = {g.id: since for g, since in untold(library.generations(news.video.id))}
+        for one in there:
+            since = left.get(one.generation, float("inf"))
+            if one.id not in told and one.start_seconds < since:
+                wrong.append(one)
+        told.update(one.id for one in news.evidence)
+
+    sender = TcpSender([talk(folder)], hold=True)
+    with closing(sender):
+        one = watch(sender.url, channels=hears(Slow()), listener=look)
+        eventually(lambda: one.evidence("fingerprint"))
+        sender.let_go()
+        eventually(lambda: one.video.epochs[0].end_seconds)
+        assert not one.evidence("speech")
+        gate.set()
+        eventually(lambda: not untold(library.generations(one.video.id)))
+        one.end()
+    assert not wrong
+    assert {said.id for said in one.evidence("speech")} <= told

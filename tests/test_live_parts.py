@@ -16,7 +16,14 @@ from index.schema import Epoch, Evidence, Generation, Segment, Video
 from index.store import scroll, where
 from ingest.channel import Sample
 from ingest.live.clock import WRAP_SECONDS, StreamClock
-from ingest.live.consolidation import Consolidation, join, join_segments, same_line
+from ingest.live.consolidation import (
+    Consolidation,
+    join,
+    join_segments,
+    join_windows,
+    same_line,
+    same_view,
+)
 from ingest.live.epochs import thinned
 from ingest.live.intake import Intake
 from ingest.live.known import known_video
@@ -316,6 +323,24 @@ def test_only_neighbours_that_say_the_same_in_the_same_place_are_joined(writer):
         (120.0, 180.0, "no parking"),
         (185.0, 190.0, "no parking"),
     ]
+
+
+def test_windows_of_sound_are_joined_with_those_before_them():
+    hum, bang = np.array([1.0, 0.0], np.float32), np.array([0.0, 1.0], np.float32)
+
+    def heard(start: float, end: float, vector: np.ndarray) -> Evidence:
+        return Evidence("camera", 0, "sound", "1", start, end, vectors={"sound.ear.0": vector})
+
+    windows = [
+        heard(0.0, 70.0, hum),
+        heard(65.0, 135.0, hum),
+        heard(130.0, 140.0, bang),
+        heard(135.0, 200.0, hum),
+        heard(210.0, 270.0, hum),  # behind silence
+        heard(270.0, 280.0, hum),
+    ]
+    spans = [(one.start_seconds, one.end_seconds) for one in join_windows(windows, same_view)]
+    assert spans == [(0.0, 135.0), (130.0, 140.0), (135.0, 200.0), (210.0, 280.0)]
 
 
 @pytest.mark.parametrize("cut_at", [30.0, 60.0, 90.0])

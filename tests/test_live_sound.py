@@ -25,6 +25,7 @@ from test_sound import RATE, Spectra, channel, evidence_of, told, tone
 from index.library import Library
 from index.schema import Evidence, Generation
 from ingest.live.sound import EpochSound
+from ingest.live.tidying import left_epochs
 from ingest.media import probe
 from ingest.plan import Channels
 from ingest.segments import fixed_windows
@@ -105,6 +106,23 @@ def test_a_source_without_pictures_is_listened_to(form, codec, watch, library, t
         one.end()
     is_all_there(library, one)
     assert [stream.kind for stream in one.video.streams] == ["audio"]
+
+
+@pytest.mark.parametrize("way", ["sender", "file"])
+def test_subtitles_of_a_source_without_pictures_are_said(way, watch, library, tmp_path):  # noqa: F811
+    """They stand in the place of what could be recognised."""
+    lines = [(1.0, 2.0, "The lamp is lit."), (3.0, 4.5, "Fog hides the rocks.")]
+    path = write_clip(tmp_path / "radio.mkv", [], audio_seconds=20.0, subtitles=lines)
+    sender = TcpSender([path.read_bytes()], hold=True)
+    with closing(sender):
+        one = watch(sender.url if way == "sender" else str(path))
+        eventually(lambda: len(one.evidence("speech")) == 2)
+        eventually(lambda: len(one.evidence("sound")) >= 1)
+        one.end()
+    said = [(s.start_seconds, s.end_seconds, s.text) for s in one.evidence("speech")]
+    assert said == [(pytest.approx(a, abs=0.1), pytest.approx(b, abs=0.1), c) for a, b, c in lines]
+    assert {s.attributes["source"] for s in one.evidence("speech")} == {"stream 1"}
+    assert library.segments(one.video.id)
 
 
 @contextmanager
@@ -237,6 +255,22 @@ def talk_video(path: Path):
     from index.schema import Video
 
     return Video(id="v", title="a video", streams=probe(path).streams)
+
+
+def test_a_sound_that_goes_on_is_one_when_its_epoch_has_ended(watch, library, tmp_path):  # noqa: F811
+    path = write_clip(tmp_path / "hum.ts", [], audio_seconds=40.0)
+    short = channel(window_seconds=4.0, step_seconds=2.0, seal_seconds=6.0)
+    sender = TcpSender([path.read_bytes()], hold=True)
+    with closing(sender):
+        one = watch(sender.url, channels=dataclasses.replace(hears(Scripted()), files=(short,)))
+        eventually(lambda: len(one.evidence("sound")) > 3)
+        sender.let_go()
+        eventually(lambda: one.video.epochs[0].end_seconds)
+        eventually(lambda: len(one.evidence("sound")) == 1)
+        one.end()
+    (hum,) = one.evidence("sound")
+    assert (hum.start_seconds, round(hum.end_seconds)) == (0.0, 40)
+    assert left_epochs(library, Channels((), (), None, None), one.video) == []
 
 
 def test_no_sound_is_dropped_where_the_encoder_is_slow(watch, library, tmp_path):  # noqa: F811

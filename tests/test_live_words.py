@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
+import threading
+
 import pytest
 from live_peers import TcpSender, eventually
 from test_live import INGEST, folder, stream, watch  # noqa: F401 (fixtures)
 from test_live import closing_all as closing
 from tiny_text import tiny_encoder
 
+from index.schema import Epoch, Video
 from index.store import scroll, where
 from ingest.channels.screen_text import ScreenTextChannel
 from ingest.channels.settings import TextSettings
 from ingest.channels.text import PassageVectorChannel, describe_encoder
+from ingest.live.stopping import Stop
+from ingest.live.tidying import Tidying, left_epochs
 from ingest.models.text_encoder import TransformersTextEncoder
 from ingest.plan import Channels, describe_analysis, describe_segments
 
@@ -85,3 +91,65 @@ def test_what_was_left_of_the_last_epoch_is_gone_on_with(watch, library, folder)
     (generation,) = [g for g in library.generations(one.video.id) if g.channel.startswith("text:")]
     assert generation.complete
     assert vectors(library) == {generation.id: passages(library)}
+
+
+def test_all_that_earlier_runs_left_is_made_up_for(watch, library, folder, channels):  # noqa: F811
+    """However many epochs it is of: while nobody made vectors, there were six."""
+    texts = [f"WATCH NUMBER {at + 1}" for at in range(6)]
+    sender = TcpSender([stream(folder, text) for text in texts])
+    with closing(sender):
+        one = watch(sender.url, channels=dataclasses.replace(channels, derived=()))
+        eventually(lambda: set(texts) <= set(one.texts()))
+        eventually(lambda: len(one.video.epochs) == 6 and one.video.epochs[-1].end_seconds)
+        one.end()
+    assert not vectors(library)
+    again = watch(sender.url)
+    eventually(lambda: len(vectors(library)) == 6)
+    eventually(lambda: not left_epochs(library, channels, again.video))
+    again.end()
+    assert set.union(*vectors(library).values()) == passages(library)
+
+
+class Steps:
+    """What goes on with epochs: logs them, and takes for one that was left until `free` is set or
+    it has to give way."""
+
+    def __init__(self, given_up, log: list[int], free: threading.Event):
+        self._given_up, self._log, self._free = given_up, log, free
+        self._left: set[int] = set()
+
+    def step(self, video, epoch, *, but_records=False):
+        self._log.append(epoch.number)
+        self._left.add(epoch.number)
+        while epoch.number < 5 and not self._free.wait(0.01):
+            if self._given_up():
+                return
+        self._left.discard(epoch.number)
+
+    def has_left(self, epoch):
+        return epoch.number in self._left
+
+    def forget(self, epoch):
+        self._left.discard(epoch.number)
+
+
+def test_what_was_left_gives_way_to_what_comes(library):
+    video = Video("hall", "Hall", source="tcp://hall")
+    library.put_video(video)
+    log: list[int] = []
+    free, wrong = threading.Event(), []
+    work = Tidying(
+        "Tidying", library, lambda up: Steps(up, log, free), threading.Lock(), wrong.append
+    )
+    work.take_up(video, [Epoch(2, 20.0, 20.0), Epoch(1, 10.0, 10.0)])
+    eventually(lambda: log == [2])
+    work.follow(video, Epoch(5, 50.0, 50.0))
+    eventually(lambda: log == [2, 5, 2])
+    work.put(video, Epoch(5, 50.0, 50.0))
+    eventually(lambda: log == [2, 5, 2, 5, 2])
+    free.set()
+    eventually(lambda: log == [2, 5, 2, 5, 2, 1])
+    stop = Stop()
+    stop.set()
+    work.finish(stop, 1.0)
+    assert wrong == []

@@ -38,6 +38,11 @@ class Backlog(Generic[Item]):
         """Whether the item in work should be left as it is."""
         return self._given_up.is_set()
 
+    @property
+    def waiting(self) -> bool:
+        """Whether anything waits behind the item in work."""
+        return not self._items.empty()
+
     def put(self, item: Item) -> None:
         self._items.put((item,))
 

@@ -21,12 +21,9 @@ from ingest.live.recorded import Recordings
 from ingest.live.settings import LiveSettings
 from ingest.live.source import LiveSource
 from ingest.live.stopping import Stop
-from ingest.live.tidying import Tidying
+from ingest.live.tidying import How, Tidying, left_epochs
 from ingest.plan import Channels
 from ingest.segment_frames import Media
-
-_TIDIED_AGAIN = 3
-"""The newest epochs may have ended without time to tidy up behind them."""
 
 _GRACE_SECONDS = 1.0
 """So long each is waited for where the user stops; all together no longer than a `Stop` allows."""
@@ -100,8 +97,7 @@ class Beside:
 
     def take_up(self, video: Video) -> None:
         """Goes on with what the run before has left."""
-        for epoch in video.epochs[-_TIDIED_AGAIN:]:
-            self.tidy(video, epoch)
+        self._tidying.take_up(video, left_epochs(self._library, self._channels, video))
 
     def see(self, sample: Sample) -> None:
         """A picture that was looked at."""
@@ -172,11 +168,15 @@ class Beside:
             return self._pictures
         return self._recordings.media()
 
-    def _caption(self, video: Video, epoch: Epoch, ended: bool) -> None:
-        if self._captioning is not None:
-            (self._captioning.put if ended else self._captioning.follow)(video, epoch)
+    def _caption(self, video: Video, epoch: Epoch, how: How) -> None:
+        if self._captioning is None:
+            return
+        if how == "left":
+            self._captioning.take_up(video, [epoch])
+        else:
+            (self._captioning.put if how == "ended" else self._captioning.follow)(video, epoch)
 
-    def _forget(self, video: Video, epoch: Epoch, ended: bool) -> None:
+    def _forget(self, video: Video, epoch: Epoch, how: How) -> None:
         assert self._captioning is not None
         until = self._captioning.following.looked_until()
         if self._pictures is not None and until is not None:

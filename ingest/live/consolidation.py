@@ -2,22 +2,22 @@
 
 While a stream runs, what stays is written anew about once a minute, so that it is found at once and
 little is lost in a kill. When an epoch has ended, neighbours that say the same become one: pictures
-that hardly differ, lines and things that stand where they stood, segments of one shot in which
-nothing changes. What is joined is written as a generation of its own beside the old one, which it
-replaces in one atomic write; so searches see all of the one or all of the other, and so does who
-comes after a kill.
+that hardly differ, lines and things that stand where they stood, sounds that go on, segments of one
+shot in which nothing changes. What is joined is written as a generation of its own beside the old
+one, which it replaces in one atomic write; so searches see all of the one or all of the other, and
+so does who comes after a kill.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from index.library import Library
 from index.passages import PassageBuilder, passage_point, reading_order
-from index.records import segment_point
+from index.records import generation_point, segment_point
 from index.schema import Evidence, Generation, Segment, Video
 from index.store import Point
 from ingest.channels.settings import FingerprintSettings
@@ -34,7 +34,18 @@ _SAME_PLACE = 0.5
 _SAME_COSINE = 0.98
 """As of sounds (`SoundSettings.same_cosine`). A guess: no trained encoder was there to measure."""
 
+JOINED = "joined"
+"""In the detail of an epoch's shots: by which code its still stretches were joined last."""
+
+_CHANNELS = ("shot", "fingerprint", "screen_text", "object", "frame", "sound")
+
 Alike = Callable[[Evidence, Evidence], bool]
+
+
+def is_joined(generations: Iterable[Generation]) -> bool:
+    """Whether that was done behind an epoch, given its generations."""
+    shots = [one for one in generations if one.channel == "shot"]
+    return all(one.detail.get(JOINED) == CODE for one in shots)
 
 
 class Consolidation:
@@ -53,11 +64,8 @@ class Consolidation:
     def run(self, video: Video, epoch: int) -> int:
         """Of an epoch that has ended; returns how many pieces of evidence and segments went. The
         generations must be nobody else's. Errors: the store's."""
-        active = {
-            g.channel: g
-            for g in self._library.generations(video.id, epoch)
-            if g.state == "active" and g.complete
-        }
+        there = [g for g in self._library.generations(video.id, epoch) if g.state == "active"]
+        active = {g.channel: g for g in there if g.complete}
         went = 0
         stills: Sequence[Evidence] = ()
         if (generation := active.get("fingerprint")) is not None:
@@ -71,9 +79,21 @@ class Consolidation:
             if (generation := active.get(channel)) is not None:
                 before, after = self._joined(generation, alike)
                 went += self._replace(generation, before, after)
+        if (generation := active.get("sound")) is not None:
+            before = self._evidence(generation)
+            went += self._replace(generation, before, join_windows(before, same_view))
         if (generation := active.get("shot")) is not None and stills:
             went += self._join_segments(video, generation, stills)
+        if all(g.complete for g in there if g.channel in _CHANNELS):
+            self._note(video, epoch)
         return went
+
+    def _note(self, video: Video, epoch: int) -> None:
+        """That all was joined. Does not flush: to do it again costs time alone."""
+        for one in self._library.generations(video.id, epoch):
+            if one.channel == "shot" and one.state == "active":
+                noted = replace(one, detail={**one.detail, JOINED: CODE})
+                self._library.store.upsert([generation_point(noted)])
 
     def forget_unfinished(self, video_id: str) -> None:
         """What a kill left: generations that were being built, and those that were replaced."""
@@ -85,10 +105,13 @@ class Consolidation:
         self, generation: Generation, alike: Alike
     ) -> tuple[list[Evidence], list[Evidence]]:
         """The evidence as it is, and joined."""
-        before = self._library.evidence(
+        before = self._evidence(generation)
+        return before, join(before, alike)
+
+    def _evidence(self, generation: Generation) -> list[Evidence]:
+        return self._library.evidence(
             generation.video_id, generation=generation.id, with_vectors=True
         )
-        return before, join(before, alike)
 
     def _same_picture(self, one: Evidence, other: Evidence) -> bool:
         blank = "blank" in one.attributes
@@ -165,6 +188,22 @@ def join(evidence: Sequence[Evidence], alike: Alike) -> list[Evidence]:
     return joined
 
 
+def join_windows(evidence: Sequence[Evidence], alike: Alike) -> list[Evidence]:
+    """The same of evidence made of windows, which lie over each other where it ends and the next
+    begins: each is held against the one before alone."""
+    joined: list[Evidence] = []
+    for one in evidence:
+        last = joined[-1] if joined else None
+        if last is not None and (
+            one.start_seconds - last.end_seconds <= _NEIGHBOURS_SECONDS and alike(last, one)
+        ):
+            end = max(last.end_seconds, one.end_seconds)
+            joined[-1] = replace(last, end_seconds=end)
+        else:
+            joined.append(one)
+    return joined
+
+
 def same_line(one: Evidence, other: Evidence) -> bool:
     """The same words in the same place."""
     if one.text != other.text:
@@ -174,7 +213,7 @@ def same_line(one: Evidence, other: Evidence) -> bool:
 
 
 def same_view(one: Evidence, other: Evidence) -> bool:
-    """Vectors of an image encoder that hardly differ."""
+    """Vectors of an encoder that hardly differ."""
     return one.vectors.keys() == other.vectors.keys() and all(
         float(np.dot(vector, other.vectors[name])) >= _SAME_COSINE
         for name, vector in one.vectors.items()

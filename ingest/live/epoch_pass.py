@@ -12,6 +12,7 @@ from ingest.claims import Claim
 from ingest.live.listening import Ear, listeners_of
 from ingest.live.looking import Look
 from ingest.live.sound import EpochSound
+from ingest.live.told import mark_told
 from ingest.live.words import CODE, LiveWords
 from ingest.live.writer import LiveCommit, LiveWriter, commit_live
 from ingest.media import SubtitlePacket
@@ -179,6 +180,11 @@ class EpochPass:
         commits = [writer.take_live(end, end, last=True) for writer in self._writers()]
         commit_live(self._library, commits, last=True)
         return self._news(commits)
+
+    def told(self) -> None:
+        """Those who listen were told of all of it."""
+        for writer in self._writers():
+            mark_told(self._library, writer.generation.id)
 
     def close(self) -> None:
         self._found.close()

@@ -19,6 +19,7 @@ from index.records import generation_from
 from index.schema import Epoch, Evidence, Generation, Video
 from ingest.channel import STILL_WAITING, Batch, DerivedChannel
 from ingest.claims import Claim
+from ingest.live.told import mark_told, with_told
 from ingest.plan import Channels
 from ingest.segment_frames import Media
 from ingest.work import RemovedMeanwhile
@@ -99,6 +100,14 @@ class Following:
             if over or not self._active(video, followed):
                 del self._epochs[number]
 
+    def has_left(self, epoch: Epoch) -> bool:
+        """Whether it is to be gone on with."""
+        return epoch.number in self._epochs
+
+    def forget(self, epoch: Epoch) -> None:
+        """It is gone on with when it is named again."""
+        self._epochs.pop(epoch.number, None)
+
     def looked_until(self) -> float | None:
         """Up to where those that look at pictures have come everywhere; None where some have not
         begun."""
@@ -154,11 +163,13 @@ class Following:
         for batch in batches:
             if self._given_up():
                 batches.close()
+                followed.writers.pop(channel.name, None)  # the next one begins at the watermark
                 return False
             if batch is not STILL_WAITING:
                 self._take(video, epoch, writer, batch)
                 end = max(end, batch.analysed_seconds)
         if until is None:
+            writer.generation = with_told(writer.generation)
             self._commit(video, epoch, writer, writer.take(end, end, last=True), finish=True)
             followed.known = ()
             del followed.writers[channel.name]
@@ -169,6 +180,7 @@ class Following:
         writer.add_points(list(batch.points))
         writer.give_up(batch.uncovered_seconds)
         writer.note(batch.notes)
+        writer.generation = with_told(writer.generation)
         commit = writer.take(batch.watermark_seconds, batch.analysed_seconds)
         generation, evidence, points = commit
         written = self._epochs[epoch.number].written
@@ -193,6 +205,9 @@ class Following:
             (self._library.finish if finish else self._library.commit_all)([commit])
         if evidence:
             self._found(video, epoch, generation.analysed_seconds, tuple(evidence))
+        if finish:
+            with self._lock:
+                mark_told(self._library, generation.id)
 
     def _writer(
         self, video: Video, followed: _Followed, channel: DerivedChannel, fingerprint: str

@@ -298,6 +298,7 @@ class Watcher:
             self._set_epoch(over)
             self._write_video()
         self._hear(news)
+        ended.told()
         self._told(end, ended.epoch)
         if not self._stop.is_set():  # else the next run does it
             self._behind.tidy(self._video, over)
@@ -391,10 +392,6 @@ class Watcher:
 
     def _tell(self, state: str, message: str = "") -> None:
         self._state = replace(
-            self._state,
-            state=state,
-            message=message,
-            dropped=self._dropped,
-            found=self._found,
+            self._state, state=state, message=message, dropped=self._dropped, found=self._found
         )
         self._on_state(self._state)

@@ -18,6 +18,7 @@ from index.passages import PassageBuilder, passage_point, reading_order
 from index.records import evidence_point, generation_from
 from index.schema import Evidence, Generation, microseconds
 from index.store import Filter, Point, Range, where
+from ingest.live.told import with_told
 from ingest.writer import ChannelWriter, Commit
 
 OPEN = "provisional"
@@ -59,6 +60,7 @@ class LiveWriter(ChannelWriter):
         """What a commit writes when the channel has come this far. still_open: what is being
         perceived (see PictureRun.still_open); the waiting evidence is open as well. last: all there
         is becomes final."""
+        self.generation = with_told(self.generation)  # of the commit before
         generation, ready, derived = self.take(watermark_seconds, analysed_seconds, last=last)
         waiting = () if last else (*self.waiting, *still_open)
         now = {one.id: provisional(one) for one in waiting}

@@ -14,6 +14,7 @@ from index.errors import LongtakeError
 from index.faults import fault_point
 from index.library import Library
 from index.schema import Evidence, Video
+from ingest.live.told import mark_told, untold
 from rag.alerts.checking import Checker
 from rag.alerts.delivery import ClipOf, deliveries_of, receivers_of
 from rag.alerts.events import EventTracker
@@ -33,12 +34,12 @@ WRITTEN_STEP_SECONDS = 5.0
 """By so much an event must have become longer for that to be written."""
 
 SEEN_STEP_SECONDS = 10.0
-"""Of a source's time, between two notes of how far it has been seen."""
+"""Of a source's time, between two looks at what may be forgotten."""
 
 LATE_SECONDS = 300.0
-"""Evidence seldom comes this much later than what was seen before it. So much is seen again after a
-kill, and events are kept in mind for so long; for what comes later (speech, where the recogniser is
-slower than the world) they are read again."""
+"""Evidence seldom comes this much later than what was seen before it. Events are kept in mind for
+so long; for what comes later (speech, where the recogniser is slower than the world) they are read
+again."""
 
 CHECKED_WITHIN_SECONDS = 0.5
 SENT_WITHIN_SECONDS = 2.0
@@ -120,7 +121,7 @@ class AlertWatcher:
         with self._lock:
             self._refresh()
             begun = self._see(video, epoch, wall_clock_zero, evidence)
-            self._note_seen(video, evidence)
+            self._forget_old(video, evidence)
         return begun
 
     def close(self, left: Callable[[float], float] = lambda seconds: seconds) -> None:
@@ -274,12 +275,11 @@ class AlertWatcher:
             ways = [way for way, _ in receivers_of(alert)]
             self._book.trim(alert.id, self._settings.history_events, before, ways=ways)
 
-    def _note_seen(self, video: Video, evidence: Sequence[Evidence]) -> None:
+    def _forget_old(self, video: Video, evidence: Sequence[Evidence]) -> None:
         reached = max((one.start_seconds for one in evidence), default=0.0)
         if reached < self._seen.get(video.id, 0.0) + SEEN_STEP_SECONDS:
             return
         self._seen[video.id] = reached
-        self._book.put_seen(video.id, reached)
         for standing in self._standing.values():
             if (tracker := standing.trackers.get(video.id)) is not None:
                 for id in tracker.forget_before(reached - LATE_SECONDS):
@@ -287,15 +287,21 @@ class AlertWatcher:
 
     def _catch_up(self, video: Video) -> None:
         """What was committed and may not have been looked at. To look twice changes nothing."""
-        if not self._standing:
-            return
-        self._seen[video.id] = self._book.seen(video.id)
-        since = max(self._seen[video.id] - LATE_SECONDS, 0.0)
+        left = untold(self._library.generations(video.id))
         by_epoch: dict[int, list[Evidence]] = {}
-        for one in self._library.evidence(video.id, start_seconds=since, with_vectors=True):
-            by_epoch.setdefault(one.epoch, []).append(one)
+        for generation, told_seconds in left if self._standing else ():
+            by_epoch.setdefault(generation.epoch, []).extend(
+                self._library.evidence(
+                    video.id,
+                    generation=generation.id,
+                    start_seconds=told_seconds,
+                    with_vectors=True,
+                )
+            )
         for epoch, evidence in sorted(by_epoch.items()):
             self._see(video, epoch, wall_clock_zero(video, epoch), evidence)
+        for generation, _ in left:
+            mark_told(self._library, generation.id)
 
 
 def is_for(alert: Alert, video: Video) -> bool:
