@@ -153,6 +153,10 @@ class GroundSettings(BaseModel):
     usual_share: of a video's length that a moment usually has. shortest_seconds: a usual one has at
     least this length. short_video_seconds: in a video of up to this length a moment lasts at most
     longest_in_short_seconds, in a longer one longest_seconds.
+    level, sharpness: what a piece must have of the best one's relevance to speak for being in the
+    moment, and how much its relevance says. spread: standard deviation of the logarithm of lengths.
+    early: how fast the belief in a span falls the later its best piece lies in it.
+    proposals_share: of the vote that those of published methods have together.
     length_weight: what a length that is e times the usual one, or a part of it, costs a proposal.
     histogram_weight, window_weight: of the proposals of that method, and of the ranked window,
     beside those of contrast.
@@ -168,13 +172,17 @@ class GroundSettings(BaseModel):
     short_video_seconds: float = Field(600.0, ge=0)
     longest_in_short_seconds: float = Field(60.0, gt=0)
     longest_seconds: float = Field(300.0, gt=0)
+    level: float = Field(0.35, ge=0, le=1)
+    sharpness: float = Field(0.8, ge=0)
+    spread: float = Field(0.6, gt=0)
+    early: float = Field(2.0, ge=0)
+    proposals_share: float = Field(0.2, ge=0, le=1)
     length_weight: float = Field(1.0, ge=0)
     histogram_weight: float = Field(0.3, ge=0)
-    window_weight: float = Field(0.5, ge=0)
+    window_weight: float = Field(1.0, ge=0)
     histogram_gap: int = Field(1, ge=0)
     suppression: float = Field(0.7, gt=0, le=1)
     proposals: int = Field(8, ge=1)
-    vote_exponent: float = Field(0.6, gt=0)
 
 
 class RankSettings(BaseModel):
