@@ -23,10 +23,11 @@ from cli.render import print_json, safe
 from cli.senses import Senses
 from cli.settings import Settings
 from index.errors import Interrupted, LibraryError, LongtakeError, StoreError
+from index.library import Library
 from ingest.batch import Batch, FileReport
 from ingest.identity import discover
 from ingest.pipeline import Indexer
-from ingest.plan import Plan, Planner
+from ingest.plan import Channels, Plan, Planner
 from rag.timestamp import timestamp
 
 MARKS = {
@@ -112,36 +113,42 @@ def _run(
             output.dry_run(plan)
             output.kept(plan)
             return 1 if problems or plan.failures else 0
-        if settings.server is not None:  # an embedded library's folder has been made by opening it
-            settings.library.mkdir(parents=True, exist_ok=True)
-        library, claims = build_claims(settings, library)
-        thumbnails = build_thumbnails(settings)
-        indexer = Indexer(
-            library, perceived, settings.ingest, thumbnails, force=force, stop=stop.is_set
-        )
-        batch = Batch(
-            library,
-            indexer,
-            thumbnails,
-            claims,
-            output.stage,
-            output.report,
-            stop,
-        )
-        batch.apply_updates(plan)
-        if settings.server is None:  # the thumbnails of several servers lie in one folder
-            batch.sweep_thumbnails(plan)
-        with output.live(len(plan.tasks)):
-            batch.run(plan, jobs or settings.jobs)
-        library.forget_spaces()
-        if any(generation.channel == "summary" for generation in library.generations()):
-            from cli.summarize import refresh_overviews
-
-            refresh_overviews(settings, library)
+        _work(output, settings, library, perceived, plan, force=force, jobs=jobs, stop=stop)
     output.kept(plan)
     output.summary(plan, time.monotonic() - started)
-    failed = output.counts["failed"] + output.counts["damaged"] + output.counts["busy"]
-    return 1 if problems or plan.failures or failed else 0
+    return int(any(output.counts[status] for status in ("failed", "damaged", "busy")))
+
+
+def _work(
+    output: Output,
+    settings: Settings,
+    library: Library,
+    perceived: Channels,
+    plan: Plan,
+    *,
+    force: bool,
+    jobs: int | None,
+    stop: threading.Event,
+) -> None:
+    """Does what the plan says, and what hangs on it: overviews made anew, spaces forgotten."""
+    if settings.server is not None:  # an embedded library's folder has been made by opening it
+        settings.library.mkdir(parents=True, exist_ok=True)
+    library, claims = build_claims(settings, library)
+    thumbnails = build_thumbnails(settings)
+    indexer = Indexer(
+        library, perceived, settings.ingest, thumbnails, force=force, stop=stop.is_set
+    )
+    batch = Batch(library, indexer, thumbnails, claims, output.stage, output.report, stop)
+    batch.apply_updates(plan)
+    if settings.server is None:  # the thumbnails of several servers lie in one folder
+        batch.sweep_thumbnails(plan)
+    with output.live(len(plan.tasks)):
+        batch.run(plan, jobs or settings.jobs)
+    library.forget_spaces()
+    if any(generation.channel == "summary" for generation in library.generations()):
+        from cli.summarize import refresh_overviews
+
+        refresh_overviews(settings, library)
 
 
 def find_files(paths: Sequence[str]) -> tuple[list[Path], list[Path], list[LongtakeError]]:

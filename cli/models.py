@@ -270,6 +270,8 @@ def run_prepare(
     depot = Depot(settings.models.dir, settings.models.packages)
     frames = [depot.place(w.kind, w.name) for w in wanted_models(settings) if w.channel == "frame"]
     places = _places(settings, depot, names, kind) if names else _wanted_places(settings, depot)
+    if not places:
+        say("The enabled channels want no model that could be prepared.")
     for place in places:
         module = KINDS[place.kind].export
         if module is None:

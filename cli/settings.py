@@ -268,8 +268,11 @@ def _explain(error: ValidationError, origins: dict[str, str]) -> str:
         if problem["type"] == "extra_forbidden":
             *groups, name = map(str, problem["loc"])
             lines.append(f"{dotted} (from {origin}) is no setting{_meant(_group(groups), name)}")
+        elif problem["type"] in ("model_type", "model_attributes_type"):
+            lines.append(f"{dotted} (from {origin}) is a group of settings, as in {dotted}.NAME.")
         else:
-            lines.append(f"{dotted} (from {origin}): {problem['msg']}.")
+            said = problem["msg"].removeprefix("Value error, ").rstrip(".")
+            lines.append(f"{dotted} (from {origin}): {said}.")
     return " ".join(lines)
 
 

@@ -21,10 +21,11 @@ from tiny_clip import CLIP, SIGLIP, save_clip
 from index.errors import ModelMissingError
 from ingest.models import clip_export
 from ingest.models.clip import OpenClipEncoder
-from ingest.models.clip_export import PROBES, ExportError, prepare
+from ingest.models.clip_export import PROBES, prepare
 from ingest.models.clip_onnx import OnnxImageEncoder, OnnxTextEncoder
 from ingest.models.clip_pictures import Preprocess
 from ingest.models.files import ModelFiles
+from ingest.models.preparing import whole_folder
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT.parent / "shared" / "data"
@@ -200,6 +201,7 @@ from pathlib import Path
 import numpy as np
 from ingest.models.clip_onnx import OnnxImageEncoder, OnnxTextEncoder
 from ingest.models.files import ModelFiles
+from ingest.models.preparing import whole_folder
 name, folder, digest, prepared = json.loads(sys.argv[1])
 files = ModelFiles(name, Path(folder), digest, Path(prepared))
 OnnxTextEncoder(files, once=True).encode_queries(["a dog"])
@@ -390,7 +392,7 @@ def test_an_export_that_fails_its_check_is_not_kept(prepared, monkeypatch):
     before = sorted((path.name, path.stat().st_ino) for path in files.prepared.iterdir())
     beside = sorted(files.prepared.parent.iterdir())
     monkeypatch.setattr(clip_export, "LEAST_COSINE", 1.01)
-    with pytest.raises(ExportError, match=r"image tower.*cosine"):
+    with pytest.raises(ModelMissingError, match=r"image tower.*cosine"):
         prepare(files)
     after = sorted((path.name, path.stat().st_ino) for path in files.prepared.iterdir())
     assert after == before
@@ -402,9 +404,8 @@ def test_preparing_anew_leaves_an_open_encoder_alone(prepared, models, pictures,
     shutil.copytree(models["clip"].prepared, files.prepared)
     image, text = OnnxImageEncoder(files), OnnxTextEncoder(files, once=True)
     before = image.encode_images(pictures), text.encode_queries(TEXTS)
-    new = tmp_path / "new"
-    shutil.copytree(models["clip"].prepared, new)
-    clip_export._replace(files.prepared, new)
+    with whole_folder(files) as new:
+        shutil.copytree(models["clip"].prepared, new, dirs_exist_ok=True)
     np.testing.assert_array_equal(image.encode_images(pictures), before[0])
     np.testing.assert_array_equal(text.encode_queries(TEXTS), before[1])
     assert sorted(path.name for path in tmp_path.iterdir()) == ["prepared"]

@@ -169,6 +169,8 @@ def test_unknown_variables_and_settings_are_refused(monkeypatch):
         ),
         ("[ingest]\nxyzzy = 1", "ingest.xyzzy (from {path}) is no setting. There are "),
         ("jobs = 'many'", "jobs (from {path}): Input should be a valid integer"),
+        ("library = ''", "library (from {path}): An empty path names no folder."),
+        ("index = 'big'", "index (from {path}) is a group of settings, as in index.NAME."),
     ],
 )
 def test_what_is_wrong_in_a_file_is_said_with_what_was_meant(tmp_path, monkeypatch, written, said):

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import tempfile
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +15,7 @@ from index.errors import ModelMissingError
 from ingest.models.clap import ClapEncoder
 from ingest.models.clap_onnx import CODE_VERSION, FACTS, NETWORK, TOKENIZER, OnnxClapText
 from ingest.models.files import ModelFiles
+from ingest.models.preparing import Progress, need_exporter, whole_folder
 
 LEAST_COSINE = 0.999
 """Of the exported tower's vectors with torch's, in float32."""
@@ -38,12 +37,12 @@ def prepare(
     files: ModelFiles,
     *,
     int8: bool = False,
-    progress: Callable[[str], None] | None = None,
+    progress: Progress | None = None,
 ) -> Mapping[str, Any]:
-    """Writes the text tower, its tokenizer and their facts into `files.prepared`.
+    """Writes the text tower, its tokenizer and their facts into `files.prepared`, which appears
+    whole or not at all, and replaces what was there.
 
-    Each file is written beside its place and renamed; the facts, without which the others do not
-    count, go last. int8: weights as 8-bit integers, a quarter of the size; what that costs is in
+    int8: weights as 8-bit integers, a quarter of the size; what that costs is in
     the facts returned (`cosine`, the lowest over PROBES) and is not refused. progress: told what is
     being done.
 
@@ -51,11 +50,10 @@ def prepare(
     export, in float32, does not agree with torch.
     """
     tell = progress or (lambda step: None)
+    need_exporter(files)
     tell(f"loading {files.name}")
     encoder = ClapEncoder(files, device="cpu")
-    files.prepared.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".clap-", dir=files.prepared) as scratch:
-        made = Path(scratch)
+    with whole_folder(files) as made:
         tell(f"exporting the text tower of {files.name}")
         _export(encoder, made / NETWORK)
         encoder.tokenizer.backend_tokenizer.save(str(made / TOKENIZER))
@@ -78,10 +76,6 @@ def prepare(
                 f"the export of {files.name} does not agree with torch (cosine "
                 f"{facts['cosine']:.5f}): nothing was kept. Search with torch instead, and tell us"
             )
-        # Without the facts nothing counts as prepared: nobody meets old facts and new weights.
-        (files.prepared / FACTS).unlink(missing_ok=True)
-        for name in (TOKENIZER, NETWORK, FACTS):
-            os.replace(made / name, files.prepared / name)
     return facts
 
 
@@ -99,25 +93,19 @@ def _export(encoder: ClapEncoder, path: Path) -> None:
 
     tokens = encoder.tokenizer(list(PROBES[:2]), padding=True, return_tensors="pt")
     batch, length = torch.export.Dim("batch"), torch.export.Dim("length")
-    try:
-        with torch.inference_mode(False), torch.no_grad(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            torch.onnx.export(
-                TextTower(encoder.model).eval(),
-                (tokens["input_ids"], tokens["attention_mask"]),
-                str(path),
-                input_names=["input_ids", "attention_mask"],
-                output_names=["vectors"],
-                dynamic_shapes=({0: batch, 1: length}, {0: batch, 1: length}),
-                external_data=False,
-                dynamo=True,
-                verbose=False,
-            )
-    except ImportError as error:
-        raise ModelMissingError(
-            f"{error.name or error} is not installed, so nothing can be exported: "
-            "`pip install 'longtake[models]'`"
-        ) from error
+    with torch.inference_mode(False), torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            TextTower(encoder.model).eval(),
+            (tokens["input_ids"], tokens["attention_mask"]),
+            str(path),
+            input_names=["input_ids", "attention_mask"],
+            output_names=["vectors"],
+            dynamic_shapes=({0: batch, 1: length}, {0: batch, 1: length}),
+            external_data=False,
+            dynamo=True,
+            verbose=False,
+        )
 
 
 def _quantize(path: Path) -> None:

@@ -20,18 +20,15 @@ float text tower either way.
 
 from __future__ import annotations
 
-import json
-import os
 import shutil
-import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from index.errors import LongtakeError, ModelMissingError
+from index.errors import ModelMissingError
 from ingest.models.clip import OpenClipEncoder
 from ingest.models.clip_onnx import (
     FORMAT,
@@ -42,6 +39,13 @@ from ingest.models.clip_onnx import (
 )
 from ingest.models.clip_tokens import TOKENIZER_FILE, ClipTokenizer, TokenRules
 from ingest.models.files import ModelFiles
+from ingest.models.preparing import (
+    Progress,
+    need_exporter,
+    optimise_graph,
+    whole_folder,
+    write_facts,
+)
 
 LEAST_COSINE = 0.999
 LEAST_INT8_COSINE = 0.9
@@ -68,10 +72,6 @@ PROBES = (
     "a very long sentence about a street at night " * 20,
 )
 """Texts on which the tokens of the export must be open_clip's."""
-
-
-class ExportError(LongtakeError):
-    """The export does not do what the model does, so it was not kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +104,7 @@ def prepare(
     *,
     int8: bool = False,
     pictures: Sequence[np.ndarray] = (),
-    progress: Callable[[str], None] | None = None,
+    progress: Progress | None = None,
 ) -> PreparedReport:
     """Exports both towers of the model in `files.folder` to `files.prepared`, replacing what is
     there once the new one has passed its checks.
@@ -112,23 +112,14 @@ def prepare(
     int8: make 8-bit towers besides. pictures: to check with, uint8 of shape (height, width, 3),
     RGB; none are needed, since some are made up. progress: told what is being done.
 
-    Raises ModelMissingError where packages or weights are missing, ExportError where the export's
-    vectors are not the model's.
+    Raises ModelMissingError where packages or weights are missing, where the export's vectors are
+    not the model's, and where it cannot be written.
     """
     tell = progress or (lambda _: None)
-    try:
-        import onnx  # noqa: F401  (torch's exporter and the quantizer fail late without these two)
-        import onnxscript  # noqa: F401
-    except ImportError as error:
-        raise ModelMissingError(
-            f"preparing {files.name} needs a package that does not load ({error}): install it "
-            "with `pip install 'longtake[models]'`"
-        ) from error
+    need_exporter(files)
     tell(f"loading {files.name}")
     encoder = OpenClipEncoder(files, device="cpu", precision="fp32")
-    files.prepared.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=f".{files.prepared.name}-", dir=files.prepared.parent))
-    try:
+    with whole_folder(files) as folder:
         rules = _write_tokenizer(encoder, folder)
         _check_tokens(encoder, ClipTokenizer(folder, rules))
         record = {
@@ -140,7 +131,7 @@ def prepare(
             "text": rules.to_json(),
             "sigmoid": _sigmoid(encoder),
         }
-        _write_record(folder, record)
+        write_facts(folder, record, RECORD_FILE)
         for tower in ("image", "text"):
             tell(f"exporting the {tower} tower")
             _export(encoder, tower, rules, folder)
@@ -151,13 +142,8 @@ def prepare(
         made = ModelFiles(files.name, files.folder, files.digest, folder)
         checks = _check(encoder, made, [*_probe_pictures(), *pictures], int8)
         record["checks"] = {name: asdict(check) for name, check in checks.items()}
-        _write_record(folder, record)
+        write_facts(folder, record, RECORD_FILE)
         size = sum(path.stat().st_size for path in folder.iterdir())
-        os.chmod(folder, 0o755)  # mkdtemp's are for their owner alone
-        _replace(files.prepared, folder)
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
     return PreparedReport(folder=files.prepared, bytes=size, **checks)
 
 
@@ -167,20 +153,6 @@ def _sigmoid(encoder: OpenClipEncoder) -> dict[str, float] | None:
     if bias is None:
         return None
     return {"scale": float(encoder.model.logit_scale.exp()), "bias": float(bias)}
-
-
-def _write_record(folder: Path, record: dict[str, Any]) -> None:
-    text = json.dumps(record, indent=1, ensure_ascii=False)
-    (folder / RECORD_FILE).write_text(text + "\n", encoding="utf-8")
-
-
-def _replace(place: Path, folder: Path) -> None:
-    """Puts `folder` at `place`. Whoever has the old one's files open keeps them."""
-    old = Path(tempfile.mkdtemp(prefix=f".{place.name}-old-", dir=place.parent))
-    if place.exists():
-        os.replace(place, old / "was")
-    os.replace(folder, place)
-    shutil.rmtree(old, ignore_errors=True)
 
 
 # -- graphs -------------------------------------------------------------------------------------
@@ -219,27 +191,8 @@ def _export(encoder: OpenClipEncoder, tower: str, rules: TokenRules, folder: Pat
             external_data=True,
             verbose=False,
         )
-    _optimise(raw / "tower.onnx", folder / graph_file(tower, int8=False))
+    optimise_graph(raw / "tower.onnx", folder / graph_file(tower, int8=False))
     shutil.rmtree(raw)
-
-
-def _optimise(source: Path, target: Path) -> None:
-    """onnxruntime's optimisations, done once, so that a session opens without them.
-
-    Not those for one processor's layouts: the folder may be carried to another machine.
-    """
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
-    options.optimized_model_filepath = str(target)
-    options.log_severity_level = 3
-    for key, value in (
-        ("session.optimized_model_external_initializers_file_name", f"{target.name}.data"),
-        ("session.optimized_model_external_initializers_min_size_in_bytes", "1024"),
-    ):
-        options.add_session_config_entry(key, value)
-    onnxruntime.InferenceSession(str(source), options, providers=["CPUExecutionProvider"])
 
 
 def _quantize(folder: Path, tower: str) -> None:
@@ -283,7 +236,7 @@ def _write_tokenizer(encoder: OpenClipEncoder, folder: Path) -> TokenRules:
         inner = tokenizer.tokenizer
         backend = getattr(inner, "backend_tokenizer", None)
         if backend is None:
-            raise ExportError(
+            raise ModelMissingError(
                 f"the tokenizer of this model ({type(inner).__name__}) exists in Python only and "
                 "cannot be used without transformers; choose a model whose folder has a "
                 f"{TOKENIZER_FILE}"
@@ -332,7 +285,7 @@ def _check_tokens(encoder: OpenClipEncoder, tokenize: ClipTokenizer) -> None:
     got = tokenize(PROBES)
     wider = ((0, 0), (0, expected.shape[1] - got.shape[1]))
     if not np.array_equal(np.pad(got, wider), expected):
-        raise ExportError(
+        raise ModelMissingError(
             "the exported tokenizer cuts texts otherwise than open_clip's; the export was not kept"
         )
 
@@ -343,7 +296,7 @@ def _check_tokens(encoder: OpenClipEncoder, tokenize: ClipTokenizer) -> None:
 def _check(
     encoder: OpenClipEncoder, made: ModelFiles, pictures: Sequence[np.ndarray], int8: bool
 ) -> dict[str, Check]:
-    """Raises ExportError where a tower is not the model's."""
+    """Raises ModelMissingError where a tower is not the model's."""
     images, texts = encoder.encode_images(pictures), encoder.encode_queries(PROBES)
     checks: dict[str, Check] = {}
     for rounded in (False, True)[: 1 + int8]:
@@ -360,7 +313,7 @@ def _check(
         least = LEAST_INT8_COSINE if name.endswith("int8") else LEAST_COSINE
         # Written so that it fails where the cosine is no number.
         if not check.least >= least:
-            raise ExportError(
+            raise ModelMissingError(
                 f"the exported {name.replace('_', ' ')} tower of {made.name} does not give the "
                 f"model's vectors (cosine {check.least:.5f}, at least {least} is asked for); the "
                 "export was not kept"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import warnings
 from contextlib import ExitStack, redirect_stdout
 from pathlib import Path
@@ -11,20 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from index.disk import translate
 from index.errors import ModelMissingError
 from ingest.models.files import ModelFiles
+from ingest.models.preparing import Progress, need_exporter, whole_folder, write_facts
 from ingest.models.reranker import TransformersReranker
 from ingest.models.reranker_onnx import FORMAT, RECORD, OnnxReranker
-from ingest.models.text_export import (
-    SAMPLES,
-    SUBJECTS,
-    Progress,
-    optimise_graph,
-    quantize,
-    take_place,
-    write_facts,
-)
+from ingest.models.text_export import SAMPLES, SUBJECTS, optimise, quantize
 from ingest.models.text_onnx import GRAPH, TOKENIZER
 
 MOST_DIFFERENCE = 1e-3
@@ -41,29 +32,20 @@ def prepare(
     which `difference` is the greatest between the scores of torch and of what was prepared.
 
     Raises ModelMissingError where packages are missing, the weights cannot be read, or the result
-    does not agree with torch; ConfigError for a model that is no reranker; DiskFullError.
+    does not agree with torch, or cannot be written; ConfigError for a model that is no reranker.
     """
     say = progress or (lambda text: None)
-    try:
-        import onnx  # noqa: F401  (torch's exporter and the quantizer fail late without these two)
-        import onnxscript  # noqa: F401
-    except ImportError as error:
-        raise ModelMissingError(
-            f"Preparing {files.name} needs the packages onnx and onnxscript ({error}): "
-            "`pip install 'longtake[models]'`."
-        ) from error
+    need_exporter(files)
     say(f"loading {files.name}")
     reranker = TransformersReranker(files, device="cpu")
-    building = files.prepared.with_name(f"{files.prepared.name}.{os.getpid()}.new")
-    try:
-        building.mkdir(parents=True)
+    with whole_folder(files) as building:
         say("exporting the graph")
         _export(files, reranker, building / GRAPH)
         if int8:
             say("quantizing")
             quantize(building)
         say("optimising the graph")
-        optimise_graph(building)
+        optimise(building)
         tokenizer = reranker.tokenizer.backend_tokenizer
         tokenizer.no_padding()
         tokenizer.no_truncation()
@@ -81,11 +63,6 @@ def prepare(
         say("comparing with torch")
         record["difference"] = _compare(files, reranker, building, int8)
         write_facts(building, record, RECORD)
-        take_place(building, files.prepared)
-    except OSError as error:
-        raise translate(error, files.prepared, "preparing a model") from error
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
     return record
 
 

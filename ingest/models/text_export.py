@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import warnings
-from collections.abc import Callable
 from contextlib import ExitStack, redirect_stdout
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from index.disk import translate
 from index.errors import ModelMissingError
 from ingest.models.files import ModelFiles
+from ingest.models.preparing import (
+    Progress,
+    need_exporter,
+    optimise_graph,
+    whole_folder,
+    write_facts,
+)
 from ingest.models.text_encoder import TransformersTextEncoder
 from ingest.models.text_onnx import FORMAT, GRAPH, RECORD, TOKENIZER, OnnxTextEncoder
 from ingest.models.text_recipe import recipe_record
@@ -25,9 +29,6 @@ LEAST_COSINE = 0.999
 """Between what torch and what the graph makes of the same text; below it the graph is refused."""
 LEAST_INT8_COSINE = 0.9
 """The same with weights of eight bits. What it really is, is written down in encoder.json."""
-
-Progress = Callable[[str], None]
-"""Is told what is being done, in a few words."""
 
 
 def prepare(
@@ -42,29 +43,20 @@ def prepare(
     int8: weights of the matrices, and of the words' table, in eight bits: a quarter of the size.
 
     Raises ModelMissingError where packages are missing, the weights cannot be read, or the result
-    does not agree with torch; ConfigError for an unknown kind of model; DiskFullError.
+    does not agree with torch, or cannot be written; ConfigError for an unknown kind of model.
     """
     say = progress or (lambda text: None)
-    try:
-        import onnx  # noqa: F401  (torch's exporter and the quantizer fail late without these two)
-        import onnxscript  # noqa: F401
-    except ImportError as error:
-        raise ModelMissingError(
-            f"Preparing {files.name} needs the packages onnx and onnxscript ({error}): "
-            "`pip install 'longtake[models]'`."
-        ) from error
+    need_exporter(files)
     say(f"loading {files.name}")
     encoder = TransformersTextEncoder(files, device="cpu")
-    building = files.prepared.with_name(f"{files.prepared.name}.{os.getpid()}.new")
-    try:
-        building.mkdir(parents=True)
+    with whole_folder(files) as building:
         say("exporting the graph")
         _export(files, encoder, building / GRAPH)
         if int8:
             say("quantizing")
             quantize(building)
         say("optimising the graph")
-        optimise_graph(building)
+        optimise(building)
         say("writing the tokenizer")
         _write_tokenizer(encoder, building)
         record: dict[str, Any] = {
@@ -76,21 +68,11 @@ def prepare(
             "recipe": recipe_record(encoder.recipe),
             "unrelated_cosine": _unrelated(encoder),
         }
-        write_facts(building, record)
+        write_facts(building, record, RECORD)
         say("comparing with torch")
         record["cosine"] = _compare(files, encoder, building, int8)
-        write_facts(building, record)
-        take_place(building, files.prepared)
-    except OSError as error:
-        raise translate(error, files.prepared, "preparing a model") from error
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
+        write_facts(building, record, RECORD)
     return record
-
-
-def write_facts(folder: Path, record: dict[str, Any], name: str = RECORD) -> None:
-    """What was made, as JSON beside it."""
-    (folder / name).write_text(json.dumps(record, ensure_ascii=False, indent=1), encoding="utf-8")
 
 
 def _export(files: ModelFiles, encoder: TransformersTextEncoder, path: Path) -> None:
@@ -150,19 +132,10 @@ def quantize(folder: Path) -> None:
     shutil.rmtree(whole)
 
 
-def optimise_graph(folder: Path) -> None:
-    """Fuses what opening the session would fuse each time."""
-    import onnxruntime
-
+def optimise(folder: Path) -> None:
+    """The graph, with what opening a session would fuse each time fused."""
     whole = _aside(folder)
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
-    options.optimized_model_filepath = str(folder / GRAPH)
-    entry = "session.optimized_model_external_initializers"
-    options.add_session_config_entry(f"{entry}_file_name", f"{GRAPH}.data")
-    options.add_session_config_entry(f"{entry}_min_size_in_bytes", "1024")
-    onnxruntime.InferenceSession(str(whole / GRAPH), options, providers=["CPUExecutionProvider"])
+    optimise_graph(whole / GRAPH, folder / GRAPH)
     shutil.rmtree(whole)
 
 
@@ -223,16 +196,6 @@ def _compare(
 def _unrelated(encoder: TransformersTextEncoder) -> float:
     cosines = encoder.encode_queries(SUBJECTS) @ encoder.encode_passages(SUBJECTS).T
     return round(float(cosines[~np.eye(len(SUBJECTS), dtype=bool)].mean()), 6)
-
-
-def take_place(building: Path, place: Path) -> None:
-    """Puts the folder in the other's place; a kill in between leaves the old one aside, never
-    half of one."""
-    old = place.with_name(f"{place.name}.{os.getpid()}.old")
-    if place.exists():
-        place.rename(old)
-    building.rename(place)
-    shutil.rmtree(old, ignore_errors=True)
 
 
 SAMPLES = (

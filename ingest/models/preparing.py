@@ -1,0 +1,82 @@
+"""What preparations of models share: what they need, a folder that is whole or not there, and ONNX
+Runtime's passes over a graph."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from index.errors import ModelMissingError
+from ingest.models.files import ModelFiles
+
+Progress = Callable[[str], None]
+"""Is told what is being done, in a few words."""
+
+
+def need_exporter(files: ModelFiles) -> None:
+    """Raises ModelMissingError where packages are missing that torch's exporter and the quantizer
+    need, and which they would ask for late."""
+    try:
+        import onnx  # noqa: F401
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise ModelMissingError(
+            f"Preparing {files.name} needs the packages onnx and onnxscript ({error}): "
+            "`pip install 'longtake[models]'`."
+        ) from error
+
+
+@contextmanager
+def whole_folder(files: ModelFiles) -> Iterator[Path]:
+    """A folder to fill, which takes the place of `files.prepared` at the end. Nothing is left of it
+    where that does not come; a kill leaves the old one in its place, or aside, never half of one.
+
+    Whoever has the old one's files open keeps them. Raises ModelMissingError where the disk is full
+    or may not be written.
+    """
+    place = files.prepared
+    building = place.with_name(f"{place.name}.{os.getpid()}.new")
+    try:
+        building.mkdir(parents=True)
+        yield building
+        old = place.with_name(f"{place.name}.{os.getpid()}.old")
+        if place.exists():
+            place.rename(old)
+        building.rename(place)
+        shutil.rmtree(old, ignore_errors=True)
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        out = "free some space" if full else "let this user write there"
+        raise ModelMissingError(
+            f"{place} cannot be written ({error.strerror or error}): {out}, or choose another "
+            "folder (the setting models.dir)."
+        ) from error
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+
+
+def write_facts(folder: Path, record: dict[str, Any], name: str) -> None:
+    """What was made, as JSON beside it."""
+    (folder / name).write_text(json.dumps(record, ensure_ascii=False, indent=1), encoding="utf-8")
+
+
+def optimise_graph(source: Path, target: Path) -> None:
+    """Fuses what opening a session would fuse each time; weights lie beside the graph, so that they
+    are mapped and not read. Not what is for one processor's layouts: the folder may be carried to
+    another machine."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    options.optimized_model_filepath = str(target)
+    entry = "session.optimized_model_external_initializers"
+    options.add_session_config_entry(f"{entry}_file_name", f"{target.name}.data")
+    options.add_session_config_entry(f"{entry}_min_size_in_bytes", "1024")
+    onnxruntime.InferenceSession(str(source), options, providers=["CPUExecutionProvider"])
