@@ -14,6 +14,7 @@ from importlib import metadata
 from typing import TYPE_CHECKING
 
 from cli.finding import Finding
+from ingest.models.files import INSTALL_MODELS
 
 if TYPE_CHECKING:
     from cli.settings import Settings
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
 
 NATIVE = ("av", "onnxruntime", "qdrant_edge")
 """Modules with machine code inside, which can be installed and still not load. They are only
-loaded here; OpenCV has a check of its own."""
+loaded here, behind ingest.models, which keeps onnxruntime from reporting to its maker; OpenCV has a
+check of its own."""
 
 DECODERS = ("h264", "hevc", "vp9", "av1", "aac", "opus", "mp3")
 
@@ -77,14 +79,12 @@ def packages() -> Iterator[Finding]:
     else:
         yield Finding(
             area, "info", f"The extra [models] is not there (missing: {', '.join(missing)}). "
-            "Channels that need a model need it.", "pip install 'longtake[models]'", extra,
+            "Channels that need a model need it.", INSTALL_MODELS, extra,
         )  # fmt: skip
 
 
 def native_modules() -> Iterator[Finding]:
     """Loads what holds machine code: a missing system library shows only then."""
-    import ingest.models  # noqa: F401 - before onnxruntime, which reports to its maker otherwise
-
     loaded = []
     for name in NATIVE:
         try:
@@ -186,7 +186,7 @@ def pulled_models(settings: Settings) -> Iterator[Finding]:
             yield Finding("models", "info", text, fetch, detail)
         elif (lacking := lacking_packages(kind)) and entry.state != "prepared":
             text = f"{who}: {entry.name} is here, and {', '.join(lacking)} is not installed."
-            yield Finding("models", "info", text, "pip install 'longtake[models]'", detail)
+            yield Finding("models", "info", text, INSTALL_MODELS, detail)
         else:
             text = f"{who}: {entry.name} is {entry.state} ({human_bytes(entry.size or 0)})."
             yield Finding("models", "ok", text, detail=detail)

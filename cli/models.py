@@ -17,6 +17,7 @@ from index.errors import LongtakeError, ModelMissingError, UsageError
 from ingest.models.catalogue import KINDS
 from ingest.models.depot import Depot, Entry, Place
 from ingest.models.device import likely_device
+from ingest.models.files import INSTALL_MODELS
 
 _STATES = {
     "here": "green",
@@ -282,8 +283,7 @@ def run_prepare(
             prepare = importlib.import_module(module).prepare
         except ImportError as error:
             raise ModelMissingError(
-                f"Preparing needs {error.name or error}, which is not installed: "
-                "`pip install 'longtake[models]'`."
+                f"Preparing needs {error.name or error}, which is not installed: {INSTALL_MODELS}."
             ) from error
         rounded = int8 or (settings.channels.frame.int8 and place in frames)
         facts = prepare(files, int8=rounded, progress=lambda step: say((safe(str(step)), "dim")))

@@ -175,7 +175,7 @@ def test_all_that_is_missing_is_told_at_once(models, monkeypatch):
     message = str(told.value)
     assert message.count(f"model {clip} is not here") == 1 and f"model {text} is not" in message
     assert f"longtake models pull {clip} {text}" in message
-    assert "Not installed: open_clip" in message and "longtake[models]" in message
+    assert "Not installed: open_clip" in message and "'.[models]'" in message
     models.check_present([])
 
 

@@ -294,7 +294,7 @@ def test_a_model_whose_packages_are_missing_is_told(tmp_path, pulled, monkeypatc
     monkeypatch.setattr(depot_missing, "lacking_packages", lambda kind: ("torch",))
     (found,) = machine.pulled_models(with_models(tmp_path, ["text"]))
     assert found.status == "info" and "torch is not installed" in found.text
-    assert "longtake[models]" in found.remedy
+    assert "'.[models]'" in found.remedy
 
 
 def test_a_damaged_model_is_broken_if_a_channel_wants_it(tmp_path, pulled):

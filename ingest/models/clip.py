@@ -20,7 +20,7 @@ import numpy as np
 from index.errors import ModelMissingError
 from ingest.models.clip_pictures import Preprocess
 from ingest.models.encoders import space_name
-from ingest.models.files import ModelFiles
+from ingest.models.files import INSTALL_MODELS, ModelFiles
 
 CONFIG_FILE = "open_clip_config.json"
 _PREFERRED_WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors")
@@ -63,7 +63,7 @@ class OpenClipEncoder:
         except ImportError as error:
             raise ModelMissingError(
                 f"{files.name} needs open_clip, which does not load ({error}): "
-                "install it with `pip install 'longtake[models]'`"
+                f"install it with {INSTALL_MODELS}"
             ) from error
         self._torch = torch
         self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from index.disk import human_bytes
 from ingest.models.catalogue import KINDS
+from ingest.models.files import INSTALL_MODELS
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,5 @@ def explain(missing: Sequence[Missing]) -> str:
             "means one of the Hugging Face hub, and ./FOLDER one that lies there."
         )
     if packages := sorted({name for one in missing for name in one.packages}):
-        lines.append(
-            f"Not installed: {', '.join(packages)}; `pip install 'longtake[models]'` brings them."
-        )
+        lines.append(f"Not installed: {', '.join(packages)}; {INSTALL_MODELS} brings them.")
     return " ".join(lines)

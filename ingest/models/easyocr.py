@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from index.errors import ConfigError, ModelMissingError
-from ingest.models.files import ModelFiles
+from ingest.models.files import INSTALL_MODELS, ModelFiles
 from ingest.models.ocr import Line, reading_order
 from ingest.models.pull_easyocr import easyocr_config
 
@@ -209,7 +209,7 @@ class EasyOcrReader:
             from easyocr.utils import CTCLabelConverter
         except ImportError as error:
             raise ModelMissingError(
-                f"easyocr does not load ({error}): `pip install 'longtake[models]'`, or set "
+                f"easyocr does not load ({error}): {INSTALL_MODELS}, or set "
                 'channels.screen_text.engine to "rapidocr".'
             ) from error
         # Its loader asks for pinned memory whether there is a GPU or not.

@@ -8,6 +8,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+INSTALL_MODELS = "`pip install '.[models]'` in Longtake's folder"
+"""What brings the packages that run models. Never by Longtake's name: where it is not installed,
+that would be looked for in an index that anybody may put something into."""
+
 
 @dataclass(frozen=True, slots=True)
 class ModelFiles:

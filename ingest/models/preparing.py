@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from index.errors import ModelMissingError
-from ingest.models.files import ModelFiles
+from ingest.models.files import INSTALL_MODELS, ModelFiles
 
 Progress = Callable[[str], None]
 """Is told what is being done, in a few words."""
@@ -28,7 +28,7 @@ def need_exporter(files: ModelFiles) -> None:
     except ImportError as error:
         raise ModelMissingError(
             f"Preparing {files.name} needs the packages onnx and onnxscript ({error}): "
-            "`pip install 'longtake[models]'`."
+            f"{INSTALL_MODELS}."
         ) from error
 
 

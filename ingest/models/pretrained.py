@@ -10,7 +10,7 @@ import json
 from typing import Any
 
 from index.errors import ModelMissingError
-from ingest.models.files import ModelFiles
+from ingest.models.files import INSTALL_MODELS, ModelFiles
 
 
 def read_json(files: ModelFiles, name: str) -> dict[str, Any]:
@@ -34,7 +34,7 @@ def load_transformers() -> Any:
         import transformers
     except ImportError as error:
         raise ModelMissingError(
-            f"{error.name or error} is not installed: `pip install 'longtake[models]'`"
+            f"{error.name or error} is not installed: {INSTALL_MODELS}"
         ) from error
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()

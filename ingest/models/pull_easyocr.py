@@ -17,6 +17,7 @@ from types import ModuleType
 from index.errors import ModelMissingError
 from ingest.models.depot import Place
 from ingest.models.depot_record import FileRecord, hash_file, record_file
+from ingest.models.files import INSTALL_MODELS
 
 Transfer = Callable[[str, Path, int | None, Callable[[int], None]], None]
 
@@ -67,8 +68,7 @@ def easyocr_config() -> ModuleType:
     spec = importlib.util.find_spec("easyocr")
     if spec is None or not spec.submodule_search_locations:
         raise ModelMissingError(
-            "easyocr is not installed, and it knows where its weights are: `pip install "
-            "'longtake[models]'`."
+            f"easyocr is not installed, and it knows where its weights are: {INSTALL_MODELS}."
         )
     path = Path(spec.submodule_search_locations[0]) / "config.py"
     config = importlib.util.spec_from_file_location("easyocr_config", path)

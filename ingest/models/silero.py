@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from index.errors import ModelMissingError
+from ingest.models.files import INSTALL_MODELS
 
 SAMPLE_RATE = 16_000
 WINDOW = 512
@@ -76,7 +77,7 @@ class SileroVoice:
         raise ModelMissingError(
             "speech cannot be recognised, because the package faster-whisper "
             + ("is not installed" if spec is None else "lacks its voice activity model")
-            + ": `pip install 'longtake[models]'`, or leave the recognition of speech out"
+            + f": {INSTALL_MODELS}, or leave the recognition of speech out"
         )
 
     @cached_property

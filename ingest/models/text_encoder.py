@@ -8,7 +8,7 @@ import numpy as np
 
 from index.errors import ConfigError, ModelMissingError
 from ingest.models.encoders import space_name
-from ingest.models.files import ModelFiles
+from ingest.models.files import INSTALL_MODELS, ModelFiles
 from ingest.models.text_batches import clean, encode_by_length
 from ingest.models.text_recipe import MOST_TOKENS, TextRecipe, read_recipe
 
@@ -235,8 +235,7 @@ def _steps(files: ModelFiles, recipe: TextRecipe, dtype):
 
 def _needs_packages(files: ModelFiles) -> ModelMissingError:
     return ModelMissingError(
-        f"The text encoder {files.name} needs torch and transformers: "
-        "`pip install 'longtake[models]'`."
+        f"The text encoder {files.name} needs torch and transformers: {INSTALL_MODELS}."
     )
 
 

@@ -23,7 +23,7 @@ import numpy as np
 
 from index.errors import LongtakeError, ModelMissingError
 from index.languages import language_tag
-from ingest.models.files import ModelFiles
+from ingest.models.files import INSTALL_MODELS, ModelFiles
 from ingest.models.silero import SAMPLE_RATE
 from ingest.transcripts import Transcript, Utterance, Word
 from ingest.voice import Chunk
@@ -70,7 +70,7 @@ class WhisperRecognizer:
         except ImportError as error:
             raise ModelMissingError(
                 f"speech cannot be recognised, because faster-whisper does not load ({error}): "
-                "`pip install 'longtake[models]'`, or leave the recognition of speech out"
+                f"{INSTALL_MODELS}, or leave the recognition of speech out"
             ) from error
         # Without its tokenizer faster-whisper would fetch one.
         missing = [name for name in _FILES if not (files.folder / name).is_file()]

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from index.errors import ModelMissingError
-from ingest.models.files import ModelFiles
+from ingest.models.files import INSTALL_MODELS, ModelFiles
 from ingest.models.videollm import (
     ContextOverflowError,
     Piece,
@@ -167,7 +167,7 @@ class TransformersVideoLLM:
         except ImportError as error:
             raise ModelMissingError(
                 f"{files.name} needs torch and transformers, which do not load ({error}): "
-                "`pip install 'longtake[models]'`"
+                f"{INSTALL_MODELS}"
             ) from error
         disable_progress_bar()
         device = self._wanted_device or ("cuda" if torch.cuda.is_available() else "cpu")
