@@ -210,7 +210,7 @@ class Gatherer:
 
     def _size(self, video) -> tuple[int, int] | None:
         """As `ingest.segment_frames` reduces them."""
-        if video is None or not video.files:
+        if video is None or not (video.files or video.source):
             return None
         for stream in video.streams:
             if stream.kind == "video":

@@ -28,6 +28,8 @@ from cli.main import main
 from cli.settings import load
 from index.errors import ConfigError, UsageError
 from index.library import Library
+from index.pieces import Piece as RecordedPiece
+from index.pieces import PieceBook, recordings_folder
 from index.schema import Checked, Citation, Done, FileStat, Sources, Stream, Token
 from ingest.models.videollm import (
     ContextOverflowError,
@@ -125,6 +127,26 @@ def told(events: list) -> str:
 
 
 # What is sent, and what comes of it
+
+
+def test_of_a_stream_the_model_is_shown_what_was_recorded(film, served, tmp_path):
+    """Where nothing was, that is said."""
+    (video,) = film.videos()
+    path = Path(video.files[0].path)
+    film.put_video(dataclasses.replace(video, files=(), source="rtsp://camera"))
+    server, settings = served(saying("Fresnel invented the lens [{n}]."))
+    events = ask(film, settings)
+    assert "Fresnel invented the lens" in told(events)
+    assert events[-1].detail["notes"] == ["No pictures of “Lighthouse”: it was not recorded."]
+
+    folder = recordings_folder(settings.library, video.id)
+    folder.mkdir(parents=True)
+    path.rename(folder / path.name)
+    PieceBook(film.store).put_piece(RecordedPiece(video.id, 0, path.name, 0.0, 60.0))
+    events = ask(film, settings)
+    assert events[-1].detail["notes"] == []
+    colours = [image.mean((0, 1)) for image in pictures(server.bodies[-1])]
+    assert any(green > 2 * red for red, green, _ in colours)
 
 
 def test_an_answer_is_streamed_with_its_citations_and_checked(film, served):
