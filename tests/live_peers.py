@@ -4,6 +4,7 @@ bytes."""
 from __future__ import annotations
 
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -104,6 +105,107 @@ class UdpSender:
     def close(self) -> None:
         self._stop.set()
         self._thread.join()
+
+
+class RtspCamera:
+    """Answers RTSP as a camera does, over TCP alone: each caller that plays gets a recording's
+    H.264 as RTP (RFC 2326, 6184) between the answers, at its pace, then nothing until `let_go`."""
+
+    PAYLOAD_BYTES = 1400
+
+    def __init__(self, recording: Path):
+        with av.open(str(recording)) as opened:
+            video = opened.streams.video[0]
+            self._packets = [
+                (float(packet.pts * packet.time_base), bytes(packet))
+                for packet in opened.demux(video)
+                if packet.size
+            ]
+        self._server = socket.create_server(("127.0.0.1", 0))
+        self._free = threading.Event()
+        self.methods: list[str] = []
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    @property
+    def url(self) -> str:
+        return f"rtsp://127.0.0.1:{self._server.getsockname()[1]}/stream1"
+
+    def let_go(self) -> None:
+        """Hangs up on who is connected."""
+        self._free.set()
+
+    def close(self) -> None:
+        self._free.set()
+        self._server.close()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                caller, _ = self._server.accept()
+            except OSError:
+                return
+            self._free.clear()
+            with caller, caller.makefile("rb") as requests:
+                try:
+                    while self._answer(caller, requests):
+                        pass
+                except OSError:
+                    continue
+
+    def _answer(self, caller: socket.socket, requests) -> bool:
+        method = requests.readline().decode().partition(" ")[0]
+        headers = {}
+        while line := requests.readline().strip():
+            name, _, value = line.decode().partition(":")
+            headers[name.lower()] = value.strip()
+        if not method:
+            return False
+        self.methods.append(method)
+        more, body = "", b""
+        if method == "DESCRIBE":
+            body = (
+                b"v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=camera\r\nt=0 0\r\nm=video 0 RTP/AVP 96\r\n"
+                b"a=rtpmap:96 H264/90000\r\na=fmtp:96 packetization-mode=1\r\na=control:track1\r\n"
+            )
+            more = f"Content-Type: application/sdp\r\nContent-Length: {len(body)}\r\n"
+        elif method == "SETUP":
+            more = "Transport: RTP/AVP/TCP;unicast;interleaved=0-1\r\nSession: 1\r\n"
+        elif method == "PLAY":
+            more = "Session: 1\r\n"
+        elif method == "OPTIONS":
+            more = "Public: OPTIONS, DESCRIBE, SETUP, PLAY, TEARDOWN\r\n"
+        head = f"RTSP/1.0 200 OK\r\nCSeq: {headers.get('cseq', 0)}\r\n{more}\r\n"
+        caller.sendall(head.encode() + body)
+        if method == "PLAY":
+            self._play(caller)
+        return method not in ("PLAY", "TEARDOWN")
+
+    def _play(self, caller: socket.socket) -> None:
+        number, began = 0, time.monotonic()
+        for at, data in self._packets:
+            if self._free.wait(max(began + at - time.monotonic(), 0.0)):
+                return
+            units = [unit.rstrip(b"\0") for unit in data.split(b"\0\0\1") if unit.strip(b"\0")]
+            payloads = [one for unit in units for one in self._payloads(unit)]
+            for at_payload, payload in enumerate(payloads, 1):
+                kind = 96 | 0x80 * (at_payload == len(payloads))
+                head = struct.pack(">BBHII", 0x80, kind, number & 0xFFFF, round(at * 90_000), 7)
+                number += 1
+                framed = struct.pack(">cBH", b"$", 0, len(head) + len(payload))
+                caller.sendall(framed + head + payload)
+        self._free.wait()
+
+    def _payloads(self, unit: bytes) -> list[bytes]:
+        """A NAL unit as it is, or in fragments (FU-A)."""
+        if len(unit) <= self.PAYLOAD_BYTES:
+            return [unit]
+        kind, rest = unit[0], unit[1:]
+        starts = range(0, len(rest), self.PAYLOAD_BYTES)
+        return [
+            bytes([kind & 0xE0 | 28, kind & 0x1F | 0x80 * (at == 0) | 0x40 * (at == starts[-1])])
+            + rest[at : at + self.PAYLOAD_BYTES]
+            for at in starts
+        ]
 
 
 def published(path: Path, address: str) -> subprocess.Popen:

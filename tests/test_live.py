@@ -516,6 +516,27 @@ def test_pieces_that_a_kill_left_open_get_their_length_and_strays_go(
     assert not (home / "1.mkv").exists()
 
 
+def test_a_camera_that_speaks_rtsp(watch, folder):
+    """It hangs up, and is called again."""
+    path = folder / "camera.ts"
+    write_clip(
+        path, [text_picture("GATE 3")] * 25 + [noise_picture(1, 320, 180)] * 15, rate=10,
+        key_frame_every=10,
+    )  # fmt: skip
+    camera = live_peers.RtspCamera(path)
+    with closing_all(camera):
+        one = watch(camera.url, read_timeout_seconds=10.0)
+        eventually(one.found("GATE 3"))
+        assert camera.methods == ["OPTIONS", "DESCRIBE", "SETUP", "PLAY"]
+        camera.let_go()
+        eventually(lambda: one.texts() == ["GATE 3"] * 2)
+        one.end()
+    first, second = one.video.epochs[:2]
+    assert second.began == "reconnected" and first.end_seconds <= second.start_seconds
+    (pictures,) = one.video.streams
+    assert (pictures.codec, pictures.width, pictures.height) == ("h264", 320, 180)
+
+
 @pytest.mark.parametrize("scheme", ["rtmp", "rtsp"])
 def test_a_sender_that_calls(scheme, watch, folder):
     """We listen, as a server does that an encoder publishes to."""
