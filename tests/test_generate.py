@@ -135,6 +135,7 @@ def test_of_a_stream_the_model_is_shown_what_was_recorded(film, served, tmp_path
     path = Path(video.files[0].path)
     film.put_video(dataclasses.replace(video, files=(), source="rtsp://camera"))
     server, settings = served(saying("Fresnel invented the lens [{n}]."))
+    settings = settings.model_copy(update={"library": tmp_path / "home"})
     events = ask(film, settings)
     assert "Fresnel invented the lens" in told(events)
     assert events[-1].detail["notes"] == ["No pictures of “Lighthouse”: it was not recorded."]
