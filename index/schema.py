@@ -7,12 +7,12 @@ Times are float seconds on the video's clock (its container's start is 0), spans
 from __future__ import annotations
 
 import hashlib
-import uuid
 from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from index.ids import make_id as make_id
 from index.store import Vector
 
 SCHEMA_VERSION = 2
@@ -36,8 +36,6 @@ CHANNELS = (
 NEED_PICTURES = frozenset(("frame", "screen_text", "caption", "object", "fingerprint"))
 """Channels that a file without a video stream never has."""
 
-_NAMESPACE = uuid.UUID("8f2f3c0e-53a8-5c55-9d5c-6c6f6e677461")
-
 
 def microseconds(seconds: float) -> int:
     """Seconds as the integer that ids and the time index use."""
@@ -48,11 +46,6 @@ def readable(text: str) -> str:
     """The text without what is valid in no encoding, as names of files and what is typed may hold
     (lone surrogates): no store takes it."""
     return text.encode(errors="replace").decode()
-
-
-def make_id(*parts: str | int) -> str:
-    """UUIDv5 over the parts; the separator cannot occur in a part that matters."""
-    return str(uuid.uuid5(_NAMESPACE, "\x1f".join(str(part) for part in parts)))
 
 
 @dataclass(frozen=True, slots=True)
