@@ -39,6 +39,9 @@ from index.shards import Shards
 from index.store import Filter, Hit, Point, StoreInfo, Vector, VectorSpace
 from index.vectors import check_same_space, check_space, check_vector, last_of_each_id
 
+_COUNTS_KEPT = 64
+"""Answers of `count`: searches ask the same again and again, and counting takes 4 ms in 100,000."""
+
 
 class EdgeStore:
     """The `Store` over the embedded engine.
@@ -65,6 +68,7 @@ class EdgeStore:
         self._begins_with = tuple(spaces)
         self.lock = threading.RLock()
         self._closed = False
+        self._counts: dict[str, int] = {}  # by filter; empty after each write
         self._folder = LibraryFolder(self.path, create=create)
         try:
             self._open()
@@ -158,6 +162,7 @@ class EdgeStore:
         fault_point("after-upsert")
 
     def _write(self, ids: list[str], made: list[Any]) -> None:
+        self._counts.clear()
         self._rotate_for(len(made))
         self.shards.head.upsert(made)
         self._head_points += len(made)
@@ -200,10 +205,12 @@ class EdgeStore:
                     continue
                 if shard.count(passing) < shard.count():
                     continue
+                self._counts.clear()
                 gone = self.shards.replace([name], [], {})
             self.shards.discard(gone)
 
     def _remove(self, shard: Shard, ids: list[Any]) -> None:
+        self._counts.clear()
         shard.remove(ids)
         self._compactor.note_removed(shard.name, ids)
 
@@ -240,26 +247,36 @@ class EdgeStore:
 
     def retrieve(self, ids: Sequence[str], *, with_vectors: bool = False) -> list[Point]:
         found: dict[str, Point] = {}
-        for start in range(0, len(ids), PAGE_POINTS):
+        for start in range(0, len(ids), CHUNK_POINTS):
+            these = set(ids[start : start + CHUNK_POINTS])
+            wanted, missing = named(these), len(these)
             with self._opened():
                 for shard in reversed(self.shards.all()):
-                    missing = [i for i in ids[start : start + PAGE_POINTS] if i not in found]
+                    points = shard.passing(wanted, missing, with_vectors=with_vectors)
+                    found.update((point.id, point) for point in points)
+                    missing -= len(points)
                     if not missing:
                         break
-                    points = shard.get(missing, with_vectors=with_vectors).values()
-                    found.update((point.id, point) for point in points)
         return [found[i] for i in ids if i in found]
 
     def query(
-        self, space: str, vector: Vector, *, where: Filter, limit: int, exact: bool = False
+        self,
+        space: str,
+        vector: Vector,
+        *,
+        where: Filter,
+        limit: int,
+        exact: bool = False,
+        with_payload: bool = True,
     ) -> list[Hit]:
-        passing = engine_filter(where)
         with self._opened():
             if space not in self.spaces or limit < 1:
                 return []
             wanted = plain_vector(check_vector(self.spaces[space], vector))
             shards = self.shards.holding(where)
-            best = fanout.nearest(shards, space, wanted, passing, limit, exact)
+            best = fanout.nearest(shards, space, wanted, where, limit, exact)
+            if not with_payload:
+                return [Hit(str(id), score, {}) for score, id, _ in best]
             located = [(id, shard) for _, id, shard in best]
             points = fanout.read_points(located, with_vectors=False)
         return [
@@ -294,9 +311,15 @@ class EdgeStore:
         return found
 
     def count(self, where: Filter) -> int:
-        passing = engine_filter(where)
+        asked = repr(where)  # by which, unlike by equality, True is not 1
         with self._opened():
-            return sum(shard.count(passing) for shard in self.shards.holding(where))
+            if asked not in self._counts:
+                passing = engine_filter(where)
+                counted = sum(shard.count(passing) for shard in self.shards.holding(where))
+                if len(self._counts) >= _COUNTS_KEPT:
+                    self._counts.clear()
+                self._counts[asked] = counted
+            return self._counts[asked]
 
     def info(self) -> StoreInfo:
         with self._opened():

@@ -28,6 +28,10 @@ Every message names the thing that is wrong and the way out. Foreign exceptions 
 the one file that touches the foreign library.
 """
 
+from __future__ import annotations
+
+from pathlib import Path
+
 
 class LongtakeError(Exception):
     """Base of all errors that are shown to the user without a traceback."""
@@ -129,3 +133,13 @@ class Interrupted(LongtakeError):
     """The user asked to stop; what was committed stays."""
 
     exit_status = 130
+
+
+def damage(path: Path, reason: str) -> str:
+    """The message for a shard that cannot be opened."""
+    library = path.parent.parent
+    return (
+        f"Shard {path.name} of the library {library} cannot be opened: {reason}. Run `longtake "
+        f"doctor` for the state of the others. The way out: restore {path} from a backup, or move "
+        "the library away and index again."
+    )

@@ -10,8 +10,8 @@ import uuid
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from index.shard import PAGE_POINTS, Shard, named
-from index.store import Point
+from index.shard import PAGE_POINTS, Shard, engine_filter, named
+from index.store import Filter, Point
 
 Located = list[tuple[uuid.UUID, Shard]]
 """Ids, each with the shard that has it."""
@@ -26,13 +26,14 @@ def first_ids(shards: Sequence[Shard], passing: Any, after: str | None, limit: i
 
 
 def nearest(
-    shards: Sequence[Shard], space: str, vector: Any, passing: Any, limit: int, exact: bool
+    shards: Sequence[Shard], space: str, vector: Any, where: Filter, limit: int, exact: bool
 ) -> list[tuple[float, uuid.UUID, Shard]]:
     """The best ids of all shards, with scores and where they are, best first. Ties go by id."""
-    found = [
-        (shard, [(hit.score, hit) for hit in shard.nearest(space, vector, passing, limit, exact)])
-        for shard in reversed(shards)
-    ]
+    found = []
+    for shard in reversed(shards):
+        if space in shard.spaces:
+            hits = shard.nearest(space, vector, _passing(shard, where), limit, exact)
+            found.append((shard, [(hit.score, hit) for hit in hits]))
     # Of a dozen shards most of what they found is no result: only what can be one is looked at.
     scores = sorted((score for _, hits in found for score, _ in hits), reverse=True)
     least = scores[limit - 1] if len(scores) > limit else -math.inf
@@ -47,15 +48,26 @@ def nearest(
     return [one for _, one in best]
 
 
+def _passing(shard: Shard, where: Filter) -> Any:
+    """The filter without what all of the shard's points pass: a search looks at each condition for
+    every point that it comes by."""
+    kinds = shard.kinds
+    if kinds is not None:
+        must = tuple(c for c in where.must if c.key != "kind" or not kinds.issubset(c.any_of))
+        where = Filter(must, where.must_not)
+    return engine_filter(where)
+
+
 def scores(
     shards: Sequence[Shard], space: str, vector: Any, ids: Sequence[str]
 ) -> dict[str, float]:
     """The exact scores of those of the ids that have a vector there, by id."""
     passing = named(ids)
+    by_number = {int(id.replace("-", ""), 16): id for id in ids}
     found: dict[str, float] = {}
     for shard in reversed(shards):
         for hit in shard.nearest(space, vector, passing, len(ids), True):
-            found.setdefault(str(hit.id), hit.score)
+            found.setdefault(by_number[hit.id.int], hit.score)
     return found
 
 

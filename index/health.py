@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from index.disk import bytes_on_disk
-from index.errors import LibraryDamagedError, LibraryError
+from index.errors import LibraryDamagedError, LibraryError, damage
 from index.folder import LibraryFolder
 from index.schema import SCHEMA_VERSION
 
@@ -57,8 +57,6 @@ def probe(shard: Path) -> int:
         if child.returncode == -7:  # SIGBUS
             answer["error"] += " (a file is shorter than it should be, or the disk is full)"
     if "error" in answer:
-        from index.shard import damage
-
         raise LibraryDamagedError(answer.get("message") or damage(shard, answer["error"]))
     return answer["points"]
 

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
+from typing import Any
 
 from index import rendezvous, wire
 from index.store import Filter, Hit, Point, Store, StoreInfo, Vector, VectorSpace
@@ -229,10 +230,8 @@ class OwningStore:
     def retrieve(self, ids: Sequence[str], *, with_vectors: bool = False) -> list[Point]:
         return self._store.retrieve(ids, with_vectors=with_vectors)
 
-    def query(
-        self, space: str, vector: Vector, *, where: Filter, limit: int, exact: bool = False
-    ) -> list[Hit]:
-        return self._store.query(space, vector, where=where, limit=limit, exact=exact)
+    def query(self, space: str, vector: Vector, **asked: Any) -> list[Hit]:
+        return self._store.query(space, vector, **asked)
 
     def scores(self, space: str, vector: Vector, ids: Sequence[str]) -> dict[str, float]:
         return self._store.scores(space, vector, ids)

@@ -150,10 +150,17 @@ class SocketStore:
             ]
 
     def query(
-        self, space: str, vector: Vector, *, where: Filter, limit: int, exact: bool = False
+        self,
+        space: str,
+        vector: Vector,
+        *,
+        where: Filter,
+        limit: int,
+        exact: bool = False,
+        with_payload: bool = True,
     ) -> list[Hit]:
-        packed = wire.pack_vector(vector)
-        return self._call(wire.Query(space, packed, wire.PackedFilter.pack(where), limit, exact))
+        packed, passing = wire.pack_vector(vector), wire.PackedFilter.pack(where)
+        return self._call(wire.Query(space, packed, passing, limit, exact, with_payload))
 
     def scores(self, space: str, vector: Vector, ids: Sequence[str]) -> dict[str, float]:
         return self._call(wire.Scores(space, wire.pack_vector(vector), list(ids)))

@@ -261,14 +261,19 @@ class ServerStore:
         return [found[i] for i in ids if i in found]
 
     def query(
-        self, space: str, vector: Vector, *, where: Filter, limit: int, exact: bool = False
+        self,
+        space: str,
+        vector: Vector,
+        *,
+        where: Filter,
+        limit: int,
+        exact: bool = False,
+        with_payload: bool = True,
     ) -> list[Hit]:
-        if limit < 1:
-            return []
         if space not in self._spaces:
             self._spaces = self._read_spaces()
-            if space not in self._spaces:
-                return []
+        if limit < 1 or space not in self._spaces:
+            return []
         with self._translated("search"):
             found = self._client.query_points(
                 self._collection,
@@ -277,7 +282,7 @@ class ServerStore:
                 query_filter=their_filter(self._models, where),
                 search_params=self._models.SearchParams(exact=True) if exact else None,
                 limit=limit,
-                with_payload=True,
+                with_payload=with_payload,
             )
         return [Hit(str(p.id), p.score, p.payload or {}) for p in found.points]
 

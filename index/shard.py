@@ -11,8 +11,9 @@ whatever state a power cut left those.
 
 from __future__ import annotations
 
+import struct
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -22,7 +23,8 @@ import numpy as np
 import qdrant_edge as engine
 
 from index.disk import sync_files, translate
-from index.errors import LibraryDamagedError, StoreError
+from index.engine_files import SEARCH_THREADS, limit_search_threads
+from index.errors import LibraryDamagedError, StoreError, damage
 from index.removed import RemovedLog
 from index.store import (
     INDEXED_FIELDS,
@@ -43,9 +45,8 @@ PAGE_POINTS = 1000
 """Ids per call, without payloads: 0.8 ms."""
 
 LOG_POINTS = 40_000
-"""A write-ahead log that holds more writes than this is long: applying it takes a second. To empty
-it takes the engine some seventy synchronous writes under the interpreter's lock, 0.6 s where the
-disk is busy; so a head with a long log is sealed instead, and compaction does away with it."""
+"""A log of more writes is long: applying it takes a second. To empty it takes the engine some
+seventy synchronous writes under the interpreter's lock, so the head is sealed instead."""
 
 _NOT_IN_HEADS = ("start_us", "end_seconds", "language")
 """Fields that only compacted shards index."""
@@ -100,7 +101,7 @@ def engine_points(points: Sequence[Point], spaces: Mapping[str, VectorSpace]) ->
     return made
 
 
-def named(ids: Sequence[Any]) -> engine.Filter:
+def named(ids: Collection[Any]) -> engine.Filter:
     """Passes the points of these ids. Made once and asked in each shard, since reading the ids is
     what takes the time."""
     with _translated(f"take {len(ids)} ids"):
@@ -145,7 +146,12 @@ def engine_filter(where: Filter) -> engine.Filter | None:
 def _our_vector(vector: Any) -> Vector:
     if isinstance(vector, engine.SparseVector):
         return SparseVector(tuple(vector.indices), tuple(vector.values))
-    return np.asarray(vector, dtype=np.float32)
+    return np.frombuffer(struct.pack(f"{len(vector)}f", *vector), np.float32)  # 1/5 of asarray
+
+
+def _our_point(id: uuid.UUID, record: Any, with_vectors: bool) -> Point:
+    vectors = (record.vector or {}).items() if with_vectors else ()
+    return Point(str(id), record.payload or {}, {n: _our_vector(v) for n, v in vectors})
 
 
 class Shard:
@@ -214,6 +220,7 @@ class Shard:
                     # One segment loads and answers faster than several.
                     optimizers=engine.EdgeOptimizersConfig(default_segment_number=1),
                     wal_enabled=head,
+                    max_search_threads=SEARCH_THREADS,
                 ),
             )
             for field, kind in INDEXED_FIELDS.items():
@@ -245,6 +252,7 @@ class Shard:
             for part in ("edge_config.json", "segments"):
                 if not (path / part).exists():
                     raise StoreError(f"{part} is missing")
+            limit_search_threads(path)
             with _translated("open it"):
                 shard = cls(name, path, engine.EdgeShard.load(str(path)), spaces, kinds)
             shard._apply_removed()
@@ -292,14 +300,18 @@ class Shard:
                 chunk = list(ids[start : start + CHUNK_POINTS])
                 for record in self._edge.retrieve(chunk, True, with_vectors):
                     id = record.id
-                    found[id.int] = Point(
-                        str(id),
-                        record.payload or {},
-                        {n: _our_vector(v) for n, v in (record.vector or {}).items()}
-                        if with_vectors
-                        else {},
-                    )
+                    found[id.int] = _our_point(id, record, with_vectors)
         return found
+
+    def passing(self, where: engine.Filter, limit: int, *, with_vectors: bool) -> list[Point]:
+        """The points that pass, payloads included. Where most of the ids asked for are elsewhere,
+        `named` once for all shards, this takes a tenth of `get`."""
+        request = engine.ScrollRequest(
+            limit=limit, filter=where, with_payload=True, with_vector=with_vectors
+        )
+        with _translated(f"read from {self.path}"):
+            found = self._edge.scroll(request)[0]
+        return [_our_point(record.id, record, with_vectors) for record in found]
 
     def ids(self, where: engine.Filter | None, after: str | None, limit: int) -> list[uuid.UUID]:
         """The first ids above `after` that pass, in order."""
@@ -386,13 +398,3 @@ class Shard:
             yield
         except OSError as error:
             raise translate(error, self.path.parent.parent, doing) from error
-
-
-def damage(path: Path, reason: str) -> str:
-    """The message for a shard that cannot be opened."""
-    library = path.parent.parent
-    return (
-        f"Shard {path.name} of the library {library} cannot be opened: {reason}. Run `longtake "
-        f"doctor` for the state of the others. The way out: restore {path} from a backup, or move "
-        "the library away and index again."
-    )

@@ -181,11 +181,19 @@ class Store(Protocol):
         ...
 
     def query(
-        self, space: str, vector: Vector, *, where: Filter, limit: int, exact: bool = False
+        self,
+        space: str,
+        vector: Vector,
+        *,
+        where: Filter,
+        limit: int,
+        exact: bool = False,
+        with_payload: bool = True,
     ) -> list[Hit]:
         """The `limit` points nearest to `vector` that pass, best first. A sparse query returns
         only points that share an index with it. Scores are comparable across shards. A space
-        that does not exist has no points."""
+        that does not exist has no points. Payloads are what takes the time to read; without them
+        those of the hits are empty."""
         ...
 
     def scores(self, space: str, vector: Vector, ids: Sequence[str]) -> dict[str, float]:

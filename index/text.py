@@ -150,8 +150,8 @@ class Analyzer:
 
     def query(self, text: str) -> tuple[int, ...]:
         """The unique term ids of a query, ascending."""
-        vector = self._model(1.0).embed_query(self._prepare(text))
-        return tuple(sorted(index ^ self._salt for index in vector.indices))
+        vector, salt = self._model(1.0).embed_query(self._prepare(text)), self._salt
+        return tuple(sorted([index ^ salt for index in vector.indices]))
 
     @property
     def count_term(self) -> int:
@@ -377,9 +377,9 @@ class TextStatistics:
         vector = SparseVector((term,), (1.0,))
         while True:
             space = TERM_COUNT_SAMPLES[rate]
-            hits = self._query(space, vector, where, _USUAL_LIMIT)
+            hits = self._query(space, vector, where, _USUAL_LIMIT, with_payload=False)
             if len(hits) == _USUAL_LIMIT:
-                hits = self._query(space, vector, where, _ALL)
+                hits = self._query(space, vector, where, _ALL, with_payload=False)
             if len(hits) >= _ENOUGH or rate == 1:
                 return rate * sum(hit.score for hit in hits), rate
             finer = [r for r in SAMPLING if r < rate]
@@ -388,7 +388,7 @@ class TextStatistics:
             )
 
     def _query(
-        self, space: VectorSpace, vector: SparseVector, where: Filter, limit: int
+        self, space: VectorSpace, vector: SparseVector, where: Filter, limit: int, **how: bool
     ) -> list[Hit]:
         only = where.and_(Match("kind", ("text_stats",)))
-        return self._store.query(space.name, vector, where=only, limit=limit)
+        return self._store.query(space.name, vector, where=only, limit=limit, **how)

@@ -261,12 +261,18 @@ class Query(Message, tag=True):
     where: PackedFilter
     limit: int
     exact: bool
+    with_payload: bool = True
 
     def apply(self, store: Store) -> Reply:
-        vector = unpack_vector(self.vector)
-        where = self.where.unpack()
         return Hits(
-            store.query(self.space, vector, where=where, limit=self.limit, exact=self.exact)
+            store.query(
+                self.space,
+                unpack_vector(self.vector),
+                where=self.where.unpack(),
+                limit=self.limit,
+                exact=self.exact,
+                with_payload=self.with_payload,
+            )
         )
 
 

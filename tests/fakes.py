@@ -57,7 +57,7 @@ class TableStore:
         found = {point.id: point for point in self._passing(Filter())}
         return [_shown(found[id_], with_vectors) for id_ in ids if id_ in found]
 
-    def query(self, space, vector, *, where, limit, exact=False) -> list[Hit]:
+    def query(self, space, vector, *, where, limit, exact=False, with_payload=True) -> list[Hit]:
         def score(own) -> float:
             if isinstance(own, SparseVector):
                 ours = dict(zip(own.indices, own.values, strict=True))

@@ -1135,3 +1135,20 @@ def test_killed_while_spaces_are_added_it_opens_again(tmp_path):
             added = len(store.spaces)
             assert set(store.spaces) == {f"s{n}" for n in range(added)}
             store.ensure_spaces([VectorSpace("after", 3)])
+
+
+def test_each_shard_is_searched_by_one_thread_also_where_an_earlier_longtake_made_it(tmp_path):
+    path = tmp_path / "library"
+    with open_small(path) as store:
+        store.upsert([point(n) for n in range(150)])
+        names = shard_names(store)
+    for name in names:
+        config = path / "shards" / name / "edge_config.json"
+        earlier = json.loads(config.read_text())
+        assert earlier.pop("max_search_threads") == 1
+        config.write_text(json.dumps(earlier))
+    with open_small(path) as store:
+        assert len(shard_names(store)) == len(names) > 1
+        threads = [(task / "comm").read_text() for task in Path("/proc/self/task").iterdir()]
+        assert {one.strip() for one in threads if "search" in one} == {"edge-search-0"}
+        assert contents(store) == {n: 0 for n in range(150)}

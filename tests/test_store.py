@@ -279,6 +279,31 @@ def test_search_honours_the_filter(store):
     assert [hit.id for hit in hits] == [pid(98), pid(95), pid(92)]
 
 
+def test_hits_without_payloads_are_the_same_hits(store):
+    store.upsert([evidence(n) for n in range(300)])
+    vector = evidence(150).vectors["frame"]
+    whole = store.query("frame", vector, where=where(video_id="v2"), limit=20)
+    bare = store.query("frame", vector, where=where(video_id="v2"), limit=20, with_payload=False)
+    assert [(hit.id, hit.score) for hit in bare] == [(hit.id, hit.score) for hit in whole]
+    assert all(hit.payload["video_id"] == "v2" for hit in whole) and len(whole) == 20
+
+
+def test_a_count_is_that_of_the_moment(store):
+    some = where(video_id="v1")
+    store.upsert([evidence(n) for n in range(200)])
+    first = store.count(some)
+    assert first == sum(evidence(n).payload["video_id"] == "v1" for n in range(200))
+    assert store.count(some) == first
+    store.upsert([evidence(n) for n in range(200, 203)])
+    assert store.count(some) == first + 1
+    store.upsert([Point(pid(1), {"kind": "bare", "flag": True})])
+    assert store.count(some) == first
+    assert store.count(where(flag=1)) == 0
+    assert store.count(where(flag=True)) == 1
+    store.delete(where(video_id="v1"))
+    assert store.count(some) == 0
+
+
 def test_scores_of_these_points(store):
     store.upsert([evidence(n) for n in range(300)])
     store.upsert([Point(pid(7), {"kind": "bare"})])  # its vector goes with the rest of it
