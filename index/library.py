@@ -173,12 +173,12 @@ class Library:
     # Generations
 
     def generations(
-        self, video_id: str | None = None, epoch: int | None = None
+        self, video_id: str | Sequence[str] | None = None, epoch: int | None = None
     ) -> list[Generation]:
-        """Of one video, or of all; of one epoch, or of all."""
+        """Of one video, of some, or of all; of one epoch, or of all."""
         wanted = where(kind="generation")
         if video_id is not None:
-            wanted = wanted.and_(Match("video_id", (video_id,)))
+            wanted = where(kind="generation", video_id=video_id)
         found = [generation_from(point.payload) for point in scroll(self.store, wanted)]
         return [g for g in found if epoch is None or g.epoch == epoch]
 

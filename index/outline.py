@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from index.schema import Generation, Passage, make_id
 from index.store import Point
@@ -20,8 +21,7 @@ MAY_GROW = 2
 """Blocks of a language, the newest ones, whose passages may still grow."""
 
 
-@dataclass(frozen=True, slots=True)
-class Sentence:
+class Sentence(NamedTuple):
     """A passage with a vector of its own. evidence: ids of what it covers."""
 
     id: str
@@ -31,8 +31,7 @@ class Sentence:
     evidence: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Window:
+class Window(NamedTuple):
     """A passage whose words are counted. last_start_seconds: of the last evidence in it."""
 
     id: str

@@ -13,7 +13,7 @@ from index.library import Library
 from index.outline import Outline, Sentence, outline_from, outline_ids
 from index.schema import microseconds
 from index.store import Filter
-from index.text import WORDS
+from index.text import WORDS, analyzer
 from rag.vectors import Meanings
 from rag.words import WordQuery, bm25_share
 
@@ -129,11 +129,7 @@ def read_curves(
     ]
     meanings.look_up(
         library,
-        {
-            one.id: {"video_id": part.key[0], "epoch": part.key[1], "channel": part.key[2]}
-            for part in parts
-            for one in part.sentences
-        },
+        {one.id: place for part in parts for place in [part.key[:3]] for one in part.sentences},
     )
     windows = [id for part in parts for _, _, id in part.windows]
     scores: Mapping[str, float] = {}
@@ -256,9 +252,10 @@ def _curve(
     for first, last, score in spans:
         spoken[first : last + 1] |= score > 0
     none: frozenset[int] = frozenset()
+    asked, terms_of = query.findable(name), analyzer(name).query
     held = tuple(
-        query.held(one.text, name) if there else none
-        for one, there in zip(sentences, spoken, strict=True)
+        asked.intersection(terms_of(one.text)) if there and asked else none
+        for one, there in zip(sentences, spoken.tolist(), strict=True)
     )
     starts = np.array([one.start_seconds for one in sentences], np.float64)
     ends = np.array([one.end_seconds for one in sentences], np.float64)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from index.library import Library
-from index.schema import Moment, Video
+from index.schema import Generation, Moment, Video
 from rag.footage import FootageFind
 from rag.fuse import Dropped, Find, Fused, Term
 
@@ -71,16 +71,26 @@ class Catalogue:
         self._wanted = wanted
         self._known: dict[tuple[str, int], tuple[Video, dict[str, float]] | None] = {}
 
+    def read(self, groups: Sequence[Fused]) -> None:
+        """What is there of the videos of these, at once: `moment` reads one after the other."""
+        keys = {(group.best.video_id, group.best.epoch) for group in groups} - self._known.keys()
+        videos = self._library.some_videos({video_id for video_id, _ in keys})
+        made: dict[tuple[str, int], list[Generation]] = {}
+        for one in self._library.generations(sorted(videos)) if videos else ():
+            made.setdefault((one.video_id, one.epoch), []).append(one)
+        for key in keys:
+            video = videos.get(key[0])
+            self._known[key] = video and (
+                video,
+                self._library.coverage(video, made.get(key, ()), self._wanted),
+            )
+
     def moment(self, group: Fused) -> Moment | None:
         """None where the video was removed meanwhile."""
         best = group.best
         key = (best.video_id, best.epoch)
         if key not in self._known:
-            video = self._library.video(best.video_id)
-            self._known[key] = video and (
-                video,
-                self._library.coverage(video, self._library.generations(*key), self._wanted),
-            )
+            self.read([group])
         known = self._known[key]
         if known is None:
             return None

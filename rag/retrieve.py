@@ -344,6 +344,7 @@ class Retriever:
                 groups, note = rerank(groups, query.text, reranker)
                 notes.extend([note] if note else [])
         catalogue = Catalogue(self.library, self.wanted)
+        catalogue.read(groups[:limit])
         moments: list[Moment] = []
         kept: list[Fused] = []
         more = 0

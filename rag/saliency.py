@@ -24,7 +24,7 @@ from index.text import WORDS
 from rag.curves import Region, read_curves
 from rag.scope import Scope, overlapping
 from rag.settings import RetrieveSettings
-from rag.vectors import Meanings, QueryEncoders, SpaceQuery, words_in
+from rag.vectors import Meanings, QueryEncoders, SpaceQuery, place_of, words_in
 from rag.words import WordQuery, bm25_share
 
 CLIP_SECONDS = 2.0
@@ -140,7 +140,7 @@ class CurveReader:
         passages = {point.id: point.payload for point in scroll(store, wanted)}
         if not passages:
             return
-        self.meanings.look_up(self.library, passages)
+        self.meanings.look_up(self.library, {id: place_of(p) for id, p in passages.items()})
         spoken = (
             store.scores(WORDS.name, words.vector, list(passages)) if words.vector.indices else {}
         )

@@ -10,7 +10,8 @@ what was measured.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -37,8 +38,7 @@ CORE_SENTENCES = 3
 """At most so many sentences of a stretch are shown for it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Window:
+class Window(NamedTuple):
     """A stretch that was ranked: sentences first..last (half-open) of a curve. score: 0..1."""
 
     score: float

@@ -11,6 +11,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -183,8 +184,15 @@ def _find(query: SpaceQuery, run: Sequence[Hit], text: str) -> Find:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Meaning:
+Place = tuple[str, int, str]
+"""Video id, epoch, channel."""
+
+
+def place_of(payload: Mapping) -> Place:
+    return payload["video_id"], payload["epoch"], payload["channel"]
+
+
+class Meaning(NamedTuple):
     """How near a passage's vector lies to the query's. score: 0..1. enough: to be a find without
     a word in common. point, space: where that vector is."""
 
@@ -220,27 +228,24 @@ class Meanings:
                 found.setdefault(hit.payload["passage"], hit.payload)
         return found
 
-    def look_up(self, library: Library, passages: Mapping[str, Mapping]) -> None:
-        """The exact cosines of passages that were found in another way. passages: id -> payload.
-        Those that have no vector yet stay without."""
+    def look_up(self, library: Library, passages: Mapping[str, Place]) -> None:
+        """The exact cosines of passages that were found in another way, of which it is known where
+        they are. Those that have no vector yet stay without."""
         unknown = {id: at for id, at in passages.items() if id not in self.known}
         if not unknown or not self.queries:
             return
+        places = set(unknown.values())
         generations = where(
             kind="generation",
             state="active",
-            channel=sorted({f"text:{payload['channel']}" for payload in unknown.values()}),
-            video_id=sorted({payload["video_id"] for payload in unknown.values()}),
+            channel=sorted({f"text:{channel}" for _, _, channel in places}),
+            video_id=sorted({video_id for video_id, _, _ in places}),
         )
         of = {}
         for point in scroll(library.store, generations):
             one = generation_from(point.payload)
             of[one.video_id, one.epoch, one.channel.removeprefix("text:")] = one.id
-        ids = {}
-        for id, payload in unknown.items():
-            generation = of.get((payload["video_id"], payload["epoch"], payload["channel"]))
-            if generation is not None:
-                ids[embedding_id(generation, id)] = id
+        ids = {embedding_id(of[place], id): id for id, place in unknown.items() if place in of}
         for query in self.queries:
             scores = library.store.scores(query.space.name, query.vector, list(ids))
             for id, cosine in scores.items():

@@ -23,7 +23,7 @@ from index.text import (
 from rag.fuse import Dropped, Find, Term
 from rag.sentences import sentences_around
 from rag.settings import RetrieveSettings
-from rag.vectors import NEAREST_MISSES, Meanings, with_meaning
+from rag.vectors import NEAREST_MISSES, Meanings, place_of, with_meaning
 
 UNSTOPPED = (PLAIN, SEGMENTED)
 """Analyzers that know no stop words of their own."""
@@ -51,8 +51,13 @@ class WordQuery:
 
     def held(self, text: str, name: str) -> frozenset[int]:
         """The query's terms that the text holds, to that analyzer."""
-        asked = {term for term, known in self.terms.get(name, {}).items() if known.passages > 0}
-        return frozenset(asked.intersection(analyzer(name).query(text)) if asked else ())
+        asked = self.findable(name)
+        return asked.intersection(analyzer(name).query(text)) if asked else asked
+
+    def findable(self, name: str) -> frozenset[int]:
+        """The query's terms, to that analyzer, that the library has."""
+        known = self.terms.get(name, {}).items()
+        return frozenset(id for id, term in known if term.passages > 0)
 
     def share(self, terms: Iterable[int], name: str) -> float:
         """Of the query's weight, 0..1, that these terms of that analyzer hold."""
@@ -227,7 +232,7 @@ def _and_nearest(
     """The passages found by words, and those nearest by meaning, each with its exact BM25; in
     `meanings` then are the cosines of all. Passages that have gone (their vectors go later) and
     those that searchers must not see are left out."""
-    meanings.look_up(library, {hit.id: hit.payload for hit in hits})
+    meanings.look_up(library, {hit.id: place_of(hit.payload) for hit in hits})
     there = {hit.id for hit in hits}
     nearest = meanings.nearest(library, vectors, limit)
     missing = [id for id in nearest if id not in there]
