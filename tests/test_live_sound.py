@@ -23,9 +23,12 @@ from test_live import closing_all as closing
 from test_sound import RATE, Spectra, channel, evidence_of, told, tone
 
 from index.library import Library
+from index.records import generation_from
 from index.schema import Evidence, Generation
+from ingest.live.consolidation import Consolidation
 from ingest.live.sound import EpochSound
 from ingest.live.tidying import left_epochs
+from ingest.live.told import mark_told
 from ingest.media import probe
 from ingest.plan import Channels
 from ingest.segments import fixed_windows
@@ -271,6 +274,49 @@ def test_a_sound_that_goes_on_is_one_when_its_epoch_has_ended(watch, library, tm
     (hum,) = one.evidence("sound")
     assert (hum.start_seconds, round(hum.end_seconds)) == (0.0, 40)
     assert left_epochs(library, Channels((), (), None, None), one.video) == []
+
+
+def test_what_was_joined_does_not_come_back(watch, library, tmp_path, monkeypatch):  # noqa: F811
+    """Where it is joined in the very moment in which it is noted that all of it was told."""
+    joined, watches = threading.Event(), []
+
+    def join(consolidation, video, epoch):
+        went = run(consolidation, video, epoch)
+        if went:
+            joined.set()
+        return went
+
+    class Slow:
+        """A library and its store: what was read of a generation is not new when it comes."""
+
+        def __init__(self, store):
+            self.store, self._store = self, store
+            self.upsert = store.upsert
+
+        def retrieve(self, ids):
+            points = self._store.retrieve(ids)
+            if generation_from(points[0].payload).channel == "sound":
+                one = watches[0]
+                one._watcher._beside._tidying.put(one.video, one.video.epochs[0])
+                joined.wait(0.5)
+            return points
+
+    run = Consolidation.run
+    monkeypatch.setattr(Consolidation, "run", join)
+    monkeypatch.setattr(
+        "ingest.live.beside.mark_told", lambda library, id: mark_told(Slow(library.store), id)
+    )
+    path = write_clip(tmp_path / "hum.ts", [], audio_seconds=40.0)
+    short = channel(window_seconds=4.0, step_seconds=2.0, seal_seconds=6.0)
+    sender = TcpSender([path.read_bytes()])
+    with closing(sender):
+        only = dataclasses.replace(hears(Scripted()), files=(short,))
+        watches.append(one := watch(sender.url, channels=only))
+        eventually(joined.is_set)
+        one.end()
+    states = [(g.channel, g.state) for g in library.generations(one.video.id) if g.epoch == 0]
+    assert sorted(states) == [("shot", "active"), ("sound", "active")]
+    assert len(one.evidence("sound")) == 1
 
 
 def test_no_sound_is_dropped_where_the_encoder_is_slow(watch, library, tmp_path):  # noqa: F811

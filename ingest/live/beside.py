@@ -22,6 +22,7 @@ from ingest.live.settings import LiveSettings
 from ingest.live.source import LiveSource
 from ingest.live.stopping import Stop
 from ingest.live.tidying import How, Tidying, left_epochs
+from ingest.live.told import mark_told
 from ingest.plan import Channels
 from ingest.segment_frames import Media
 
@@ -193,4 +194,6 @@ class Beside:
             self._tidying.follow(one.video, one.epoch)
 
     def _done(self, one: Ear | Look) -> None:
+        with self.lock:  # what was joined meanwhile must not come back
+            mark_told(self._library, one.generation.id)
         self._tidying.put(one.video, one.epoch)

@@ -16,7 +16,6 @@ from ingest.channels.speech import SpeechChannel, recognised_evidence
 from ingest.live.backlog import Backlog
 from ingest.live.sound import SPEECH_RATE, EpochSound
 from ingest.live.stopping import Stop
-from ingest.live.told import mark_told
 from ingest.live.words import CODE
 from ingest.live.writer import LiveWriter, commit_live, is_gone, settle_failed
 from ingest.plan import Channels
@@ -171,7 +170,6 @@ class Listening:
             self._commit(ear, writer, heard)
         if not self._ears.given_up and not is_gone(self._library, ear.generation):
             self._commit(ear, writer, Heard((), end, end), last=True)
-            mark_told(self._library, ear.generation.id)
             self._done(ear)
 
     def _commit(self, ear: Ear, writer: LiveWriter, heard: Heard, *, last: bool = False) -> None:

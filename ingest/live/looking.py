@@ -17,7 +17,6 @@ from ingest.live.backlog import Backlog
 from ingest.live.intake import Intake
 from ingest.live.settings import LiveSettings
 from ingest.live.stopping import Stop
-from ingest.live.told import mark_told
 from ingest.live.writer import LiveWriter, commit_live, is_gone, settle_failed
 
 _IDLE_SECONDS = 0.25
@@ -142,5 +141,4 @@ class Looking:
         commit = writer.take_live(end, end, last=True)
         commit_live(self._library, [commit], last=True)
         self._told(look, end, commit.evidence)
-        mark_told(self._library, look.generation.id)
         self._done(look)

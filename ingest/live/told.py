@@ -37,7 +37,7 @@ def untold(generations: Iterable[Generation]) -> list[tuple[Generation, float]]:
 
 
 def mark_told(library: Library, generation_id: str) -> None:
-    """All that was committed of it has been told. Does not flush: what is told twice does no
-    harm."""
+    """All that was committed of it has been told. Does not flush: what is told twice does no harm.
+    Nobody may take its place meanwhile (`Beside.lock`)."""
     for point in library.store.retrieve([generation_id]):
         library.store.upsert([generation_point(with_told(generation_from(point.payload)))])

@@ -298,7 +298,8 @@ class Watcher:
             self._set_epoch(over)
             self._write_video()
         self._hear(news)
-        ended.told()
+        with self._behind.lock:
+            ended.told()
         self._told(end, ended.epoch)
         if not self._stop.is_set():  # else the next run does it
             self._behind.tidy(self._video, over)
