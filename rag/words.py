@@ -20,6 +20,7 @@ from index.text import (
     analyzer,
     inverse_document_frequency,
 )
+from rag.compounds import compounds
 from rag.fuse import Dropped, Find, Term
 from rag.sentences import sentences_around
 from rag.settings import RetrieveSettings
@@ -37,8 +38,9 @@ MOST_WORDS = 256
 class WordQuery:
     """The words of a query and what each weighs in this library.
 
-    terms: analyzer -> term id -> what it is. mass: analyzer -> the query's whole weight, in which
-    a word that the library lacks counts as much as the rarest it has. vector: over all analyzers.
+    terms: analyzer -> term id -> what it is; where the library writes two words of the query as
+    one, that counts as much as both. mass: analyzer -> the query's whole weight, in which a word
+    that the library lacks counts as much as the rarest it has. vector: over all analyzers.
     stopped: analyzers to which the query holds nothing but stop words. cut: it holds more than
     MOST_WORDS, and the others are left out.
     """
@@ -86,7 +88,8 @@ class WordQuery:
             if len(ids) > MOST_WORDS:
                 ids = tuple(sorted(list(words)[:MOST_WORDS]))
                 cut = True
-            total, counts = statistics.document_frequencies(name, ids, visible)
+            joined = compounds(text, analyzer(name), ids)
+            total, counts = statistics.document_frequencies(name, (*ids, *joined), visible)
             known = {
                 term: Term(
                     term,
@@ -103,6 +106,11 @@ class WordQuery:
             weights.update(here)
             rarest = max(here.values(), default=1.0)
             mass[name] = sum(here.get(term, rarest) for term in ids)
+            for term, (typed, parts) in joined.items():
+                if counts[term] > 0:
+                    weight = sum(here.get(part, rarest) for part in parts)
+                    weights[term] = weight
+                    known[term] = Term(term, typed, name, weight, round(counts[term]), round(total))
         ordered = tuple(sorted(weights))
         vector = SparseVector(ordered, tuple(weights[term] for term in ordered))
         return cls(terms, mass, vector, tuple(stopped), cut)
