@@ -37,14 +37,11 @@ class MediaInfo:
     duration_seconds: None where the container does not say; see measure_duration.
     video_stream: index of the stream whose pictures are looked at; None without pictures. A
         cover picture is no video.
-    start_offset: the container's start in seconds on its own clock, which is 0 on ours.
     """
 
-    container: str
     duration_seconds: float | None
     streams: tuple[Stream, ...]
     chapters: tuple[Chapter, ...]
-    start_offset: Fraction
     video_stream: int | None
 
 
@@ -90,11 +87,9 @@ def probe(path: Path) -> MediaInfo:
                 f"{path}: has no picture and no sound in it (zero length); export it again."
             )
         return MediaInfo(
-            container=container.format.name,
             duration_seconds=duration,
             streams=tuple(describe_stream(s, rotation if s is video else 0) for s in kept),
             chapters=_chapters(container, start, duration),
-            start_offset=start,
             video_stream=None if video is None else video.index,
         )
 

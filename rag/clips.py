@@ -65,8 +65,11 @@ class Clip:
         try:
             video = library.find(name)
         except VideoNotFoundError:
+            behind = name.rpartition("@")[2] if "@" in name else ""
+            hint = f" Nor is “{behind}” a stretch, as in film.mp4@1:02-1:20." if behind else ""
             raise VideoNotFoundError(
                 f"“{name}” is no file, and no video in the library; `longtake ls` lists those."
+                f"{hint}"
             ) from None
         paths = [Path(file.path) for file in video.files if os.path.isfile(file.path)]
         if paths:

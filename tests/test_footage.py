@@ -283,6 +283,8 @@ def test_what_is_no_clip_is_told(library, tmp_path):
     search = Retriever(library).search
     with pytest.raises(VideoNotFoundError, match=r"nothing\.mp4.*no file, and no video"):
         search(clip="nothing.mp4")
+    with pytest.raises(VideoNotFoundError, match=r"“x-y” a stretch, as in"):
+        search(clip="film@x-y")
     with pytest.raises(MediaError, match="is a folder"):
         search(clip=str(tmp_path))
     with pytest.raises(UsageError, match="ends before it begins"):

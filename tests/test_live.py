@@ -358,6 +358,21 @@ def test_a_file_that_grows(watch, folder, tmp_path):
     assert len(one.video.epochs) == 1
 
 
+def test_a_path_that_leads_nowhere_is_told(watch, tmp_path):
+    one = watch(str(tmp_path / "hall.ts"))
+    eventually(lambda: any("is not there (yet)" in state.message for state in one.states))
+    one.end()
+
+
+def test_a_file_that_holds_no_stream_is_told(watch, tmp_path):
+    """It may become one."""
+    path = tmp_path / "notes.txt"
+    path.write_text("Nothing to see, nothing to hear.\n")
+    one = watch(str(path), open_timeout_seconds=0.2)
+    eventually(lambda: any("nothing so far" in state.message for state in one.states))
+    assert one.end().state == "stopped"
+
+
 @pytest.mark.parametrize("longer", [False, True])
 def test_a_file_that_is_begun_anew(longer, watch, folder, tmp_path):
     """By a recorder that opens it once more; it may be longer again before anybody looks."""

@@ -87,7 +87,7 @@ import ingest.channels.caption, ingest.channels.tags
 import ingest.models.videollm.openai, ingest.models.videollm.transformers
 from pathlib import Path
 from ingest.models.files import ModelFiles
-ingest.models.videollm.openai.OpenAIVideoLLM("m").describe()
+ingest.models.videollm.openai.OpenAIVideoLLM("m", base_url="http://localhost/v1").describe()
 files = ModelFiles("m", Path("."), "0", Path("."))
 ingest.models.videollm.transformers.TransformersVideoLLM(files).describe()
 print(sorted({"torch", "transformers", "openai"} & set(sys.modules)))

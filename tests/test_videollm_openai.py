@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 import pytest
 
+from index.errors import ConfigError
 from ingest.models.videollm import (
     ContextOverflowError,
     Frame,
@@ -127,6 +128,22 @@ def asking(answer, model: str = "good", **options):
         yield client, server
     finally:
         client.close()
+        server.close()
+
+
+def test_without_a_server_that_is_named_nobody_is_asked(monkeypatch):
+    """The client's own default is a stranger's, and a prompt holds what is in the videos."""
+    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
+    monkeypatch.setenv("OPENAI_API_KEY", "for something else")
+    with pytest.raises(ConfigError, match=r"good.*base_url"):
+        OpenAIVideoLLM("good")
+    server = Server(says("yes"))
+    try:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+        client = OpenAIVideoLLM("good", retries=0)
+        assert "".join(piece.text for piece in client.generate(PROMPT)) == "yes"
+        client.close()
+    finally:
         server.close()
 
 

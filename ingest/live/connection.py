@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 import threading
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -78,32 +78,37 @@ class Connection:
         content: str = "",
         recorder: Recorder | None = None,
         hears: Collection[str] = (),
+        say: Callable[[str], None] = lambda text: None,
     ):
         """hears: the channels that sound is wanted for; for `speech` only where there are no
         subtitles. recorder: is given all packets that it wants. after_raw_seconds, content: where
         the source is a file that begins with that content, what lies before that time is passed
-        over: it has been seen."""
+        over: it has been seen. say: told what the user should know."""
         self._source = source
         self._settings = settings
         self._stop = stop
         self._recorder = recorder
         self._hears = hears
-        self._bytes = self._byte_stream()
+        self._bytes = self._byte_stream(say)
         self._container = self._opened()
         try:
             self._choose()
         except BaseException:
             self.close()
             raise
-        self.content = self._bytes.content() if isinstance(self._bytes, GrowingFile) else ""
+        self.content = ""
+        if isinstance(self._bytes, GrowingFile):
+            self._bytes.understood = True
+            self.content = self._bytes.content()
         same = bool(content) and content == self.content
         self._after = after_raw_seconds if same else None
 
-    def _byte_stream(self) -> StandardInput | GrowingFile | None:
+    def _byte_stream(self, say: Callable[[str], None]) -> StandardInput | GrowingFile | None:
         if self._source.kind == "stdin":
             return StandardInput(self._stop)
         if self._source.kind == "file":
-            return GrowingFile(self._source.location, self._stop)
+            patience_seconds = self._settings.open_timeout_seconds
+            return GrowingFile(self._source.location, self._stop, say, patience_seconds)
         return None
 
     def _opened(self) -> av.container.InputContainer:

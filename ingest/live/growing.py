@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import select
 import sys
 import threading
+import time
+from collections.abc import Callable
 
 from index.errors import SourceError
 
@@ -46,12 +49,24 @@ class GrowingFile:
     SourceError where it cannot be read.
     """
 
-    def __init__(self, path: str, stop: threading.Event):
+    def __init__(
+        self,
+        path: str,
+        stop: threading.Event,
+        say: Callable[[str], None] = lambda text: None,
+        patience_seconds: float = math.inf,
+    ):
+        """say: told, once, where so long nothing more has come and it is not `understood`."""
         self.name = path
+        self.understood = False
         self._stop = stop
+        self._say = say
+        self._patience_seconds = patience_seconds
         self._at = 0
         try:
             self._descriptor = os.open(path, os.O_RDONLY)
+        except FileNotFoundError as error:
+            raise SourceError(f"{path}: is not there (yet).") from error
         except OSError as error:
             raise SourceError(f"{path}: cannot be read ({error.strerror}).") from error
         self._inode = os.fstat(self._descriptor).st_ino
@@ -66,6 +81,7 @@ class GrowingFile:
         return f"{self._inode}:{hashlib.blake2b(head, digest_size=12).hexdigest()}"
 
     def read(self, size: int) -> bytes:
+        since = time.monotonic()
         while not self._stop.is_set():
             try:
                 if self._begun_anew():
@@ -78,6 +94,12 @@ class GrowingFile:
                 return data
             if self._replaced():
                 return b""
+            if not self.understood and time.monotonic() - since >= self._patience_seconds:
+                self.understood = True  # as far as anybody is told
+                self._say(
+                    f"{self.name}: holds nothing so far that can be read as video or sound, and is "
+                    "waited for to grow."
+                )
             self._stop.wait(_POLL_SECONDS)
         return b""
 

@@ -212,6 +212,7 @@ class Reader:
             content=content,
             recorder=self._recorder,
             hears=self._rates.keys(),
+            say=lambda text: self._intake.put(Remark(text)),
         )
         try:
             self._read(connection, lambda raw_seconds: self._now())

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from index.errors import ModelMissingError
+from index.errors import ConfigError, ModelMissingError
 from ingest.models.videollm import (
     ContextOverflowError,
     Frame,
@@ -63,11 +63,14 @@ _WRONG_MODEL = re.compile(
 class OpenAIVideoLLM:
     """A VideoLLM on a server. May be shared among threads.
 
-    model: as the server calls it. base_url: with the version, "http://localhost:8000/v1"; None for
-        the client's own default. key_variable: environment variable with the key, read when the
-        first question is asked; servers without keys need none.
+    model: as the server calls it. base_url: with the version, "http://localhost:8000/v1"; None
+        where OPENAI_BASE_URL in the environment names it. key_variable: environment variable with
+        the key, read when the first question is asked; servers without keys need none.
     retries: of a request that failed before the answer began. timeout_seconds: how long the server
         may be silent, before the first word or between two.
+
+    Raises ConfigError where no server is named: the client would ask OpenAI's, and what is in
+    somebody's videos goes nowhere that nobody has named.
     """
 
     remote = True
@@ -81,6 +84,12 @@ class OpenAIVideoLLM:
         retries: int = 3,
         timeout_seconds: float = 120.0,
     ):
+        if not (base_url or os.environ.get("OPENAI_BASE_URL")):
+            raise ConfigError(
+                f"The model “{model}” is to be asked on a server, and none is named. Set base_url "
+                "beside it, as in http://localhost:8000/v1; OpenAI's own is "
+                "https://api.openai.com/v1."
+            )
         self._model = model
         self._base_url = base_url
         self._key_variable = key_variable
