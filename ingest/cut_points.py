@@ -14,7 +14,8 @@ from pathlib import Path
 
 import av
 
-from index.errors import UsageError
+from index.errors import MediaError, UsageError
+from ingest.claimed_end import MISSING_SECONDS, claimed_end
 from ingest.media import claimed_duration, container_start, open_container, video_stream
 from ingest.picture_packets import PicturePackets
 
@@ -65,7 +66,9 @@ class CutPoints:
         with open_container(path) as container:
             stream = video_stream(container)
             self.has_sound = any(s.codec_context is not None for s in container.streams.audio)
-            self.duration_seconds = claimed_duration(container, container_start(container))
+            begins = container_start(container)
+            self.duration_seconds = claimed_duration(container, begins)
+            self._claimed = claimed_end(path, container, stream, begins) if stream else Fraction(0)
             self.timecode = _timecode(stream, container)
             rate = stream and (stream.average_rate or stream.guessed_rate)
             self.frame_rate = Fraction(rate) if rate else SOUND_RATE
@@ -92,8 +95,9 @@ class CutPoints:
         """The span moved to the borders of frames: from the beginning of the frame that is shown at
         the start to the end of the last one that is shown before the end; at least one frame.
 
-        Doing it again changes nothing. Raises UsageError for a span that begins after the end of
-        the video.
+        Doing it again changes nothing. Of a file that was cut short it ends where the file does.
+        Raises UsageError for a span that begins after the end of the video, MediaError for one that
+        begins in what such a file lacks.
         """
         start, end = Fraction(max(0.0, start_seconds)), Fraction(end_seconds)
         if self.duration_seconds is not None:
@@ -113,6 +117,13 @@ class CutPoints:
         _, after_last = self._around(max(start, end - TOLERANCE))
         if after_last is not None and abs(after_last - end) <= near:
             end = after_last
+        elif after_last is not None and self._claimed - after_last > MISSING_SECONDS:
+            if after_last <= start:
+                raise MediaError(
+                    f"{self.path}: its pictures break off at {float(after_last):.3f} s (the file "
+                    "is shorter than it says). Copy the file again from its source."
+                )
+            end = min(end, after_last)
         if end <= start:
             end = start + 1 / self.frame_rate if after_first is None else after_first
         return start, end

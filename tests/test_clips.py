@@ -233,6 +233,19 @@ def test_errors_name_the_thing(tmp_path):
             cut_clip(source, 0, 1, tmp_path / "nowhere" / "clip", exact=exact)
 
 
+def test_of_a_file_cut_short_a_clip_is_what_is_there(tmp_path):
+    whole = write_clip(tmp_path / "whole.mkv", [noise_picture(n) for n in range(100)], rate=25)
+    broken = truncated(whole, tmp_path / "b.mkv", 0.5)
+    with CutPoints(broken) as points:
+        _, ends = points.span(1.0, 3.5)
+        assert 1.0 < ends < 2.5
+        assert points.span(1.0, float(ends)) == (1, ends)
+        with pytest.raises(MediaError, match=r"b\.mkv: its pictures break off at"):
+            points.span(3.0, 3.5)
+    with CutPoints(whole) as points:
+        assert points.span(3.0, 3.5) == (3, Fraction(88, 25))
+
+
 def test_a_full_disk_is_said_and_leaves_nothing(tmp_path, small_disk):
     source = write_clip(
         tmp_path / "big.mp4",
