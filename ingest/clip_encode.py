@@ -17,6 +17,7 @@ from av.video.reformatter import VideoReformatter
 
 from index.errors import DamagedMediaError
 from ingest.audio import read_sound
+from ingest.claimed_end import MISSING_SECONDS
 from ingest.cut_points import TOLERANCE
 from ingest.decode import Problems, decode_video
 from ingest.frames import DecodedFrame
@@ -81,7 +82,7 @@ def _shown_within(
 ) -> Iterator[tuple[DecodedFrame, Fraction, Fraction]]:
     """(frame, from when to when it is shown) for those shown in [start, end)."""
     held: tuple[DecodedFrame, Fraction] | None = None
-    for decoded in frames:
+    for decoded in _up_to(frames, end):
         begins = Fraction(decoded.time_seconds)
         if held is not None and begins > start + TOLERANCE:
             yield held[0], max(held[1], start), min(begins, end)
@@ -91,6 +92,16 @@ def _shown_within(
         held = decoded, begins
     if held is not None:
         yield held[0], max(held[1], start), end
+
+
+def _up_to(read: Iterator, end: Fraction) -> Iterator:
+    """What is read, of a file that was cut short what it has: its end is the clip's (see
+    CutPoints.span). Raises DamagedMediaError where it breaks off well before."""
+    try:
+        yield from read
+    except DamagedMediaError as error:
+        if error.at_seconds is None or error.at_seconds < end - MISSING_SECONDS:
+            raise
 
 
 class _Pictures:
@@ -169,7 +180,7 @@ class _Sound:
         track = made.add_stream("aac", rate=self._rate, layout=self._layout)
         track.bit_rate = _AAC_BITS_A_CHANNEL * track.channels
         self._track = track
-        self._samples = read_sound(
+        samples = read_sound(
             path,
             sample_rate=self._rate,
             layout=self._layout,
@@ -178,6 +189,7 @@ class _Sound:
             end=end,
             problems=problems,
         )
+        self._samples = _up_to(samples, end)
 
     def packets(self) -> Iterator[av.Packet]:
         at = 0

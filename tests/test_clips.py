@@ -234,7 +234,8 @@ def test_errors_name_the_thing(tmp_path):
 
 
 def test_of_a_file_cut_short_a_clip_is_what_is_there(tmp_path):
-    whole = write_clip(tmp_path / "whole.mkv", [noise_picture(n) for n in range(100)], rate=25)
+    pictures = [noise_picture(n) for n in range(100)]
+    whole = write_clip(tmp_path / "whole.mkv", pictures, rate=25, audio_seconds=4.0)
     broken = truncated(whole, tmp_path / "b.mkv", 0.5)
     with CutPoints(broken) as points:
         _, ends = points.span(1.0, 3.5)
@@ -244,6 +245,10 @@ def test_of_a_file_cut_short_a_clip_is_what_is_there(tmp_path):
             points.span(3.0, 3.5)
     with CutPoints(whole) as points:
         assert points.span(3.0, 3.5) == (3, Fraction(88, 25))
+    for exact in (False, True):
+        clip = cut_clip(broken, 1.0, 3.5, tmp_path / f"clip {exact}", exact=exact)
+        assert clip.end_seconds == pytest.approx(float(ends), abs=0.05)
+        assert clip.start_seconds == 1.0 or not exact
 
 
 def test_a_full_disk_is_said_and_leaves_nothing(tmp_path, small_disk):
