@@ -5,48 +5,30 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Sequence
 from copy import copy
-from dataclasses import dataclass, replace
-from functools import partial
-from itertools import chain
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from index.errors import UsageError
 from index.library import Library
-from index.schema import Moment, Space
-from index.store import Filter, where
+from index.schema import Space
 from rag.apart import Apart, take_apart
-from rag.fuse import Dropped, Find, Fused, fuse, rank, telling
+from rag.attempt import Asked, Attempt, Wanted
 from rag.images import SIMILAR
 from rag.pictured import Pictured
 from rag.query import Ask, ParsedQuery, parse
-from rag.result import Catalogue, Explanation, SearchResult
+from rag.result import SearchResult
 from rag.scope import Scope
 from rag.settings import MOST_MOMENTS, RetrieveSettings
-from rag.together import ask_again, together
-from rag.vectors import Meanings, QueryEncoders, SpaceQuery, find_vectors, words_in
+from rag.vectors import QueryEncoders, SpaceQuery, words_in
 from rag.views import View
-from rag.words import WordQuery, find_words, notes_on
 
 if TYPE_CHECKING:  # what few searches need is imported where they do
-    from rag.phrases import Held
     from rag.planner import Planner
     from rag.rerank import Reranker
 
 FLIPS = 5
 """Times a search starts anew because a model swap changed what searchers see under its hands."""
-
-_NOTHING = Filter()
-_NO_FINDS: tuple[list[Find], list[Dropped]] = ([], [])
-
-
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    """An ask, where it looks, and its words in the spaces of passages there."""
-
-    ask: Ask
-    scope: Scope
-    meanings: Sequence[SpaceQuery]
 
 
 class Retriever:
@@ -177,10 +159,11 @@ class Retriever:
         for _ in range(FLIPS):
             hidden, spaces = now
             asked, seen, views, missing = self._asked(asks, pictured, scope, spaces)
-            told = [*notes, *pictured.notes, *missing]
-            result = self._search(
-                query, pictured, asked, seen, views, scope, hidden, limit, explain, told
+            told = (*notes, *pictured.notes, *missing)
+            wanted = Wanted(
+                query, scope, pictured, asked, seen, views, limit, explain, self.wanted, told
             )
+            result = Attempt(self.library, self.settings, self.rerankers, wanted, hidden).run()
             before, now = now, self._seen_by_searchers()
             if now == before:
                 break
@@ -192,11 +175,11 @@ class Retriever:
 
     def _asked(
         self, asks: Sequence[Ask], pictured: Pictured, scope: Scope, spaces: Sequence[Space]
-    ) -> tuple[list[_Asked], list[tuple[SpaceQuery, str]], list[View], list[str]]:
+    ) -> tuple[list[Asked], list[tuple[SpaceQuery, str]], list[View], list[str]]:
         """The asks in the spaces of passages; all that is asked of the spaces of frames and sounds
         (with what to call what is found there); the clip in those of frames; and notes on those
         that cannot be asked."""
-        asked: list[_Asked] = []
+        asked: list[Asked] = []
         seen: list[tuple[SpaceQuery, str]] = []
         views: list[View] = []
         notes: dict[str, None] = {}
@@ -216,7 +199,7 @@ class Retriever:
                     meanings.append(words_in(space, encoder, ask.text, self.settings))
                 else:
                     seen.append((words_in(space, encoder, ask.text, self.settings), ""))
-            asked.append(_Asked(ask, own, meanings))
+            asked.append(Asked(ask, own, meanings))
         for space in spaces:
             if encoders is None or not pictured.parts or space.channel != "frame":
                 continue
@@ -228,145 +211,3 @@ class Retriever:
             elif scope.asks("frame") and not asks:
                 notes.setdefault(encoders.note(space))
         return asked, seen, views, list(notes)
-
-    def _search(
-        self,
-        query: ParsedQuery,
-        pictured: Pictured,
-        asked: Sequence[_Asked],
-        seen: Sequence[tuple[SpaceQuery, str]],
-        views: Sequence[View],
-        scope: Scope,
-        hidden: tuple[str, ...],
-        limit: int,
-        explain: bool,
-        notes: Sequence[str],
-    ) -> SearchResult:
-        """One attempt, which sees everything but the generations that are `hidden`."""
-        candidates = limit * self.settings.candidates * (2 if query.excluded else 1)
-        finds: list[Find] = []
-        dropped: list[Dropped] = []
-        notes = list(notes)
-        everything = self.library.visible(_NOTHING, hidden)
-        passages = self.library.visible(where(kind="passage"), hidden)
-        vectors = self.library.visible(where(kind="embedding"), hidden)
-        words = {
-            text: WordQuery.of(text, self.library, everything)
-            for text in dict.fromkeys((query.text, *(one.ask.text for one in asked)))
-            if text
-        }
-        held: Held | None = None
-        if query.phrases:
-            from rag.phrases import find_phrases
-
-            looked_in = passages.also(scope.passages)
-            held = find_phrases(query, words[query.text], self.library, looked_in, candidates)
-        for one in asked:
-            other_ways = bool(one.meanings or seen or held)
-            notes.extend(notes_on(words[one.ask.text], one.ask.text, by_meaning=other_ways))
-
-        def by_words(place: Filter = _NOTHING) -> tuple[list[Find], list[Dropped]]:
-            found: tuple[list[Find], list[Dropped]] = ([], [])
-            for one in asked:
-                own = one.scope if held is None else one.scope.only(held.videos)
-                if not own.asks("text"):
-                    continue
-                here = find_words(
-                    words[one.ask.text],
-                    self.library,
-                    passages.also(own.passages).also(place),
-                    candidates,
-                    self.settings,
-                    meanings=Meanings(one.meanings),
-                    vectors=vectors.also(own.vectors).also(place),
-                )
-                said = _NO_FINDS
-                if one.meanings:
-                    from rag.stretches import find_stretches
-
-                    said = find_stretches(
-                        words[one.ask.text],
-                        self.library,
-                        passages.also(own.passages).also(place),
-                        limit,
-                        self.settings,
-                        meanings=Meanings(one.meanings),
-                        vectors=vectors.also(own.vectors).also(place),
-                    )
-                for all_of_them, *these in zip(found, here, said, strict=True):
-                    all_of_them.extend(chain(*these))
-            return found
-
-        if held is not None:
-            scope = scope.only(held.videos)
-        pictures = self.library.visible(where(kind="evidence"), hidden).also(scope.evidence)
-
-        def by_image(place: Filter = _NOTHING) -> tuple[list[Find], list[Dropped]]:
-            return pictured.find_image(pictures.also(place), candidates)
-
-        ways = [by_words()]
-        for near, called in seen:
-            ways.append(
-                find_vectors(near, self.library, pictures, candidates, self.settings, text=called)
-            )
-        ways += [by_image(), pictured.find_clip(views, pictures)]
-        for found, left_out in ways:
-            finds.extend(found)
-            dropped.extend(left_out)
-        parts = pictured.parts + bool(asked)
-        if parts > 1:
-            finds.extend(ask_again(finds, by_words, by_image))
-
-        if held is not None:
-            finds = held.join(finds)
-        for keep in (scope.keep, partial(telling, floor=self.settings.about_floor)):
-            finds, left_out = keep(finds)
-            dropped.extend(left_out)
-        ranked = rank(finds)
-        groups, swallowed = fuse(ranked, self.settings)
-        dropped.extend(swallowed)
-        if held is not None:
-            groups, left_out = held.keep(groups)
-            dropped.extend(left_out)
-            notes.extend(held.notes())
-        if query.excluded:
-            from rag.phrases import without
-
-            known = dict.fromkeys(n for one in words.values() for n in (*one.terms, *one.stopped))
-            groups, left_out = without(groups, query.excluded, tuple(known))
-            dropped.extend(left_out)
-        if parts > 1:
-            groups = together(groups, ranked, parts)
-        elif query.text and groups and self.rerankers:
-            from rag.rerank import rerank
-
-            for reranker in self.rerankers:
-                groups, note = rerank(groups, query.text, reranker)
-                notes.extend([note] if note else [])
-        catalogue = Catalogue(self.library, self.wanted)
-        catalogue.read(groups[:limit])
-        moments: list[Moment] = []
-        kept: list[Fused] = []
-        more = 0
-        for group in groups:
-            if len(moments) == limit:
-                more += 1
-                continue
-            moment = catalogue.moment(group)
-            if moment is not None:
-                moments.append(moment)
-                kept.append(group)
-        return SearchResult(
-            tuple(moments),
-            tuple(map(Explanation.of, kept)) if explain else (),
-            tuple(dropped) if explain else (),
-            more,
-            tuple(
-                term
-                for one in words.values()
-                for known in one.terms.values()
-                for term in known.values()
-            ),
-            tuple(notes),
-            tuple(group.best.share for group in kept),
-        )
