@@ -119,7 +119,7 @@ def run_watch(
 
         def heard(news: LiveNews) -> None:
             look(alerts, news)
-            if narration is not None:
+            if narration is not None and not news.again:
                 narration.hear(news)
 
         def on_state(state: SourceState) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from index.errors import LeaseLostError
 from index.fenced import FencedStore
 from index.leases import Claim, Clock, Leases
 from index.library import DERIVED_KINDS, Library
-from index.schema import Evidence, Generation
+from index.schema import Epoch, Evidence, Generation, Video
 from index.server import ServerStore
 from index.settings import ServerSettings
 from index.store import Filter, VectorSpace, scroll, where
@@ -24,6 +25,11 @@ from ingest.batch import Batch, FileReport
 from ingest.channels.fingerprint import FingerprintChannel
 from ingest.channels.settings import FingerprintSettings
 from ingest.channels.speech import SpeechChannel
+from ingest.live.consolidation import Consolidation
+from ingest.live.known import known_video, tell_untold
+from ingest.live.recorded import Recordings
+from ingest.live.source import parse_source
+from ingest.live.told import TOLD, untold
 from ingest.picture_pass import PicturePass
 from ingest.pipeline import Indexer
 from ingest.plan import Channels, Planner, describe_analysis
@@ -379,3 +385,40 @@ def test_what_another_has_in_hand_is_left_to_it_and_the_rest_is_done(
         }  # fmt: skip
     assert other.index(film, tmp_path).status == "indexed"
     assert other.content() == undisturbed
+
+
+# A live source
+
+
+def test_a_watch_that_was_killed_is_settled_and_told_under_the_leases(machines, time, tmp_path):
+    one, other = machines
+    source = parse_source("tcp://camera", "camera")
+    video = Video(source.video_id, "camera", source="tcp://camera", epochs=(Epoch(0, 0.0, 0.0),))
+    with one.leases.holding(video.id) as claim:
+        for channel in ("shot", "speech"):
+            assert claim.take(channel)
+        one.library.put_video(video)
+        for channel in ("shot", "speech"):
+            begun = one.library.begin(Generation(video.id, 0, channel, "1"))
+            said = Evidence(video.id, 0, channel, begun.id, 4.0, 5.0, "hello")
+            far = dataclasses.replace(
+                begun, watermark_seconds=6.0, analysed_seconds=6.0, detail={TOLD: 0.0}
+            )
+            one.library.commit_all([(far, [said], [])])
+        with other.leases.holding(video.id) as theirs, pytest.raises(LeaseLostError):
+            taken_up(other, source, theirs, tmp_path)
+    time.now += SETTINGS.lease_seconds + SETTINGS.skew_seconds + 1  # it is killed
+    with other.leases.holding(video.id) as theirs:
+        known = taken_up(other, source, theirs, tmp_path)
+        news: list = []
+        tell_untold(other.library, known, theirs, news.append)
+    assert all(found.complete for found in other.library.generations(video.id))
+    assert [one.text for told in news for one in told.evidence] == ["hello"] * 2
+    assert all(told.again for told in news)
+    assert untold(other.library.generations(video.id)) == []
+
+
+def taken_up(machine, source, claim, folder) -> Video:
+    joins = Consolidation(machine.library, Thumbnails(folder))
+    recordings = Recordings(machine.library, None, source.video_id)
+    return known_video(machine.library, source, recordings, joins, claim)

@@ -3,6 +3,7 @@ things that a slow detector finds; and what is left of it when still stretches a
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 
 import numpy as np
@@ -23,7 +24,7 @@ from ingest.channels.screen_text import ScreenTextChannel
 from ingest.channels.segment import SegmentChannel
 from ingest.channels.settings import CaptionSettings, ObjectSettings
 from ingest.held_pictures import HeldPictures, HeldReader
-from ingest.live.told import untold
+from ingest.live.told import TOLD, untold
 from ingest.models.detector import Detection
 from ingest.models.videollm import VideoLLMUnreachableError
 from ingest.plan import Channels, describe_analysis, describe_segments
@@ -245,3 +246,22 @@ def test_what_was_not_told_before_a_kill_is_known(watch, library, folder):  # no
         one.end()
     assert not wrong
     assert {said.id for said in one.evidence("speech")} <= told
+
+
+def test_what_a_kill_left_untold_is_told_by_the_next_who_watches(watch, library, folder):  # noqa: F811
+    sender = TcpSender([stream(folder, "MIND THE GAP")])
+    with closing(sender):
+        one = watch(sender.url)
+        eventually(lambda: one.video and one.video.epochs[0].end_seconds)
+        one.end()
+    there = library.generations(one.video.id)
+    (generation,) = [found for found in there if found.channel == "fingerprint"]
+    seen = one.evidence("fingerprint")
+    # As if it had been killed behind its last commit, of which nobody was told.
+    since = {**generation.detail, TOLD: seen[-1].start_seconds}
+    library.commit_all([(dataclasses.replace(generation, detail=since), [], [])])
+    again = watch(sender.url)
+    eventually(lambda: not untold(library.generations(one.video.id)))
+    again.end()
+    (news,) = again.news
+    assert news.again and [found.id for found in news.evidence] == [seen[-1].id]

@@ -15,6 +15,7 @@ from index.errors import UsageError
 from index.schema import Epoch, Evidence, Generation, Segment, Video
 from index.store import scroll, where
 from ingest.channel import Sample
+from ingest.claims import WholeVideo
 from ingest.live.clock import WRAP_SECONDS, StreamClock
 from ingest.live.consolidation import (
     Consolidation,
@@ -295,7 +296,7 @@ def test_a_killed_epoch_ends_where_its_pictures_do(library, tmp_path):
         begun = library.begin(Generation(given.id, 0, channel, "1"))
         library.commit_all([(replace(begun, analysed_seconds=reached), [], [])])
     joins = Consolidation(library, Thumbnails(tmp_path / "thumbnails"))
-    video = known_video(library, source, Recordings(library, None, given.id), joins)
+    video = known_video(library, source, Recordings(library, None, given.id), joins, WholeVideo())
     assert [epoch.end_seconds for epoch in video.epochs] == [10.0]
     video = replace(video, duration_seconds=10.0)
     covered = library.coverage(video, library.generations(video.id))

@@ -95,9 +95,9 @@ class Consolidation:
                 noted = replace(one, detail={**one.detail, JOINED: CODE})
                 self._library.store.upsert([generation_point(noted)])
 
-    def forget_unfinished(self, video_id: str) -> None:
-        """What a kill left: generations that were being built, and those that were replaced."""
-        for generation in self._library.generations(video_id):
+    def forget_unfinished(self, generations: Iterable[Generation]) -> None:
+        """What a kill left of them: those that were being built, and those that were replaced."""
+        for generation in generations:
             if generation.state != "active":
                 self._library.drop(generation)
 

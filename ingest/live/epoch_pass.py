@@ -31,13 +31,15 @@ class LiveNews:
     epoch: with the time of day of its start. at_seconds: how far the pictures have been looked at,
     on the video's clock. evidence: new, or changed since the last commit: one
     that is still open has `provisional` among its attributes, and comes again, with the same id,
-    when its words change, when it has lasted some seconds longer, and when it is final.
+    when its words change, when it has lasted some seconds longer, and when it is final. again: an
+    earlier run found it, and may have told of it.
     """
 
     video: Video
     epoch: Epoch
     at_seconds: float
     evidence: tuple[Evidence, ...]
+    again: bool = False
 
 
 NO_SUBTITLES = "no subtitles; speech recognition is not in this profile"

@@ -3,7 +3,8 @@
 Whoever is told (standing questions, say) hears of a commit behind it, so a kill in between leaves
 evidence that nobody has looked at. Each commit therefore writes with its generation up to where all
 was told before it, and behind the last one that is written once more. It goes by generation because
-what is said may be recognised hours behind the pictures.
+what is said may be recognised hours behind the pictures. Who watches next tells of what is left
+(`known.tell_untold`).
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ from ingest.live.consolidation import Consolidation
 from ingest.live.epoch_pass import EpochPass, LiveListener, LiveNews
 from ingest.live.epochs import thinned
 from ingest.live.intake import Intake
-from ingest.live.known import known_video
+from ingest.live.known import known_video, tell_untold
 from ingest.live.reader import Anchored, Began, Connected, Ended, Lost, Over, Reader, Remark, Said
 from ingest.live.recorded import Recordings
 from ingest.live.retention import Retention
@@ -147,20 +147,22 @@ class Watcher:
         self._library.remove_video(self._source.video_id)
 
     def _watch(self) -> None:
+        library, claim = self._library, self._claim
+        assert claim is not None
         self._video = known_video(
-            self._library, self._source, self._recordings, self._consolidation
+            library, self._source, self._recordings, self._consolidation, claim
         )
         self._known = bool(self._video.epochs)
         self._write_video()
         self._tell("connecting")
-        assert self._claim is not None
+        tell_untold(library, self._video, claim, self._listener)
         self._beside = Beside(
-            self._library,
+            library,
             self._channels,
             self._settings,
             self._consolidation,
             self._recordings,
-            self._claim,
+            claim,
             self._source,
             self._hear,
             lambda text: self._intake.put(Remark(text)),

@@ -14,7 +14,7 @@ from index.errors import LongtakeError
 from index.faults import fault_point
 from index.library import Library
 from index.schema import Evidence, Video
-from ingest.live.told import mark_told, untold
+from ingest.live.told import untold
 from rag.alerts.checking import Checker
 from rag.alerts.delivery import ClipOf, deliveries_of, receivers_of
 from rag.alerts.events import EventTracker
@@ -286,10 +286,12 @@ class AlertWatcher:
                     self._written.pop(id, None)
 
     def _catch_up(self, video: Video) -> None:
-        """What was committed and may not have been looked at. To look twice changes nothing."""
-        left = untold(self._library.generations(video.id))
+        """What was committed and may not have been looked at. To look twice changes nothing: it is
+        told once more by whoever watches that video again."""
+        if not self._standing:
+            return
         by_epoch: dict[int, list[Evidence]] = {}
-        for generation, told_seconds in left if self._standing else ():
+        for generation, told_seconds in untold(self._library.generations(video.id)):
             by_epoch.setdefault(generation.epoch, []).extend(
                 self._library.evidence(
                     video.id,
@@ -300,8 +302,6 @@ class AlertWatcher:
             )
         for epoch, evidence in sorted(by_epoch.items()):
             self._see(video, epoch, wall_clock_zero(video, epoch), evidence)
-        for generation, _ in left:
-            mark_told(self._library, generation.id)
 
 
 def is_for(alert: Alert, video: Video) -> bool:
