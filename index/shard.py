@@ -1,4 +1,4 @@
-"""One shard of the embedded engine: the only file that touches qdrant-edge-py.
+"""One shard of the embedded engine: with index.engine_config all that touches qdrant-edge-py.
 
 Every call of the engine holds the interpreter lock while it runs, so callers keep them short: at
 most `CHUNK_POINTS` points a call. Foreign errors, and the engine's panics, become StoreError or
@@ -23,11 +23,17 @@ import numpy as np
 import qdrant_edge as engine
 
 from index.disk import sync_files, translate
-from index.engine_files import SEARCH_THREADS, limit_search_threads
+from index.engine_config import (
+    DISTANCES,
+    EXACT,
+    approximate,
+    field_indexes,
+    limit_threads,
+    shard_config,
+)
 from index.errors import LibraryDamagedError, StoreError, damage
 from index.removed import RemovedLog
 from index.store import (
-    INDEXED_FIELDS,
     Condition,
     Filter,
     Match,
@@ -48,15 +54,7 @@ LOG_POINTS = 40_000
 """A log of more writes is long: applying it takes a second. To empty it takes the engine some
 seventy synchronous writes under the interpreter's lock, so the head is sealed instead."""
 
-_NOT_IN_HEADS = ("start_us", "end_seconds", "language")
-"""Fields that only compacted shards index."""
-
-_APPROXIMATE = engine.SearchParams(hnsw_ef=400)
-"""The engine's 100 finds .85 of the ten frames nearest to words, this .97 (see the figures)."""
-
 ENGINE = f"qdrant-edge {version('qdrant-edge-py')}"
-
-_DISTANCES = {"cosine": engine.Distance.Cosine, "dot": engine.Distance.Dot}
 
 
 @contextmanager
@@ -177,6 +175,7 @@ class Shard:
         self.kinds = None if kinds is None else frozenset(kinds)
         self.logged = 0
         self._changes = self._synced = 0
+        self._approximate = approximate(path)
         self._edge = edge
         self._wal = path / "wal"
         self._removed = None if self._wal.is_dir() else RemovedLog(path)
@@ -204,39 +203,9 @@ class Shard:
         spaces = list(spaces)
         path.mkdir(parents=True)
         with _translated(f"create the shard {path}"):
-            edge = engine.EdgeShard.create(
-                str(path),
-                engine.EdgeConfig(
-                    vectors={
-                        s.name: engine.EdgeVectorParams(s.size, _DISTANCES[s.distance])
-                        for s in spaces
-                        if s.size is not None
-                    },
-                    # The engine wants one space at least; a shard of payloads gets an idle one.
-                    sparse_vectors={
-                        name: engine.EdgeSparseVectorParams()
-                        for name in [s.name for s in spaces if s.size is None] or ["_idle"]
-                    },
-                    # One segment loads and answers faster than several.
-                    optimizers=engine.EdgeOptimizersConfig(default_segment_number=1),
-                    wal_enabled=head,
-                    max_search_threads=SEARCH_THREADS,
-                ),
-            )
-            for field, kind in INDEXED_FIELDS.items():
-                if head and field in _NOT_IN_HEADS:
-                    continue
-                # Payload indexes on disk, and no extra graph links for them, halve the time that
-                # a shard takes to load; filtered searches over them stay exact enough because the
-                # engine scores small matching sets one by one.
-                cold: dict[str, Any] = {"memory": engine.Memory.Cold, "enable_hnsw": False}
-                if kind == "keyword":
-                    params = engine.KeywordIndexParams(**cold)
-                elif kind == "integer":
-                    params = engine.IntegerIndexParams(range=True, lookup=False, **cold)
-                else:
-                    params = engine.FloatIndexParams(**cold)
-                edge.update(engine.UpdateOperation.create_field_index(field, params))
+            edge = engine.EdgeShard.create(str(path), shard_config(spaces, head=head))
+            for operation in field_indexes(head=head):
+                edge.update(operation)
         shard = cls(name, path, edge, (s.name for s in spaces))
         shard._changes = 1
         return shard
@@ -252,7 +221,7 @@ class Shard:
             for part in ("edge_config.json", "segments"):
                 if not (path / part).exists():
                     raise StoreError(f"{part} is missing")
-            limit_search_threads(path)
+            limit_threads(path)
             with _translated("open it"):
                 shard = cls(name, path, engine.EdgeShard.load(str(path)), spaces, kinds)
             shard._apply_removed()
@@ -273,7 +242,7 @@ class Shard:
                 operation = engine.UpdateOperation.create_sparse_vector(space.name)
             else:
                 operation = engine.UpdateOperation.create_dense_vector(
-                    space.name, space.size, _DISTANCES[space.distance]
+                    space.name, space.size, DISTANCES[space.distance]
                 )
             self._edge.update(operation)
         self.spaces.add(space.name)
@@ -341,7 +310,7 @@ class Shard:
                     query=engine.Query.Nearest(vector, using=space),
                     filter=where,
                     with_payload=False,
-                    params=engine.SearchParams(exact=True) if exact else _APPROXIMATE,
+                    params=EXACT if exact else self._approximate,
                 )
             )
 
