@@ -18,7 +18,7 @@ from ingest.live.following import Following
 from ingest.live.stopping import Stop
 from ingest.plan import Channels
 
-WORDED = "text:"
+MEANINGS = "text:"
 """What the derived channels that work on words alone are called by."""
 DERIVED = ("segment", "caption")
 """The others."""
@@ -32,7 +32,7 @@ earlier run has left."""
 
 def is_derived(generation: Generation) -> bool:
     """Whether it is made here: then it is gone on with, as of a file."""
-    return generation.channel.startswith(WORDED) or generation.channel in DERIVED
+    return generation.channel.startswith(MEANINGS) or generation.channel in DERIVED
 
 
 def left_epochs(library: Library, channels: Channels, video: Video) -> list[Epoch]:
