@@ -55,7 +55,8 @@ class StoreSettings(BaseModel):
     ballast_bytes: int = Field(
         default=64 * MEBIBYTE,
         ge=0,
-        description="Size of the file whose release lets a library on a full disk open.",
+        description="Size of the file whose release lets a library on a full disk open; with less "
+        "than the default the engine may die there.",
     )
     compact: bool = Field(
         default=True, description="Optimise sealed shards in the background, in a child process."
