@@ -48,3 +48,14 @@ def test_a_pipe_that_ends_without_a_picture_is_not_tried_again(piped, data):
     with pytest.raises(SourceError) as caught:
         piped(data)
     assert caught.value.lasting
+
+
+def test_a_file_that_is_no_media_holds_no_descriptor(tmp_path):
+    """It is tried again for as long as anybody watches."""
+    path = tmp_path / "archive"
+    path.write_bytes(b"404 not found\n" * 200_000)
+    before = len(os.listdir("/dev/fd"))
+    for _ in range(3):
+        with pytest.raises(SourceError):
+            Connection(parse_source(str(path)), LiveSettings(), threading.Event())
+    assert len(os.listdir("/dev/fd")) == before

@@ -90,8 +90,8 @@ class Connection:
         self._recorder = recorder
         self._hears = hears
         self._bytes = self._byte_stream(say)
-        self._container = self._opened()
         try:
+            self._container = self._opened()
             self._choose()
         except BaseException:
             self.close()
