@@ -201,7 +201,6 @@ from pathlib import Path
 import numpy as np
 from ingest.models.clip_onnx import OnnxImageEncoder, OnnxTextEncoder
 from ingest.models.files import ModelFiles
-from ingest.models.preparing import whole_folder
 name, folder, digest, prepared = json.loads(sys.argv[1])
 files = ModelFiles(name, Path(folder), digest, Path(prepared))
 OnnxTextEncoder(files, once=True).encode_queries(["a dog"])

@@ -54,3 +54,13 @@ def test_where_it_cannot_be_written_the_models_folder_is_named(tmp_path):
     ):
         raise OSError(errno.ENOSPC, "No space left on device")
     assert os.listdir(tmp_path) == ["file"]
+
+
+def test_what_a_killed_process_left_is_in_nobodys_way(tmp_path, monkeypatch):
+    """Also where the next one has its number, as in containers."""
+    monkeypatch.setattr("ingest.models.preparing.shutil.rmtree", lambda *_, **__: None)
+    place = tmp_path / "prepared"
+    for text in ("first", "second", "third"):
+        with whole_folder(files(place)) as folder:
+            (folder / "graph").write_text(text)
+        assert (place / "graph").read_text() == text

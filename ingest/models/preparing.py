@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import errno
 import json
-import os
+import secrets
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -41,11 +41,13 @@ def whole_folder(files: ModelFiles) -> Iterator[Path]:
     or may not be written.
     """
     place = files.prepared
-    building = place.with_name(f"{place.name}.{os.getpid()}.new")
+    # No process's number: in containers all have the same, and what was killed left its folders.
+    mark = secrets.token_hex(4)
+    building = place.with_name(f"{place.name}.{mark}.new")
     try:
         building.mkdir(parents=True)
         yield building
-        old = place.with_name(f"{place.name}.{os.getpid()}.old")
+        old = place.with_name(f"{place.name}.{mark}.old")
         if place.exists():
             place.rename(old)
         building.rename(place)
