@@ -7,9 +7,10 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -82,7 +83,7 @@ def _shown_within(
 ) -> Iterator[tuple[DecodedFrame, Fraction, Fraction]]:
     """(frame, from when to when it is shown) for those shown in [start, end)."""
     held: tuple[DecodedFrame, Fraction] | None = None
-    for decoded in _up_to(frames, end):
+    for decoded in _up_to(frames, end, _lasts):
         begins = Fraction(decoded.time_seconds)
         if held is not None and begins > start + TOLERANCE:
             yield held[0], max(held[1], start), min(begins, end)
@@ -94,13 +95,24 @@ def _shown_within(
         yield held[0], max(held[1], start), end
 
 
-def _up_to(read: Iterator, end: Fraction) -> Iterator:
+def _lasts(decoded: DecodedFrame) -> Fraction:
+    frame = decoded.frame
+    return frame.duration * frame.time_base if frame.duration and frame.time_base else Fraction(0)
+
+
+def _up_to(
+    read: Iterator, end: Fraction, lasts: Callable[[Any], Fraction] = lambda one: Fraction(0)
+) -> Iterator:
     """What is read, of a file that was cut short what it has: its end is the clip's (see
-    CutPoints.span). Raises DamagedMediaError where it breaks off well before."""
+    CutPoints.span). lasts: how long, from when it is said to break off, what was read last is
+    shown. Raises DamagedMediaError where it breaks off well before."""
+    missing = MISSING_SECONDS
     try:
-        yield from read
+        for one in read:
+            missing = max(MISSING_SECONDS, lasts(one) + TOLERANCE)
+            yield one
     except DamagedMediaError as error:
-        if error.at_seconds is None or error.at_seconds < end - MISSING_SECONDS:
+        if error.at_seconds is None or error.at_seconds < end - missing:
             raise
 
 

@@ -251,6 +251,15 @@ def test_of_a_file_cut_short_a_clip_is_what_is_there(tmp_path):
         assert clip.start_seconds == 1.0 or not exact
 
 
+def test_of_slides_cut_short_a_clip_is_what_is_there(tmp_path):
+    """Of which the last one lasts long."""
+    pictures = [noise_picture(n) for n in range(30)]
+    whole = write_clip(tmp_path / "whole.mkv", pictures, rate=1, key_frame_every=5)
+    broken = truncated(whole, tmp_path / "b.mkv", 0.5)
+    clip = cut_clip(broken, 2.0, 25.0, tmp_path / "clip", exact=True)
+    assert clip.start_seconds == 2.0 and 10.0 < clip.end_seconds < 20.0
+
+
 def test_a_full_disk_is_said_and_leaves_nothing(tmp_path, small_disk):
     source = write_clip(
         tmp_path / "big.mp4",
