@@ -109,6 +109,11 @@ class Watch:
         self._thread = threading.Thread(target=self._watcher.run)
         self._thread.start()
 
+    @property
+    def joining(self) -> threading.Lock:
+        """Held while still stretches are joined."""
+        return self._watcher._behind.lock
+
     def _heard(self, news) -> None:
         self._listener(news)
         self.news.append(news)
@@ -356,6 +361,16 @@ def test_a_file_that_grows(watch, folder, tmp_path):
     eventually(one.found("WET PAINT"))
     one.end()
     assert len(one.video.epochs) == 1
+
+
+def test_stopping_does_not_wait_for_what_is_being_joined(watch, folder, tmp_path):
+    path = tmp_path / "recording.ts"
+    path.write_bytes(stream(folder, "KEEP CLEAR"))
+    one = watch(str(path))
+    eventually(one.found("KEEP CLEAR"))
+    with one.joining:
+        assert one.end().state == "stopped"
+    assert one.video.epochs[0].end_seconds and one.video.duration_seconds
 
 
 def test_a_path_that_leads_nowhere_is_told(watch, tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,7 +16,8 @@ from test_caption import PROMPT, Scripted, about, brightness
 from test_live import INGEST, folder, hears, still, stream, talk, watch  # noqa: F401 (fixtures)
 from test_live import closing_all as closing
 
-from ingest.channel import Sample
+from index.schema import Epoch, Evidence, Generation, Video
+from ingest.channel import Batch, Sample
 from ingest.channels.caption import CaptionChannel
 from ingest.channels.fingerprint import FingerprintChannel
 from ingest.channels.frame import FrameChannel
@@ -23,11 +25,14 @@ from ingest.channels.object import ObjectChannel
 from ingest.channels.screen_text import ScreenTextChannel
 from ingest.channels.segment import SegmentChannel
 from ingest.channels.settings import CaptionSettings, ObjectSettings
+from ingest.claims import WholeVideo
 from ingest.held_pictures import HeldPictures, HeldReader
+from ingest.live.following import Following
 from ingest.live.told import TOLD, untold
 from ingest.models.detector import Detection
 from ingest.models.videollm import VideoLLMUnreachableError
 from ingest.plan import Channels, describe_analysis, describe_segments
+from ingest.segment_frames import Recording
 
 GRAYS = (20, 100, 180, 60, 140, 220)
 SHOT_SECONDS = 12
@@ -265,3 +270,47 @@ def test_what_a_kill_left_untold_is_told_by_the_next_who_watches(watch, library,
     again.end()
     (news,) = again.news
     assert news.again and [found.id for found in news.evidence] == [seen[-1].id]
+
+
+class Looks:
+    """A derived channel that finds one thing wherever it looks."""
+
+    name, sources, spaces = "caption", ("shot",), ()
+    looks, waits, names_records = True, False, False
+
+    def __init__(self, text: str):
+        self._text = text
+
+    def describe(self):
+        return {"says": self._text}
+
+    def run(self, path, video, generation, from_seconds, library, until_seconds=None):
+        epoch, made_by = generation.epoch, generation.id
+        seen = Evidence(video.id, epoch, self.name, made_by, 0.0, 40.0, self._text)
+        yield Batch((seen,), 40.0, 40.0)
+
+
+def test_captions_stay_where_nobody_can_look_again(library):
+    """Since another model is asked, say, and nothing, or half of it, was recorded."""
+    video, epoch = Video("hall", "Hall", source="tcp://hall"), Epoch(0, 0.0, 0.0, 40.0)
+    library.put_video(video)
+    shots = library.begin(Generation(video.id, 0, "shot", "1"))
+    ended = dataclasses.replace(shots, watermark_seconds=40.0, analysed_seconds=40.0)
+    library.finish([(ended, [], [])])
+
+    def captions(text: str, media) -> list[str]:
+        """Behind a step by who says so."""
+        looks = Looks(text)
+        following = Following(
+            library, Channels((), (), {}, {}, (looks,)), (looks,), WholeVideo(), threading.Lock(),
+            lambda *_: media, lambda *_: None, pytest.fail, lambda: False,
+        )  # fmt: skip
+        following.step(video, epoch)
+        assert not following.has_left(epoch)
+        return [found.text for found in library.evidence(video.id, channel="caption")]
+
+    pieces = (Path("0.mkv"), 0.0, 20.0), (Path("1.mkv"), 20.0, 39.9)
+    assert captions("A hall.", HeldPictures(most_bytes=1, max_side=320)) == ["A hall."]
+    assert captions("A corridor.", Recording(())) == ["A hall."]
+    assert captions("A corridor.", Recording(pieces[:1])) == ["A hall."]
+    assert captions("A corridor.", Recording(pieces)) == ["A corridor."]

@@ -11,11 +11,14 @@ from test_live import INGEST, folder, stream, watch  # noqa: F401 (fixtures)
 from test_live import closing_all as closing
 from tiny_text import tiny_encoder
 
-from index.schema import Epoch, Video
+from index.schema import Epoch, Generation, Video
 from index.store import scroll, where
+from ingest.channel import Batch
 from ingest.channels.screen_text import ScreenTextChannel
 from ingest.channels.settings import TextSettings
 from ingest.channels.text import PassageVectorChannel, describe_encoder
+from ingest.claims import WholeVideo
+from ingest.live.following import Following
 from ingest.live.stopping import Stop
 from ingest.live.tidying import Tidying, left_epochs
 from ingest.models.text_encoder import TransformersTextEncoder
@@ -139,7 +142,11 @@ def test_what_was_left_gives_way_to_what_comes(library):
     log: list[int] = []
     free, wrong = threading.Event(), []
     work = Tidying(
-        "Tidying", library, lambda up: Steps(up, log, free), threading.Lock(), wrong.append
+        "Tidying",
+        library,
+        lambda up, way: Steps(lambda: up() or way(), log, free),
+        threading.Lock(),
+        wrong.append,
     )
     work.take_up(video, [Epoch(2, 20.0, 20.0), Epoch(1, 10.0, 10.0)])
     eventually(lambda: log == [2])
@@ -152,4 +159,60 @@ def test_what_was_left_gives_way_to_what_comes(library):
     stop = Stop()
     stop.set()
     work.finish(stop, 1.0)
+    assert wrong == []
+
+
+class Slow:
+    """A derived channel: a batch each ten seconds of video, finding nothing. While it works on one,
+    something else comes."""
+
+    name, sources, spaces = "caption", ("shot",), ()
+    waits = looks = names_records = False
+
+    def __init__(self, comes):
+        self._comes = comes
+        self.begun: list[float] = []
+
+    def describe(self):
+        return {}
+
+    def run(self, path, video, generation, from_seconds, library, until_seconds=None):
+        at, end = from_seconds, until_seconds or video.duration_seconds
+        while at < end:
+            self.begun.append(at)
+            self._comes()
+            at = min(at + 10.0, end)
+            yield Batch((), at, at)
+
+
+def test_what_gives_way_all_the_time_comes_to_its_end(library):
+    """As captions of a slow model do, each of which takes longer than the next step is off."""
+    video = Video("hall", "Hall", source="tcp://hall")
+    library.put_video(video)
+    now, left = Epoch(5, 50.0, 50.0), Epoch(1, 10.0, 10.0)
+    shots = library.begin(Generation(video.id, 1, "shot", "1"))
+    whole = dataclasses.replace(shots, watermark_seconds=40.0, analysed_seconds=40.0)
+    library.finish([(whole, [], [])])
+    slow = Slow(lambda: work.follow(video, now))
+    channels = Channels((), (), {}, {}, (slow,))
+    lock, wrong = threading.Lock(), []
+
+    def following(given_up, gives_way):
+        return Following(
+            library, channels, (slow,), WholeVideo(), lock, lambda *_: None, lambda *_: None,
+            wrong.append, given_up, gives_way,
+        )  # fmt: skip
+
+    work = Tidying("Tidying", library, following, lock, wrong.append)
+    work.take_up(video, [left])
+
+    def made() -> bool:
+        there = [g for g in library.generations(video.id) if g.channel == "caption"]
+        return [(g.complete, g.watermark_seconds) for g in there] == [(True, 40.0)]
+
+    eventually(made)
+    stop = Stop()
+    stop.set()
+    work.finish(stop, 1.0)
+    assert slow.begun == [10.0, 20.0, 30.0], "nothing was done twice"
     assert wrong == []

@@ -13,7 +13,7 @@ from ingest.channel import Sample
 from ingest.claims import Claim
 from ingest.held_pictures import HeldPictures
 from ingest.live.consolidation import Consolidation
-from ingest.live.epoch_pass import LiveNews
+from ingest.live.epoch_pass import EpochPass, LiveNews
 from ingest.live.following import Following, looking
 from ingest.live.listening import Ear, Listening, listeners_of
 from ingest.live.looking import Look, Looking
@@ -28,6 +28,10 @@ from ingest.segment_frames import Media
 
 _GRACE_SECONDS = 1.0
 """So long each is waited for where the user stops; all together no longer than a `Stop` allows."""
+
+
+_JOINING_SECONDS = 0.5
+"""So long the one who looks waits for those who join still stretches."""
 
 
 class Beside:
@@ -123,6 +127,15 @@ class Beside:
         for one in self._looking.values():
             one.end(end_seconds)
 
+    def note_told(self, ended: EpochPass, stop: Stop) -> None:
+        """Not where an earlier epoch is being joined for long: pictures come meanwhile, and the
+        user may stop. The next run tells once more of what came last, then."""
+        if self.lock.acquire(timeout=stop.left(_JOINING_SECONDS)):
+            try:
+                ended.told()
+            finally:
+                self.lock.release()
+
     def follow(self, video: Video, epoch: Epoch) -> None:
         """More of an epoch was committed."""
         if time.monotonic() - self._followed_at >= self._follow_seconds:
@@ -148,8 +161,10 @@ class Beside:
         behind = [] if self._captioning is None else [self._captioning]
         return [*self._listening.values(), *self._looking.values(), self._tidying, *behind]
 
-    def _following(self, derived: tuple) -> Callable[[Callable[[], bool]], Following]:
-        return lambda given_up: Following(
+    def _following(
+        self, derived: tuple
+    ) -> Callable[[Callable[[], bool], Callable[[], bool]], Following]:
+        return lambda given_up, gives_way: Following(
             self._library,
             self._channels,
             derived,
@@ -159,6 +174,7 @@ class Beside:
             self._found,
             self._remark,
             given_up,
+            gives_way,
         )
 
     def _media(self, video: Video, epoch: Epoch) -> Media:

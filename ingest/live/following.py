@@ -21,7 +21,7 @@ from ingest.channel import STILL_WAITING, Batch, DerivedChannel
 from ingest.claims import Claim
 from ingest.live.told import mark_told, with_told
 from ingest.plan import Channels
-from ingest.segment_frames import Media
+from ingest.segment_frames import Media, Recording
 from ingest.work import RemovedMeanwhile
 from ingest.writer import ChannelWriter, Commit
 
@@ -33,6 +33,9 @@ _WORTH_SECONDS = 60.0
 """How far a channel has come is written where it has found something, or come so much farther."""
 
 _RETRY_SECONDS = 60.0
+
+_SHOWN_SHARE = 0.9
+"""Of an epoch, so much must be recorded for a new look at it to take the place of the first one."""
 
 _FATAL = (LibraryError, StoreError, LeaseLostError, RemovedMeanwhile)
 
@@ -54,7 +57,9 @@ class Following:
     derived: those of the channels that it drives, each after its sources. lock: held while
     something is written: what is let go of meanwhile must not come back. media: where an epoch's
     pictures are. found: called with what was committed. failed: with what went wrong, once each; it
-    is tried again a minute later. given_up: whether it is to be left as it is.
+    is tried again a minute later. given_up: whether it is to be left as it is. gives_way: whether
+    something else waits: a step then ends behind its next batch, so that however often that is so,
+    and however long a batch takes, each step brings something on.
     """
 
     def __init__(
@@ -68,6 +73,7 @@ class Following:
         found: Callable[[Video, Epoch, float, tuple[Evidence, ...]], None],
         failed: Callable[[str], None],
         given_up: Callable[[], bool],
+        gives_way: Callable[[], bool] = lambda: False,
     ):
         self._library = library
         self._channels = channels
@@ -78,6 +84,8 @@ class Following:
         self._found = found
         self._failed = failed
         self._given_up = given_up
+        self._gives_way = gives_way
+        self._took = False  # anything, in this step
         self._said: set[str] = set()
         self._pauses: dict[str, float] = {}
         self._epochs: dict[int, _Followed] = {}
@@ -86,12 +94,13 @@ class Following:
         """Goes on with that epoch, and with earlier ones of which something was left. but_records:
         without what names the records of its sources (these are about to be written anew)."""
         self._epochs.setdefault(epoch.number, _Followed(epoch))
+        self._took = False
         for number in sorted(self._epochs):
             followed = self._epochs[number]
             done = []
             try:
                 for channel in self._derived:
-                    if not (but_records and channel.names_records) and not self._given_up():
+                    if not (but_records and channel.names_records) and not self._is_over():
                         done.append(self._step(video, followed, channel))
             except RemovedMeanwhile:  # retention has let go of it
                 del self._epochs[number]
@@ -99,6 +108,9 @@ class Following:
             over = len(done) == len(self._derived) and all(done)
             if over or not self._active(video, followed):
                 del self._epochs[number]
+
+    def _is_over(self) -> bool:
+        return self._given_up() or (self._took and self._gives_way())
 
     def has_left(self, epoch: Epoch) -> bool:
         """Whether it is to be gone on with."""
@@ -119,6 +131,7 @@ class Following:
 
     def _step(self, video: Video, followed: _Followed, channel: DerivedChannel) -> bool:
         """Returns whether the channel has nothing left to do in that epoch."""
+        epoch = followed.epoch
         there = self._active(video, followed)
         sources = [there[name] for name in channel.sources if name in there]
         fingerprints = self._channels.derived_fingerprints(there.values(), unfinished=True)
@@ -127,6 +140,10 @@ class Following:
             return all(source.complete for source in there.values())
         if time.monotonic() < self._pauses.get(channel.name, 0.0):
             return False
+        before = there.get(channel.name)
+        other = before is not None and before.fingerprint != fingerprint
+        if channel.looks and other and not _is_shown(self._media(video, epoch), epoch):
+            return True  # what was seen when it came is all that there will ever be
         writer = self._writer(video, followed, channel, fingerprint)
         if writer is None:
             return True
@@ -161,13 +178,16 @@ class Following:
         start, media = generation.watermark_seconds, self._media(video, epoch)
         batches = channel.run(media, video, generation, start, self._library, until)
         for batch in batches:
-            if self._given_up():
+            leaves = given_up = self._given_up()
+            if batch is not STILL_WAITING and not given_up:
+                leaves = batch.watermark_seconds > start and self._gives_way()
+                self._take(video, epoch, writer, batch, even_if_empty=leaves)
+                self._took = True
+                end = max(end, batch.analysed_seconds)
+            if leaves:
                 batches.close()
                 followed.writers.pop(channel.name, None)  # the next one begins at the watermark
                 return False
-            if batch is not STILL_WAITING:
-                self._take(video, epoch, writer, batch)
-                end = max(end, batch.analysed_seconds)
         if until is None:
             writer.generation = with_told(writer.generation)
             self._commit(video, epoch, writer, writer.take(end, end, last=True), finish=True)
@@ -175,7 +195,15 @@ class Following:
             del followed.writers[channel.name]
         return until is None
 
-    def _take(self, video: Video, epoch: Epoch, writer: ChannelWriter, batch: Batch) -> None:
+    def _take(
+        self,
+        video: Video,
+        epoch: Epoch,
+        writer: ChannelWriter,
+        batch: Batch,
+        *,
+        even_if_empty: bool,
+    ) -> None:
         writer.add(list(batch.evidence))
         writer.add_points(list(batch.points))
         writer.give_up(batch.uncovered_seconds)
@@ -185,7 +213,8 @@ class Following:
         generation, evidence, points = commit
         written = self._epochs[epoch.number].written
         farther = generation.watermark_seconds - written.get(generation.id, epoch.start_seconds)
-        if evidence or points or batch.uncovered_seconds or farther >= _WORTH_SECONDS:
+        found = evidence or points or batch.uncovered_seconds
+        if found or even_if_empty or farther >= _WORTH_SECONDS:
             self._commit(video, epoch, writer, commit)
             written[generation.id] = generation.watermark_seconds
 
@@ -261,6 +290,15 @@ class _Followed:
 
 def _all_active(generations: Collection[Generation]) -> bool:
     return all(one.state == "active" for one in generations)
+
+
+def _is_shown(media: Media, epoch: Epoch) -> bool:
+    """Whether the epoch can be looked at again."""
+    if not isinstance(media, Recording) or epoch.end_seconds is None:
+        return True
+    start, end = epoch.start_seconds, epoch.end_seconds
+    parts = [(max(begins, start), min(ends or end, end)) for _, begins, ends in media.parts]
+    return sum(max(ends - begins, 0.0) for begins, ends in parts) >= _SHOWN_SHARE * (end - start)
 
 
 def _until(sources: Sequence[Generation]) -> float:

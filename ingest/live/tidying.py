@@ -54,17 +54,17 @@ def _is_left(channels: Channels, there: Sequence[Generation]) -> bool:
 
 class Tidying:
     """name: of what it does, for people. following: makes what drives the derived channels; it is
-    given a function that says whether to leave everything as it is. lock: held while still
-    stretches are joined; retention takes it, too. failed: told what went wrong, in that thread; the
-    next one is tried again. then: told of each epoch that was gone on with, and what it is, for
-    those who build on that.
+    given functions that say whether to leave everything as it is, and whether something else waits.
+    lock: held while still stretches are joined; retention takes it, too. failed: told what went
+    wrong, in that thread; the next one is tried again. then: told of each epoch that was gone on
+    with, and what it is, for those who build on that.
     """
 
     def __init__(
         self,
         name: str,
         library: Library,
-        following: Callable[[Callable[[], bool]], Following],
+        following: Callable[[Callable[[], bool], Callable[[], bool]], Following],
         lock: threading.Lock,
         failed: Callable[[str], None],
         *,
@@ -81,8 +81,8 @@ class Tidying:
         self._taken_up = self._finishing = False
         self._not_before = 0.0
         self._work: Backlog[tuple[Video, Epoch, How]] = Backlog(name, self._do, failed)
-        self.following = following(lambda: self._work.given_up)
-        self._making_up = following(lambda: self._work.given_up or self._gives_way)
+        self.following = following(lambda: self._work.given_up, lambda: False)
+        self._making_up = following(lambda: self._work.given_up, lambda: self._gives_way)
 
     def take_up(self, video: Video, epochs: Iterable[Epoch]) -> None:
         """Epochs that an earlier run has left, however many: one after the other, each of which is

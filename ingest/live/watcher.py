@@ -300,8 +300,7 @@ class Watcher:
             self._set_epoch(over)
             self._write_video()
         self._hear(news)
-        with self._behind.lock:
-            ended.told()
+        self._behind.note_told(ended, self._stop)
         self._told(end, ended.epoch)
         if not self._stop.is_set():  # else the next run does it
             self._behind.tidy(self._video, over)
