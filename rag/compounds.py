@@ -16,6 +16,11 @@ BETWEEN = " -\u00a0\u2010\u2011"
 """What may stand between the parts."""
 
 
+def together(typed: str) -> str:
+    """As one word what was typed as several."""
+    return "".join(word.text for word in words(typed))
+
+
 def compounds(text: str, model: Analyzer, ids: Collection[int]) -> dict[int, tuple[str, set[int]]]:
     """Neighbours in the text, taken as one word: its term id, how the two were typed, and the ids
     of both. Only such whose parts are among `ids`, the terms of the query, and itself is not."""

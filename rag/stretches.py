@@ -22,6 +22,7 @@ from index.schema import Video
 from index.store import Filter, Match
 from index.text import WORDS, analyzer
 from rag.cohesion import USUAL, cohesion, ids_of
+from rag.compounds import together
 from rag.curves import Curve, Region, read_curves
 from rag.fuse import MOST_OVERLAP, Dropped, Find
 from rag.ground import Lengths, ground, lengths
@@ -342,14 +343,16 @@ def _too_little(
 
 
 def _as_typed(find: Find, said: Sequence[str], settings: RetrieveSettings) -> bool:
-    """Whether the words that the find shares with the query stand there as they were typed, and one
-    of them is rare. A stem in common is no proof: "generalizing" and "generally" have one. Nor is
-    a single letter, but in scripts where that is a word."""
+    """Whether the words that the find shares with the query stand there as they were typed, or two
+    of them as one (`rag.compounds`), and one is rare. A stem in common is no proof: "generalizing"
+    and "generally" have one. Nor is a single letter, but in scripts where that is a word."""
     rare = settings.presence.rare_passages
     if not any(term.passages <= rare and is_word(term.word) for term in find.terms):
         return False
     text = " ".join(said)
-    return all(ranges(term.word, text) for term in find.terms)
+    return all(
+        ranges(term.word, text) or ranges(together(term.word), text) for term in find.terms
+    )
 
 
 def _core(curve: Curve, span: tuple[int, int], query: WordQuery) -> tuple[int, int]:

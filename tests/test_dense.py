@@ -132,6 +132,7 @@ def test_where_nothing_is_near_a_rare_word_counts_as_it_was_typed(films, encoder
     strict = RetrieveSettings(presence=PresenceSettings(floor=1.0))
     assert titles(search(films, encoder, "Clockwork", strict)) == ["Lighthouse"]
     assert search(films, encoder, "clockworks", strict).moments == ()  # the same to a stemmer
+    assert titles(search(films, encoder, "clock-work", strict)) == ["Lighthouse"]
     common = PresenceSettings(floor=1.0, rare_passages=0)
     assert search(films, encoder, "clockwork", RetrieveSettings(presence=common)).moments == ()
 
