@@ -162,7 +162,8 @@ def _proposals(
     allowed: Lengths,
     settings: GroundSettings,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Those that hold the best piece: first, one past the last, and weights, in sum 1."""
+    """Those that hold the best piece: first, one past the last, and weights, in sum 1; all 0 where
+    nothing speaks for any."""
     found = [
         *_by_contrast(curve, times, best, allowed, settings),
         *((a, b, settings.histogram_weight * s) for a, b, s in _by_histogram(curve, settings)),
@@ -171,7 +172,7 @@ def _proposals(
     most = max((score for _, _, score in found), default=1.0)
     found.append((*window, settings.window_weight * most))
     first, last, weights = (np.array(values) for values in zip(*found, strict=True))
-    return first, last, weights / weights.sum()
+    return first, last, weights / (weights.sum() or 1.0)
 
 
 def _by_contrast(

@@ -162,7 +162,6 @@ class GroundSettings(BaseModel):
     beside those of contrast.
     histogram_gap: pieces below the threshold that a run reaches over. suppression: proposals that
     overlap by more (intersection over union) are one. proposals: most by contrast.
-    vote_exponent: of the overlap with which proposals vote for each other.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

@@ -82,6 +82,20 @@ def test_what_is_said_best_is_said_early():
     assert abs((10 - middle[0]) - (middle[1] - 11)) <= 1
 
 
+def test_where_nothing_is_proposed_belief_alone_decides():
+    """All that is relevant lies elsewhere, and the ranked window has no vote."""
+    relevance = np.full(40, 0.2)
+    relevance[10:20] = 0.3
+    relevance[25:] = 0.9
+    starts = np.arange(40) * 3.0
+    where = (starts, starts + 3, (10, 20), 0.1, lengths(200, GROUND))
+    alone = GROUND.model_copy(update={"proposals_share": 0.0})
+    expected = ground(relevance, *where, alone)
+    assert expected[1] - expected[0] > 1
+    unproposed = GROUND.model_copy(update={"window_weight": 0.0})
+    assert ground(relevance, *where, unproposed) == expected
+
+
 @given(st.lists(st.floats(0, 1), min_size=2, max_size=12), st.data())
 @settings(max_examples=100, deadline=None)
 def test_the_span_is_the_one_of_greatest_expected_overlap(values, data):
