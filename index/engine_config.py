@@ -89,7 +89,10 @@ def limit_threads(shard: Path) -> None:
     config = _config(shard)
     if config and config.get("max_search_threads") != SEARCH_THREADS:
         config["max_search_threads"] = SEARCH_THREADS
-        write_durably(shard / _FILE, json.dumps(config).encode())
+        try:
+            write_durably(shard / _FILE, json.dumps(config).encode())
+        except OSError:  # of another user, say: it is a help, not a need
+            pass
 
 
 def approximate(shard: Path) -> engine.SearchParams:
@@ -98,9 +101,9 @@ def approximate(shard: Path) -> engine.SearchParams:
 
 
 def _config(shard: Path) -> dict[str, Any]:
-    """Empty where the file is damaged: the engine says so."""
+    """Empty where the file is damaged or cannot be read: the engine says so."""
     try:
         config = json.loads((shard / _FILE).read_bytes())
-    except ValueError:
+    except (OSError, ValueError):
         return {}
     return config if isinstance(config, dict) else {}

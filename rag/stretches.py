@@ -350,9 +350,7 @@ def _as_typed(find: Find, said: Sequence[str], settings: RetrieveSettings) -> bo
     if not any(term.passages <= rare and is_word(term.word) for term in find.terms):
         return False
     text = " ".join(said)
-    return all(
-        ranges(term.word, text) or ranges(together(term.word), text) for term in find.terms
-    )
+    return all(ranges(term.word, text) or ranges(together(term.word), text) for term in find.terms)
 
 
 def _core(curve: Curve, span: tuple[int, int], query: WordQuery) -> tuple[int, int]:

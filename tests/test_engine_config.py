@@ -58,6 +58,18 @@ def test_what_an_earlier_longtake_made_is_searched_as_it_was(tmp_path):
     assert approximate(tmp_path) is _WHOLE
 
 
+def test_where_the_file_can_be_neither_read_nor_written_it_is_left_as_it_is(tmp_path):
+    file = tmp_path / "edge_config.json"
+    file.write_text('{"vectors": {}}')
+    (tmp_path / "edge_config.json.tmp").mkdir()
+    limit_threads(tmp_path)
+    assert file.read_text() == '{"vectors": {}}'
+    file.unlink()
+    file.mkdir()
+    limit_threads(tmp_path)
+    assert approximate(tmp_path) is _WHOLE
+
+
 def test_a_damaged_file_is_left_to_the_engine(tmp_path):
     file = tmp_path / "edge_config.json"
     for damaged in ("{", "[]", "\0"):
