@@ -276,10 +276,10 @@ class Looks:
     """A derived channel that finds one thing wherever it looks."""
 
     name, sources, spaces = "caption", ("shot",), ()
-    looks, waits, names_records = True, False, False
+    waits = names_records = False
 
-    def __init__(self, text: str):
-        self._text = text
+    def __init__(self, text: str, looks: bool):
+        self._text, self.looks = text, looks
 
     def describe(self):
         return {"says": self._text}
@@ -298,12 +298,13 @@ def test_captions_stay_where_nobody_can_look_again(library):
     ended = dataclasses.replace(shots, watermark_seconds=40.0, analysed_seconds=40.0)
     library.finish([(ended, [], [])])
 
-    def captions(text: str, media) -> list[str]:
-        """Behind a step by who says so."""
-        looks = Looks(text)
+    def captions(text: str, media, tags_by: str = "") -> list[str]:
+        """Behind a step by who says so, and looks, or makes tags by what that model has seen."""
+        looks = Looks(text, not tags_by)
+        models = {"caption": tags_by} if tags_by else {}
         following = Following(
-            library, Channels((), (), {}, {}, (looks,)), (looks,), WholeVideo(), threading.Lock(),
-            lambda *_: media, lambda *_: None, pytest.fail, lambda: False,
+            library, Channels((), (), {}, {}, (looks,), models), (looks,), WholeVideo(),
+            threading.Lock(), lambda *_: media, lambda *_: None, pytest.fail, lambda: False,
         )  # fmt: skip
         following.step(video, epoch)
         assert not following.has_left(epoch)
@@ -314,3 +315,7 @@ def test_captions_stay_where_nobody_can_look_again(library):
     assert captions("A corridor.", Recording(())) == ["A hall."]
     assert captions("A corridor.", Recording(pieces[:1])) == ["A hall."]
     assert captions("A corridor.", Recording(pieces)) == ["A corridor."]
+    assert captions("hall, door", Recording(()), "small") == ["A corridor."]
+    assert captions("hall, door", Recording(pieces), "small") == ["hall, door"]
+    assert captions("hall", Recording(()), "small") == ["hall"], "by what was seen"
+    assert captions("way", Recording(()), "large") == ["hall"]

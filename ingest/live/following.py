@@ -140,9 +140,9 @@ class Following:
             return all(source.complete for source in there.values())
         if time.monotonic() < self._pauses.get(channel.name, 0.0):
             return False
-        before = there.get(channel.name)
-        other = before is not None and before.fingerprint != fingerprint
-        if channel.looks and other and not _is_shown(self._media(video, epoch), epoch):
+        if self._is_for_ever(there.get(channel.name), channel, fingerprint) and not _is_shown(
+            self._media(video, epoch), epoch
+        ):
             return True  # what was seen when it came is all that there will ever be
         writer = self._writer(video, followed, channel, fingerprint)
         if writer is None:
@@ -164,6 +164,16 @@ class Following:
                 self._said.add(str(error))
                 self._failed(f"{channel.name}: {error}")
             return False
+
+    def _is_for_ever(
+        self, before: Generation | None, channel: DerivedChannel, fingerprint: str
+    ) -> bool:
+        """Whether a generation that the channel would replace is of pictures that it has to look
+        at, or that another model has looked at (a captioner, where there are tags by now)."""
+        if before is None or before.fingerprint == fingerprint or channel.names_records:
+            return False
+        model = self._channels.models.get(channel.name)
+        return channel.looks or before.detail.get("model") != model
 
     def _run(
         self,

@@ -137,7 +137,7 @@ class Tidying:
         if self._is_over(video):
             return
         following = self._making_up if how == "left" else self.following
-        joins = how != "going on" and self._consolidation is not None
+        joins = self._consolidation is not None and self._is_to_join(video, epoch, how)
         following.step(video, epoch, but_records=joins)
         if joins and not self._is_over(video):
             with self._lock:
@@ -147,6 +147,12 @@ class Tidying:
             return
         self._then(video, epoch, how)
         self._take_next()
+
+    def _is_to_join(self, video: Video, epoch: Epoch, how: How) -> bool:
+        """What was left is taken up over and over, and is joined but once."""
+        if how != "left":
+            return how == "ended"
+        return not is_joined(self._library.generations(video.id, epoch.number))
 
     def _leaves(self, video: Video, epoch: Epoch) -> bool:
         """Puts what was left once more behind what is to be done: at once where it was broken off,
