@@ -1,4 +1,4 @@
-"""One shard of the embedded engine: with index.engine_config all that touches qdrant-edge-py.
+"""One shard of the embedded engine: with index.engine_config all that touches the engine's shards.
 
 Every call of the engine holds the interpreter lock while it runs, so callers keep them short: at
 most `CHUNK_POINTS` points a call. Foreign errors, and the engine's panics, become StoreError or

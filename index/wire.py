@@ -5,7 +5,8 @@ of Longtake can at least tell each other that they differ. Then the client sends
 time and the owner answers it with one reply. Messages are msgpack (never pickle) in the length
 framing of `multiprocessing.connection`; dense vectors travel as raw little-endian float32.
 
-Raise PROTOCOL_VERSION whenever a message below changes its form or meaning.
+Raise PROTOCOL_VERSION whenever a message below changes its form or meaning. A field behind the
+others that has a default, and that may be passed over, changes neither.
 """
 
 from __future__ import annotations
