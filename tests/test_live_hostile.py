@@ -7,7 +7,7 @@ import threading
 from types import SimpleNamespace
 
 import pytest
-from clips import text_picture, write_clip
+from clips import noise_picture, text_picture, write_clip
 
 from index.errors import SourceError
 from ingest.live.connection import Connection
@@ -59,3 +59,14 @@ def test_a_file_that_is_no_media_holds_no_descriptor(tmp_path):
         with pytest.raises(SourceError):
             Connection(parse_source(str(path)), LiveSettings(), threading.Event())
     assert len(os.listdir("/dev/fd")) == before
+
+
+def test_of_mp4_whose_index_is_at_its_end_the_way_out_is_said(tmp_path):
+    """Trying again would be no use."""
+    film = write_clip(tmp_path / "film.mp4", [noise_picture(n, 320, 180) for n in range(20)])
+    assert film.stat().st_size > 100_000, "more than FFmpeg keeps to go back in"
+    connection = Connection(parse_source(str(film)), LiveSettings(), threading.Event())
+    with pytest.raises(SourceError, match="longtake index") as caught:
+        list(connection)
+    assert caught.value.lasting
+    connection.close()

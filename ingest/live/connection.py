@@ -236,7 +236,7 @@ class Connection:
     def _packets(self) -> Iterator[av.Packet]:
         """Those of the streams that are wanted; at the end an empty one of each."""
         packets = self._container.demux(self._wanted)
-        failures = 0
+        failures, begun = 0, False
         while not self._stop.is_set():
             try:
                 packet = next(packets)
@@ -250,11 +250,22 @@ class Connection:
             except (av.FFmpegError, OSError) as error:
                 failures += 1
                 if failures >= _ERRORS_IN_A_ROW or not isinstance(error, av.InvalidDataError):
-                    raise SourceError(f"{self._source.shown}: {_reason(error)}.") from None
+                    raise self._broken(error, begun) from None
                 packets = self._container.demux(self._wanted)
                 continue
-            failures = 0
+            failures, begun = 0, True
             yield packet
+
+    def _broken(self, error: Exception, begun: bool) -> SourceError:
+        """begun: whether anything came before it."""
+        ends = isinstance(error, av.InvalidDataError) and not begun
+        if ends and self._bytes is not None and "mp4" in self._container.format.name:
+            return SourceError(
+                f"{self._source.shown}: is MP4 with its index at the end, which cannot be read as "
+                "it comes (fragmented MP4 can). When it is whole, `longtake index` reads it.",
+                lasting=True,
+            )
+        return SourceError(f"{self._source.shown}: {_reason(error)}.")
 
     def _unseen(self, packets: Iterator[av.Packet]) -> Iterator[av.Packet]:
         """Those after what has been seen, from the last key frame before it on."""
