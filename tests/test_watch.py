@@ -52,8 +52,10 @@ class Command:
             ],
             cwd=ROOT,
             env={
-                # Senders here send all at once, while a busy machine still loads what reads it.
+                # Senders here send all at once, and once, while a busy machine still loads what
+                # reads it.
                 "LONGTAKE_LIVE__DROP_AFTER_SECONDS": "600",
+                "LONGTAKE_LIVE__OPEN_TIMEOUT_SECONDS": "120",
                 **os.environ,
                 **({"LONGTAKE_FAULT": fault} if fault else {}),
             },
@@ -94,9 +96,12 @@ def watch(tmp_path):
 
     yield begin
     for one in commands:
-        if one.process.poll() is None:
+        status = one.process.poll()
+        if status is None:
             one.process.kill()
+        if not (one.stdout or one.stderr):
             one.wait()
+        print(f"watch ended with {status}:", one.stderr, sep="\n")  # shown where a test fails
 
 
 def longtake(library: Path, *arguments: str) -> list[dict]:
