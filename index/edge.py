@@ -18,7 +18,7 @@ from typing import Any
 from index import fanout
 from index.compaction import Compactor
 from index.disk import DiskGuard, bytes_on_disk
-from index.errors import LibraryBusyError, StoreError
+from index.errors import StoreError
 from index.faults import fault_point
 from index.folder import LibraryFolder
 from index.manifest import Manifest
@@ -49,10 +49,10 @@ class EdgeStore:
     One lock orders all calls; no call holds it for longer than a page or a chunk takes in each
     shard.
 
-    Opening raises LibraryBusyError where another EdgeStore owns the library (see `try_open`),
-    LibraryNewerError, LibraryOlderError, LibraryDamagedError, LibraryReadOnlyError, DiskFullError.
-    `create=False`: LibraryError where there is no library. spaces: that a new one begins with, for
-    the sake of time: `ensure_spaces` makes another head.
+    Opening raises LibraryBusyError where another EdgeStore owns the library, LibraryNewerError,
+    LibraryOlderError, LibraryDamagedError, LibraryReadOnlyError, DiskFullError. `create=False`:
+    LibraryError where there is no library. spaces: that a new one begins with, for the sake of
+    time: `ensure_spaces` makes another head.
     """
 
     def __init__(
@@ -75,21 +75,6 @@ class EdgeStore:
         except BaseException:
             self._folder.release()
             raise
-
-    @classmethod
-    def try_open(
-        cls,
-        path: str | os.PathLike[str],
-        *,
-        settings: StoreSettings | None = None,
-        create: bool = True,
-        spaces: Sequence[VectorSpace] = (),
-    ) -> EdgeStore | None:
-        """As the constructor, but None, at once, where somebody else owns the library."""
-        try:
-            return cls(path, settings=settings, create=create, spaces=spaces)
-        except LibraryBusyError:
-            return None
 
     # --- opening and closing ---------------------------------------------------------------
 

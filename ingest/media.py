@@ -1,7 +1,5 @@
 """What is in a media file: its streams, chapters, clock, subtitle packets; pictures from files.
 
-With ingest/decode.py and ingest/frames.py the only place that touches PyAV; its errors end here.
-
 One clock: a time is pts x time base minus the container's start, the same start for every
 stream, so that sound which begins two seconds after the pictures stays there.
 """
@@ -9,7 +7,7 @@ stream, so that sound which begins two seconds after the pictures stays there.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
@@ -35,14 +33,11 @@ class MediaInfo:
     """What a file says about itself.
 
     duration_seconds: None where the container does not say; see measure_duration.
-    video_stream: index of the stream whose pictures are looked at; None without pictures. A
-        cover picture is no video.
     """
 
     duration_seconds: float | None
     streams: tuple[Stream, ...]
     chapters: tuple[Chapter, ...]
-    video_stream: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +47,6 @@ class SubtitlePacket:
     codec: "ass" (data: `ReadOrder,Layer,Style,Name,MarginL,MarginR,MarginV,Effect,Text`),
         "subrip", "webvtt", "text" (data: the text), "mov_text" (data: the text alone, the length
         before it and the style boxes after it removed).
-    header: the codec's own header; for "ass" the script's head with its styles.
     end_seconds: None where the container gives no duration.
     """
 
@@ -60,7 +54,6 @@ class SubtitlePacket:
     codec: str
     language: str | None
     title: str | None
-    header: bytes
     start_seconds: float
     end_seconds: float | None
     data: bytes
@@ -90,7 +83,6 @@ def probe(path: Path) -> MediaInfo:
             duration_seconds=duration,
             streams=tuple(describe_stream(s, rotation if s is video else 0) for s in kept),
             chapters=_chapters(container, start, duration),
-            video_stream=None if video is None else video.index,
         )
 
 
@@ -116,6 +108,29 @@ def measure_duration(path: Path) -> float:
     return end
 
 
+def subtitle_packet(
+    packet: av.Packet, seconds: Callable[[Fraction], float]
+) -> SubtitlePacket | None:
+    """What a packet of a text subtitle stream says; None for one without a time or words. seconds:
+    a time of the container as one on the video's clock."""
+    data, codec = bytes(packet), codec_name(packet.stream)
+    if codec == "mov_text":
+        data = data[2 : 2 + int.from_bytes(data[:2], "big")]
+    if packet.pts is None or not data:
+        return None
+    time_base = _time_base(packet)
+    start = seconds(packet.pts * time_base)
+    return SubtitlePacket(
+        stream_index=packet.stream.index,
+        codec=codec,
+        language=stream_language(packet.stream),
+        title=packet.stream.metadata.get("title"),
+        start_seconds=start,
+        end_seconds=start + float(packet.duration * time_base) if packet.duration else None,
+        data=data,
+    )
+
+
 def iter_subtitle_packets(path: Path) -> Iterator[SubtitlePacket]:
     """Events of all text subtitle streams, in the order they lie in the file.
 
@@ -130,26 +145,10 @@ def iter_subtitle_packets(path: Path) -> Iterator[SubtitlePacket]:
         at_seconds = 0.0
         try:
             for packet in container.demux(streams):
-                data = bytes(packet)
-                codec = codec_name(packet.stream)
-                if codec == "mov_text":
-                    data = data[2 : 2 + int.from_bytes(data[:2], "big")]
-                if packet.pts is None or not data:
-                    continue
-                time_base = _time_base(packet)
-                at_seconds = max(0.0, float(packet.pts * time_base - start))
-                yield SubtitlePacket(
-                    stream_index=packet.stream.index,
-                    codec=codec,
-                    language=stream_language(packet.stream),
-                    title=packet.stream.metadata.get("title"),
-                    header=packet.stream.codec_context.extradata or b"",
-                    start_seconds=at_seconds,
-                    end_seconds=(
-                        at_seconds + float(packet.duration * time_base) if packet.duration else None
-                    ),
-                    data=data,
-                )
+                said = subtitle_packet(packet, lambda time: max(0.0, float(time - start)))
+                if said is not None:
+                    at_seconds = said.start_seconds
+                    yield said
         except av.FFmpegError as error:
             raise DamagedMediaError(
                 f"{path}: reading its subtitles broke off at {at_seconds:.3f} s ({error.strerror})."

@@ -16,12 +16,10 @@ from typing import TYPE_CHECKING
 from index.errors import DamagedMediaError, MediaError, SubtitleError
 from index.languages import language_tag
 from ingest.cues import Cue, count, plain, reading_seconds, tidy
-from ingest.sidecars import Sidecar, find_sidecars, folded, is_forced, sidecars
+from ingest.sidecars import Sidecar, folded, is_forced
 
 if TYPE_CHECKING:
     from ingest.media import SubtitlePacket
-
-__all__ = ["Track", "decode", "find_sidecars", "read_embedded", "read_sidecar", "sidecars"]
 
 _ARROW = "-->"
 _TIME = re.compile(r"(-)?(?:(\d+):)?(\d{1,2}):(\d{1,2})(?:[.,](\d{1,3}))?")

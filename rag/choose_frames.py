@@ -59,26 +59,6 @@ class Chooser:
             self._covered = np.maximum(self._covered, self._stands[at])
 
 
-def choose(scenes: Sequence[Scene], count: int) -> list[tuple[int, int]]:
-    """(scene, look in it) of `count` pictures, or of all where there are fewer, in the order in
-    which they were chosen."""
-    if count <= 0:
-        return []
-    chooser = Chooser(scenes, count)
-    chosen: list[tuple[int, int]] = []
-    while len(chosen) < count and (place := chooser.take()) is not None:
-        chosen.append(place)
-    return chosen
-
-
-def value(scenes: Sequence[Scene], chosen: Sequence[tuple[int, int]], count: int) -> float:
-    """What `choose` makes the most of; count: as it was given there."""
-    places = [(s, k) for s, scene in enumerate(scenes) for k in range(len(scene.looks))]
-    weight, stands = _stands_for(scenes, places, count)
-    rows = [places.index(place) for place in chosen]
-    return float(stands[rows].max(0) @ weight) if rows else 0.0
-
-
 def _stands_for(
     scenes: Sequence[Scene], places: Sequence[tuple[int, int]], count: int
 ) -> tuple[np.ndarray, np.ndarray]:

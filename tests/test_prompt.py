@@ -19,7 +19,7 @@ import configs
 from index.errors import ConfigError, UsageError
 from index.schema import Chapter, FileStat, Moment, Stream, Video
 from rag.answer_settings import AskSettings
-from rag.choose_frames import choose, value
+from rag.choose_frames import Chooser, _stands_for
 from rag.delimited import CLOSE, OPEN, one_line
 from rag.material import Gatherer, Line, Look, Scene
 from rag.prompt import PromptBuilder
@@ -66,6 +66,23 @@ def text_of(prompt) -> str:
 
 
 # Choosing pictures
+
+
+def choose(scenes: list[Scene], count: int) -> list[tuple[int, int]]:
+    """(scene, look in it) of `count` pictures, in the order in which they are taken."""
+    chooser = Chooser(scenes, count)
+    chosen: list[tuple[int, int]] = []
+    while len(chosen) < count and (place := chooser.take()) is not None:
+        chosen.append(place)
+    return chosen
+
+
+def value(scenes: list[Scene], chosen, count: int) -> float:
+    """The facility location objective."""
+    places = [(s, k) for s, scene in enumerate(scenes) for k in range(len(scene.looks))]
+    weight, stands = _stands_for(scenes, places, count)
+    rows = [places.index(place) for place in chosen]
+    return float(stands[rows].max(0) @ weight) if rows else 0.0
 
 
 def brute_force(scenes: list[Scene], count: int) -> float:

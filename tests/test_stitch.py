@@ -6,7 +6,6 @@ import math
 from itertools import pairwise
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -14,7 +13,7 @@ from index.schema import Chapter
 from ingest.segments import fixed_windows
 from ingest.settings import SegmentSettings, StitchSettings
 from ingest.stitch import FrameVector, Stitcher, stitch
-from ingest.tilling import CausalDepths, scene_tilling
+from ingest.tilling import CausalDepths
 
 LENGTHS = SegmentSettings()
 
@@ -235,34 +234,11 @@ def test_scene_tilling_finds_planted_boundaries():
     lengths = (12, 7, 20, 9)
     noisy = np.repeat(scenes, lengths, axis=0) + rng.normal(0, 0.02, (sum(lengths), 64))
     vectors = (noisy / np.linalg.norm(noisy, axis=1, keepdims=True)).astype(np.float32)
-    assert scene_tilling(vectors) == [11, 18, 38]
-    assert len(scene_tilling(vectors, most_boundaries=2)) == 2
-    # The causal form, which knows nothing of what comes, finds these at the same places.
     depths = CausalDepths(StitchSettings().deviations)
     told = [depths.push(float(a @ b)) for a, b in pairwise(vectors)]
     deepest = sorted(range(len(told)), key=lambda at: -told[at][0])[:3]
     assert sorted(deepest) == [11, 18, 38]
     assert all(told[at][1] for at in deepest)
-
-
-def test_depth_is_measured_from_the_peaks_on_both_sides():
-    """Similarities .9 .5 .3 .6 .8 .7: by hand."""
-    angles = np.cumsum([0, *np.degrees(np.arccos([0.9, 0.5, 0.3, 0.6, 0.8, 0.7]))])
-    vectors = np.array([at_angle(angle) for angle in angles])
-    # depths: 0, .4, 1.1, .2, 0, .1; mean .3, deviation .385
-    assert scene_tilling(vectors, StitchSettings(deviations=0.5)) == [2]
-    assert scene_tilling(vectors, StitchSettings(deviations=0.0)) == [1, 2]
-
-
-@pytest.mark.parametrize("count", [0, 1, 2])
-def test_two_frames_or_fewer_have_no_boundary(count):
-    vectors = np.array([at_angle(90 * i) for i in range(count)]).reshape(count, 3)
-    assert scene_tilling(vectors) == []
-
-
-def test_a_constant_sequence_has_no_boundary():
-    unit = np.random.default_rng(1).normal(size=512).astype(np.float32)
-    assert scene_tilling(np.tile(unit / np.linalg.norm(unit), (50, 1))) == []
 
 
 def test_the_causal_form_looks_only_to_the_left():

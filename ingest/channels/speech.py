@@ -27,8 +27,8 @@ from ingest.channel import Batch
 from ingest.cues import Cue
 from ingest.recognition import Recognition
 from ingest.sentences import Sentence
-from ingest.sidecars import Sidecar, folded, is_forced
-from ingest.subtitles import Track, decode, read_embedded, read_sidecar, sidecars
+from ingest.sidecars import Sidecar, folded, is_forced, sidecars
+from ingest.subtitles import Track, decode, read_embedded, read_sidecar
 
 _REVISION = 1
 """Raised when the same subtitles come out as other evidence."""

@@ -29,7 +29,7 @@ from ingest.media import (
     codec_name,
     container_start,
     describe_stream,
-    stream_language,
+    subtitle_packet,
     video_stream,
 )
 
@@ -218,7 +218,9 @@ class Connection:
             if self._recorder is not None:
                 self._recorder.take(packet)
             if packet.stream in self._words:
-                yield from self._said(packet)
+                said = subtitle_packet(packet, float)
+                if said is not None and not self._is_seen(said.start_seconds):
+                    yield said
             if packet.stream is self._sound:
                 yield from self._heard(packet)
             if self._video is None or packet.stream is not self._video:
@@ -299,27 +301,6 @@ class Connection:
         ticks = frame.pts if frame.pts is not None else frame.dts
         time_base = frame.time_base or self._video.time_base
         return Picture(None if ticks is None else float(ticks * time_base), frame)
-
-    def _said(self, packet: av.Packet) -> Iterator[SubtitlePacket]:
-        data, codec = bytes(packet), codec_name(packet.stream)
-        if codec == "mov_text":
-            data = data[2 : 2 + int.from_bytes(data[:2], "big")]
-        if packet.pts is None or not data:
-            return
-        time_base: Fraction = packet.time_base or packet.stream.time_base
-        start = float(packet.pts * time_base)
-        if self._is_seen(start):
-            return
-        yield SubtitlePacket(
-            stream_index=packet.stream.index,
-            codec=codec,
-            language=stream_language(packet.stream),
-            title=packet.stream.metadata.get("title"),
-            header=packet.stream.codec_context.extradata or b"",
-            start_seconds=start,
-            end_seconds=start + float(packet.duration * time_base) if packet.duration else None,
-            data=data,
-        )
 
 
 def _no_such_device(source: LiveSource) -> str:

@@ -98,12 +98,6 @@ class EpochSound:
             self._ended = True
             self._changed.notify_all()
 
-    @property
-    def waiting_seconds(self) -> float:
-        """How much has come and was not listened to."""
-        with self._changed:
-            return (self._written - self._read) / self._rate
-
     def __iter__(self) -> Iterator[AudioBlock]:
         """Blocks of a second, as they come; ends with the sound."""
         try:

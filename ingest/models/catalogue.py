@@ -18,37 +18,26 @@ Device = Literal["cpu", "gpu"]
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """What a kind of model is for.
+    """What a kind of model needs.
 
     packages: modules that run its weights; all are in the extra [models]. export: the module whose
     `prepare` makes an ONNX copy that runs without `packages`; None where there is none.
     """
 
     packages: tuple[str, ...]
-    does: str
     export: str | None = None
 
 
 KINDS: dict[str, Kind] = {
-    "clip": Kind(
-        ("torch", "open_clip"), "pictures and words in one space", "ingest.models.clip_export"
-    ),
-    "whisper": Kind(("faster_whisper", "ctranslate2"), "speech to words"),
-    "text": Kind(
-        ("torch", "transformers"), "passages and questions in one space",
-        "ingest.models.text_export",
-    ),
-    "reranker": Kind(
-        ("torch", "transformers"), "a question and a text, read together",
-        "ingest.models.reranker_export",
-    ),
-    "clap": Kind(
-        ("torch", "transformers"), "sounds and words in one space", "ingest.models.clap_export"
-    ),
-    "detector": Kind(("torch", "transformers"), "named things in pictures"),
-    "videollm": Kind(("torch", "transformers"), "captions and answers from frames"),
-    "easyocr": Kind(("torch", "easyocr"), "text in pictures"),
-}  # fmt: skip
+    "clip": Kind(("torch", "open_clip"), "ingest.models.clip_export"),
+    "whisper": Kind(("faster_whisper", "ctranslate2")),
+    "text": Kind(("torch", "transformers"), "ingest.models.text_export"),
+    "reranker": Kind(("torch", "transformers"), "ingest.models.reranker_export"),
+    "clap": Kind(("torch", "transformers"), "ingest.models.clap_export"),
+    "detector": Kind(("torch", "transformers")),
+    "videollm": Kind(("torch", "transformers")),
+    "easyocr": Kind(("torch", "easyocr")),
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,7 +42,6 @@ class _Tower:
         self._session = open_session(files, path, threads, once)
         self.space = space_name("frame", files.name, files.digest, int8=int8)
         self.size = int(self._record["size"])
-        self.precision = "int8" if int8 else "float32"
 
     def _run(self, inputs: np.ndarray) -> np.ndarray:
         return self._session.run(None, {"input": inputs})[0]
@@ -54,7 +53,6 @@ class OnnxImageEncoder(_Tower):
     int8: take the network with 8-bit weights; its vectors lie near those of the float one, in a
         space of their own. threads: 0 is as many as this process may run on. batch: pictures at
         once.
-    precision: "float32" or "int8".
 
     Raises ModelMissingError where the model is not prepared.
     """

@@ -21,13 +21,11 @@ _COLUMNS, _ROWS = ("left", "center", "right"), ("top", "middle", "bottom")
 class Found:
     """One class in one picture. count: boxes of it, at least 1. places: of each, surest first; one
     of "top left", "top", "top right", "left", "center", "right", "bottom left", "bottom" and
-    "bottom right". boxes, confidences: as many, in the same order."""
+    "bottom right"."""
 
     label: str
     count: int
     places: tuple[str, ...]
-    boxes: tuple[Box, ...]
-    confidences: tuple[float, ...]
 
 
 def place(box: Box) -> str:
@@ -48,13 +46,7 @@ def number_and_place(detections: Sequence[Detection]) -> list[Found]:
     for one in detections:
         by_label.setdefault(one.label, []).append(one)
     return [
-        Found(
-            label,
-            len(some),
-            tuple(place(one.box) for one in some),
-            tuple(one.box for one in some),
-            tuple(one.confidence for one in some),
-        )
+        Found(label, len(some), tuple(place(one.box) for one in some))
         for label, some in by_label.items()
     ]
 
