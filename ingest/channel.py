@@ -1,9 +1,9 @@
 """What a channel is to the pipeline.
 
-A channel perceives one kind of thing and turns it into evidence. Two shapes exist: a
+A channel perceives one kind of thing and turns it into evidence. Three shapes exist: a
 `PictureChannel` is pushed the samples that the one video decode yields; a `FileChannel` reads the
-file (its subtitles, later its audio) by itself. A new channel is one file in ingest/channels/ and
-one line in cli/compose.py.
+file (its subtitles, its sound) by itself; a `DerivedChannel` works on what others have found. A
+channel is a subclass of one of them; docs/architecture.md says what else a new one takes.
 
 The resume rule that every channel keeps: evidence that starts before the watermark is final, and a
 run that is opened at the watermark, and sees what follows it, emits exactly what an uninterrupted
@@ -13,6 +13,7 @@ any state that later evidence leans on, goes back to.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,22 @@ from index.store import Point, VectorSpace
 
 if TYPE_CHECKING:
     from ingest.segment_frames import Media
+
+
+def evidence_of(
+    generation: Generation, start_seconds: float, end_seconds: float, **perceived: Any
+) -> Evidence:
+    """What a run of that generation perceived over a span. perceived: `text`, `attributes`,
+    `vectors` and `key` of the Evidence."""
+    return Evidence(
+        generation.video_id,
+        generation.epoch,
+        generation.channel,
+        generation.id,
+        start_seconds,
+        end_seconds,
+        **perceived,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,14 +92,16 @@ class PictureChannel(Protocol):
     where pictures come as the world goes."""
 
     name: str
-    spaces: tuple[VectorSpace, ...]
-    slow: bool
+    spaces: tuple[VectorSpace, ...] = ()
+    slow: bool = False
 
+    @abstractmethod
     def describe(self) -> Mapping[str, Any]:
         """Everything that shapes the evidence (model, its digest, settings, code constants), as
         JSON-like values. Its digest is the generation's fingerprint; it must not load the model."""
         ...
 
+    @abstractmethod
     def open(self, video: Video, generation: Generation, from_seconds: float) -> PictureRun:
         """Starts a run at the watermark `from_seconds`. Samples before it are never pushed.
 
@@ -114,22 +133,26 @@ class FileChannel(Protocol):
     """Perceives by reading the file itself."""
 
     name: str
-    spaces: tuple[VectorSpace, ...]
+    spaces: tuple[VectorSpace, ...] = ()
 
+    @abstractmethod
     def listens(self, path: Path, video: Video) -> bool:
         """Whether for this file it has to hear the sound, which takes long: then it runs when the
         text of every file of the batch has been read."""
         ...
 
+    @abstractmethod
     def defers(self, path: Path, video: Video) -> bool:
         """Whether it lacks what it takes for this file (nothing is written, and it may not
         listen), so that what was heard by an earlier run stays."""
         ...
 
+    @abstractmethod
     def describe(self, path: Path, video: Video) -> Mapping[str, Any]:
         """As in PictureChannel, for this file; includes the digest of any sidecar it will read."""
         ...
 
+    @abstractmethod
     def run(
         self, path: Path, video: Video, generation: Generation, from_seconds: float
     ) -> Iterator[Batch]:
@@ -158,17 +181,20 @@ class DerivedChannel(Protocol):
     """
 
     name: str
-    spaces: tuple[VectorSpace, ...]
+    spaces: tuple[VectorSpace, ...] = ()
     sources: tuple[str, ...]
-    waits: bool
-    looks: bool
-    names_records: bool
+    waits: bool = False
+    looks: bool = False
+    picture_side: int = 0
+    names_records: bool = False
 
+    @abstractmethod
     def describe(self) -> Mapping[str, Any]:
         """As in PictureChannel. The generations of the sources go into the fingerprint by
         themselves: where one of them is replaced, this channel's runs again."""
         ...
 
+    @abstractmethod
     def run(
         self,
         path: Media,

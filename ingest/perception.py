@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from index.library import Library
 from index.records import segment_point
-from index.schema import Evidence, Generation, Video
-from ingest.channel import PictureChannel, PictureRun, Sample
+from index.schema import Generation, Video
+from ingest.channel import PictureChannel, PictureRun, Sample, evidence_of
 from ingest.picture_events import Event, Progress, ShotEnded
 from ingest.segments import Segmenter, Span
 from ingest.settings import IngestSettings
@@ -121,19 +121,8 @@ class Perception:
     def _shot(self, shot: ShotEnded) -> None:
         if self.shots is None or self._segments is None:
             return
-        generation = self.shots.generation
-        self.shots.add(
-            [
-                Evidence(
-                    video_id=self._video.id,
-                    epoch=generation.epoch,
-                    channel="shot",
-                    generation=generation.id,
-                    start_seconds=shot.start_seconds,
-                    end_seconds=shot.end_seconds,
-                )
-            ]
-        )
+        cut = evidence_of(self.shots.generation, shot.start_seconds, shot.end_seconds)
+        self.shots.add([cut])
         self._close_segments(self._segments.push(shot.start_seconds, shot.end_seconds))
 
     def _close_segments(self, spans: list[Span]) -> None:

@@ -16,7 +16,8 @@ from typing import Any
 
 from index.library import Library
 from index.records import segment_point
-from index.schema import Evidence, Generation, Segment, Video
+from index.schema import Generation, Segment, Video
+from ingest.channel import evidence_of
 from ingest.plan import digest
 from ingest.writer import ChannelWriter
 from rag.overview import ChapterNote, Overview, Said, active_sources
@@ -74,17 +75,14 @@ def save(
     by_model = overview.model is not None
     titled = by_model or overview.source == "container"
     evidence = [
-        Evidence(
-            video.id,
-            0,
-            CHANNEL,
-            generation.id,
+        evidence_of(
+            generation,
             chapter.start_seconds,
             chapter.end_seconds,
-            ". ".join(
+            text=". ".join(
                 filter(None, (chapter.title if titled else "", chapter.text if by_model else ""))
             ),
-            {**language, "title": chapter.title, "text": chapter.text},
+            attributes={**language, "title": chapter.title, "text": chapter.text},
             key=f"chapter {number}",
         )
         for number, chapter in enumerate(overview.chapters)
@@ -94,7 +92,7 @@ def save(
         text = " ".join(one.text for one in overview.summary) if by_model else ""
         attributes = {**language, "sentences": sentences}
         evidence.append(
-            Evidence(video.id, 0, CHANNEL, generation.id, 0.0, end, text, attributes, key="summary")
+            evidence_of(generation, 0.0, end, text=text, attributes=attributes, key="summary")
         )
     writer.add(evidence)
     writer.add_points(

@@ -22,8 +22,7 @@ from typing import TYPE_CHECKING, Any
 from index.errors import ConfigError
 from index.library import Library
 from index.schema import Evidence, Generation, Segment, Video
-from index.store import VectorSpace
-from ingest.channel import STILL_WAITING, Batch
+from ingest.channel import STILL_WAITING, Batch, DerivedChannel, evidence_of
 from ingest.channels.settings import CaptionSettings
 from ingest.models.videollm import (
     ContextOverflowError,
@@ -77,7 +76,7 @@ class _NoPicturesError(VideoLLMError):
     """Nobody's fault but the file's: asking again does not help."""
 
 
-class CaptionChannel:
+class CaptionChannel(DerivedChannel):
     """A DerivedChannel.
 
     model: loads when the first segment is due. prompt: text with `{frames}` and, where what is said
@@ -87,10 +86,8 @@ class CaptionChannel:
     """
 
     name = "caption"
-    spaces: tuple[VectorSpace, ...] = ()
     sources = ("shot", "segment", "speech")
     looks = True
-    names_records = False
 
     def __init__(
         self,
@@ -208,13 +205,10 @@ class CaptionChannel:
         language = self._detect_language(outcome.caption)
         if language:
             attributes["language"] = language
-        return Evidence(
-            video_id=generation.video_id,
-            epoch=generation.epoch,
-            channel=generation.channel,
-            generation=generation.id,
-            start_seconds=outcome.segment.start_seconds,
-            end_seconds=outcome.segment.end_seconds,
+        return evidence_of(
+            generation,
+            outcome.segment.start_seconds,
+            outcome.segment.end_seconds,
             text=outcome.caption,
             attributes=attributes,
             # A segment has one caption, whatever the model says the next time.

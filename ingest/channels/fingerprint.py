@@ -18,7 +18,7 @@ import numpy as np
 
 from index.schema import Evidence, Generation, Video
 from index.store import VectorSpace
-from ingest.channel import Sample
+from ingest.channel import PictureChannel, Sample, evidence_of
 from ingest.channels.settings import FingerprintSettings
 from ingest.models import pdq
 from ingest.models.pdq import Fingerprint
@@ -27,14 +27,13 @@ _CODE_VERSION = 1
 """Raised when a change here or in ingest.models.pdq changes what the evidence is."""
 
 
-class FingerprintChannel:
-    """See the module. Implements ingest.channel.PictureChannel.
+class FingerprintChannel(PictureChannel):
+    """See the module.
 
     fingerprint: image, uint8 of shape (height, width, 3), RGB -> Fingerprint.
     """
 
     name = "fingerprint"
-    slow = False
     spaces = (VectorSpace("fingerprint", pdq.BITS, "cosine"),)
 
     def __init__(
@@ -124,13 +123,10 @@ class FingerprintRun:
         else:
             vectors[FingerprintChannel.spaces[0].name] = pdq.to_vector(first.bits)
         return [
-            Evidence(
-                video_id=generation.video_id,
-                epoch=generation.epoch,
-                channel=FingerprintChannel.name,
-                generation=generation.id,
-                start_seconds=self._watermark_seconds,
-                end_seconds=end_seconds,
+            evidence_of(
+                generation,
+                self._watermark_seconds,
+                end_seconds,
                 attributes=attributes,
                 vectors=vectors,
                 key=first.hex,

@@ -24,7 +24,7 @@ import numpy as np
 
 from index.schema import Evidence, Generation, Video
 from index.store import VectorSpace
-from ingest.channel import Sample
+from ingest.channel import PictureChannel, Sample, evidence_of
 from ingest.channels.encoder_thread import EncoderThread
 from ingest.channels.settings import FrameSettings
 from ingest.models.encoders import ImageEncoder
@@ -34,8 +34,8 @@ _CODE_VERSION = 1
 """Raised when a change here or in ingest.sampling.StillFilter changes what the evidence is."""
 
 
-class FrameChannel:
-    """See the module. Implements ingest.channel.PictureChannel.
+class FrameChannel(PictureChannel):
+    """See the module.
 
     encoder: makes the encoder; called once, when the first run is opened (or `spaces` are asked
         for), and raises ModelMissingError where weights or packages are missing.
@@ -44,7 +44,6 @@ class FrameChannel:
     """
 
     name = "frame"
-    slow = False
 
     def __init__(
         self,
@@ -178,12 +177,9 @@ class FrameRun:
 
     def _evidence(self, look: _Look, end_seconds: float, vector: np.ndarray) -> Evidence:
         generation = self._generation
-        return Evidence(
-            video_id=generation.video_id,
-            epoch=generation.epoch,
-            channel=FrameChannel.name,
-            generation=generation.id,
-            start_seconds=look.start_seconds,
-            end_seconds=end_seconds,
+        return evidence_of(
+            generation,
+            look.start_seconds,
+            end_seconds,
             vectors={self._space: vector},
         )

@@ -26,8 +26,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from index.schema import Evidence, Generation, Video
-from index.store import VectorSpace
-from ingest.channel import Sample
+from ingest.channel import PictureChannel, Sample, evidence_of
 from ingest.channels.settings import ObjectSettings
 from ingest.models.detector import Detection
 
@@ -49,8 +48,8 @@ class Detector(Protocol):
     ) -> list[list[Detection]]: ...
 
 
-class ObjectChannel:
-    """See the module. Implements ingest.channel.PictureChannel.
+class ObjectChannel(PictureChannel):
+    """See the module.
 
     detector: makes the detector; called once, when the first run is opened, and never where no
         classes are configured. Raises ModelMissingError where weights or packages are missing.
@@ -59,7 +58,6 @@ class ObjectChannel:
 
     name = "object"
     slow = True
-    spaces: tuple[VectorSpace, ...] = ()
 
     def __init__(
         self,
@@ -229,13 +227,10 @@ class ObjectRun:
         of_count = [each for each in shown if len(each) == count]
         best = max(of_count, key=lambda each: sum(one.confidence for one in each))
         generation = self._generation
-        return Evidence(
-            video_id=generation.video_id,
-            epoch=generation.epoch,
-            channel=ObjectChannel.name,
-            generation=generation.id,
-            start_seconds=start_seconds,
-            end_seconds=end_seconds,
+        return evidence_of(
+            generation,
+            start_seconds,
+            end_seconds,
             text=label if count == 1 else f"{label} × {count}",
             attributes={
                 "label": label,

@@ -25,8 +25,7 @@ import numpy as np
 
 from index.errors import ModelMissingError
 from index.schema import Evidence, Generation, Video
-from index.store import VectorSpace
-from ingest.channel import Sample
+from ingest.channel import PictureChannel, Sample, evidence_of
 from ingest.channels import lines_changed
 from ingest.channels.lines import EndedLine, LineTracker, code_constants, legible_lines
 from ingest.channels.lines_changed import ChangedReader
@@ -93,16 +92,14 @@ def build_reader(
     return EasyOcrReader(easyocr_files, languages=languages, device=device)
 
 
-class ScreenTextChannel:
-    """See the module. Implements ingest.channel.PictureChannel.
+class ScreenTextChannel(PictureChannel):
+    """See the module.
 
     reader: None is `build_reader(settings)`. It is shared by all runs.
     detect_language: text -> BCP 47 primary tag, or None where it is not sure.
     """
 
     name = "screen_text"
-    slow = False
-    spaces: tuple[VectorSpace, ...] = ()
 
     def __init__(
         self,
@@ -249,13 +246,10 @@ class ScreenTextRun:
         # The text may be bettered while the line is shown; what it began with does not change.
         first = line.first
         corner = f"{first.box[0]:.2f},{first.box[1]:.2f}"
-        return Evidence(
-            video_id=generation.video_id,
-            epoch=generation.epoch,
-            channel=ScreenTextChannel.name,
-            generation=generation.id,
-            start_seconds=line.start_seconds,
-            end_seconds=ended.end_seconds,
+        return evidence_of(
+            generation,
+            line.start_seconds,
+            ended.end_seconds,
             text=best.text,
             attributes=attributes,
             key=f"{first.text}\n{corner}",

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 from index.library import Library
 from index.records import segment_point
 from index.schema import Evidence, Generation, Video, microseconds
-from index.store import Range, VectorSpace, scroll, where
-from ingest.channel import Batch
+from index.store import Range, scroll, where
+from ingest.channel import Batch, DerivedChannel
 from ingest.settings import SegmentSettings, StitchSettings
 from ingest.stitch import FrameVector, Stitcher
 from ingest.writer import segments_of
@@ -31,15 +31,11 @@ _CODE_VERSION = 1
 _PAGE_SECONDS = 300.0
 
 
-class SegmentChannel:
-    """See the module. Implements ingest.channel.DerivedChannel."""
+class SegmentChannel(DerivedChannel):
+    """See the module."""
 
     name = "segment"
-    spaces: tuple[VectorSpace, ...] = ()
     sources = ("frame", "shot")
-    waits = False
-    looks = False
-    names_records = False
 
     def __init__(
         self,

@@ -27,7 +27,7 @@ import numpy as np
 from index.errors import DamagedMediaError, NotMediaError
 from index.schema import Evidence, Generation, Video
 from index.store import VectorSpace
-from ingest.channel import Batch
+from ingest.channel import Batch, FileChannel, evidence_of
 from ingest.channels.settings import SoundSettings
 
 if TYPE_CHECKING:
@@ -50,8 +50,8 @@ class SoundEncoder(Protocol):
         ...
 
 
-class SoundChannel:
-    """See the module. Implements ingest.channel.FileChannel.
+class SoundChannel(FileChannel):
+    """See the module.
 
     encoder: makes the encoder; called once, at the first window that is not silent. Raises
         ModelMissingError where weights or packages are missing.
@@ -304,13 +304,10 @@ class _Gatherer:
             return []
         first, generation = self._first, self._generation
         return [
-            Evidence(
-                video_id=generation.video_id,
-                epoch=generation.epoch,
-                channel=SoundChannel.name,
-                generation=generation.id,
-                start_seconds=self._start_seconds,
-                end_seconds=self.end_seconds,
+            evidence_of(
+                generation,
+                self._start_seconds,
+                self.end_seconds,
                 vectors={self._space: first},
             )
         ]

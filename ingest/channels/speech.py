@@ -22,8 +22,7 @@ from typing import Any, Protocol
 from index.errors import SubtitleError
 from index.languages import language_tag
 from index.schema import Evidence, Generation, Video
-from index.store import VectorSpace
-from ingest.channel import Batch
+from ingest.channel import Batch, FileChannel, evidence_of
 from ingest.cues import Cue
 from ingest.recognition import Recognition
 from ingest.sentences import Sentence
@@ -126,12 +125,11 @@ class EmbeddedSubtitles:
 SUBTITLES: tuple[SpeechSource, ...] = (SidecarSubtitles(), EmbeddedSubtitles())
 
 
-class SpeechChannel:
+class SpeechChannel(FileChannel):
     """A FileChannel. sources: of subtitles, in order of trust. recognizer: for videos without;
     None leaves them out, with a note."""
 
     name = "speech"
-    spaces: tuple[VectorSpace, ...] = ()
 
     def __init__(
         self, sources: Sequence[SpeechSource] = SUBTITLES, recognizer: Recognition | None = None
@@ -302,13 +300,10 @@ def recognised_evidence(generation: Generation, sentence: Sentence, source: str)
 def _spoken(generation: Generation, said: Cue | Sentence, attributes: dict[str, Any]) -> Evidence:
     if said.speaker:
         attributes["speaker"] = said.speaker
-    return Evidence(
-        video_id=generation.video_id,
-        epoch=generation.epoch,
-        channel=generation.channel,
-        generation=generation.id,
-        start_seconds=said.start_seconds,
-        end_seconds=said.end_seconds,
+    return evidence_of(
+        generation,
+        said.start_seconds,
+        said.end_seconds,
         text=said.text,
         attributes=attributes,
         # Two languages may say "OK" at the same time.

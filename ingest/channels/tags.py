@@ -24,8 +24,7 @@ import numpy as np
 from index.errors import ConfigError
 from index.library import Library
 from index.schema import Evidence, Generation, Segment, Video
-from index.store import VectorSpace
-from ingest.channel import Batch
+from ingest.channel import Batch, DerivedChannel, evidence_of
 from ingest.channels.settings import CaptionSettings
 from ingest.models.encoders import TextEncoder
 from ingest.writer import segments_between
@@ -56,7 +55,7 @@ def read_words(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(line for line in lines if line and not line.startswith("#")))
 
 
-class TagChannel:
+class TagChannel(DerivedChannel):
     """A DerivedChannel, of the name `caption`.
 
     space: the vector space of the frame channel. encoder: makes the text tower of that space when
@@ -67,11 +66,7 @@ class TagChannel:
     """
 
     name = "caption"
-    spaces: tuple[VectorSpace, ...] = ()
     sources = ("frame", "shot", "segment")
-    waits = False
-    looks = False
-    names_records = False
 
     def __init__(
         self,
@@ -193,13 +188,10 @@ class TagChannel:
         }
         if self._language:
             attributes["language"] = self._language
-        return Evidence(
-            video_id=generation.video_id,
-            epoch=generation.epoch,
-            channel=generation.channel,
-            generation=generation.id,
-            start_seconds=start,
-            end_seconds=end,
+        return evidence_of(
+            generation,
+            start,
+            end,
             text=", ".join(word for word, _ in tags),
             attributes=attributes,
             key="",

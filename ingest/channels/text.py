@@ -16,7 +16,7 @@ from index.library import Library
 from index.passages import passage_from_payload, scale_of, scales_for
 from index.schema import Generation, Passage, Video, make_id, microseconds
 from index.store import Filter, Match, Point, Range, VectorSpace, scroll, where
-from ingest.channel import Batch
+from ingest.channel import Batch, DerivedChannel
 from ingest.channels.settings import TextSettings
 from ingest.models.encoders import PassageEncoder, space_name
 from ingest.models.files import ModelFiles
@@ -39,7 +39,7 @@ def passage_text(video: Video, passage: Passage) -> str:
     return passage.text
 
 
-class PassageVectorChannel:
+class PassageVectorChannel(DerivedChannel):
     """A `DerivedChannel` over one channel's passages.
 
     source: that channel. encoder: makes the encoder; called once a run, and only where there is
@@ -47,8 +47,6 @@ class PassageVectorChannel:
     what shapes its vectors, see `describe_encoder`.
     """
 
-    waits = False
-    looks = False
     names_records = True
 
     def __init__(
