@@ -51,9 +51,10 @@ from ingest.analysis import VideoAnalysis
 from ingest.channel import Sample
 from ingest.channels.frame import FrameChannel
 from ingest.channels.settings import FrameSettings
+from ingest.models import prepared
 from ingest.models.clip import OpenClipEncoder
 from ingest.models.clip_export import prepare
-from ingest.models.clip_onnx import OnnxImageEncoder, graph_file, open_session
+from ingest.models.clip_onnx import OnnxImageEncoder, graph_file
 from ingest.models.files import ModelFiles
 
 FILM = Path(__file__).resolve().parents[2] / "shared" / "data" / "video" / "bbb_360p.mp4"
@@ -169,7 +170,7 @@ def on_cpu(files: ModelFiles, path: Path, seconds: float, rounds: int, batch: in
     images = kept.images
     parts = [images[at : at + batch] for at in range(0, len(images), batch)]
     tensors = [encoder.preprocess.stack(part) for part in parts]
-    session = open_session(files, files.prepared / graph_file("image", int8=False))
+    session = prepared.open_session(files, files.prepared / graph_file("image", int8=False))
     session.run(None, {"input": tensors[0]})
 
     def ready() -> None:

@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     from ingest.plan import Channels
 
 _PREPARATIONS = {
-    "clip": ("ingest.models.clip_onnx", "read_record"),
-    "text": ("ingest.models.text_onnx", "read_record"),
-    "clap": ("ingest.models.clap_onnx", "prepared_facts"),
+    "clip": "ingest.models.clip_onnx",
+    "text": "ingest.models.text_onnx",
+    "clap": "ingest.models.clap_onnx",
 }
-"""Kind -> what reads the record of a model's preparation."""
+"""Kind -> the module whose `read_record` knows a model's preparation."""
 
 
 def chosen_channels(settings: Settings, names: Sequence[str] | None) -> tuple[str, ...]:
@@ -303,12 +303,12 @@ class Senses:
 
 def _is_prepared(kind: str, files: ModelFiles, *, int8: bool) -> bool:
     """Whether what this Longtake wants of the model has been made, and of these weights."""
-    module, name = _PREPARATIONS[kind]
+    module = import_module(_PREPARATIONS[kind])
     try:
-        made = getattr(import_module(module), name)(files) is not None
+        module.read_record(files)
     except ModelMissingError:
         return False
-    return made and (not int8 or import_module(module).has_int8(files))
+    return not int8 or module.has_int8(files)
 
 
 _LOADING = threading.RLock()

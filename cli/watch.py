@@ -164,7 +164,7 @@ def for_streams(settings: Settings, named: Sequence[str] | None) -> Settings:
         raise ConfigError("Of a live source `text` is made of what other channels find: name them.")
     read = settings.channels.screen_text
     if not read.threads:  # a core is left to those who search
-        from ingest.models.ocr import usable_cores
+        from ingest.models.device import usable_cores
 
         read = read.model_copy(update={"threads": max(min(4, usable_cores() - 1), 1)})
     channels = settings.channels.model_copy(update={"enabled": chosen, "screen_text": read})

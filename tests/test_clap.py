@@ -158,7 +158,7 @@ def test_what_was_prepared_from_other_weights_is_not_used(spoilt):
 def test_what_was_prepared_by_halves_is_not_used(spoilt):
     network = spoilt.prepared / "clap_text.onnx"
     network.write_bytes(network.read_bytes()[:1000])
-    with pytest.raises(ModelMissingError, match="makes it anew"):
+    with pytest.raises(ModelMissingError, match="cannot be opened"):
         OnnxClapText(spoilt)
     (spoilt.prepared / "clap_text.json").unlink()
     with pytest.raises(ModelMissingError, match="is not prepared"):

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import shutil
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,9 +11,16 @@ import numpy as np
 
 from index.errors import ModelMissingError
 from ingest.models.clap import ClapEncoder
-from ingest.models.clap_onnx import CODE_VERSION, FACTS, NETWORK, TOKENIZER, OnnxClapText
+from ingest.models.clap_onnx import FACTS, FORMAT, NETWORK, TOKENIZER, OnnxClapText
 from ingest.models.files import ModelFiles
-from ingest.models.preparing import Progress, need_exporter, whole_folder
+from ingest.models.preparing import (
+    Progress,
+    export_graph,
+    need_exporter,
+    quantize_graph,
+    whole_folder,
+    write_facts,
+)
 
 LEAST_COSINE = 0.999
 """Of the exported tower's vectors with torch's, in float32."""
@@ -55,14 +60,14 @@ def prepare(
     encoder = ClapEncoder(files, device="cpu")
     with whole_folder(files) as made:
         tell(f"exporting the text tower of {files.name}")
-        _export(encoder, made / NETWORK)
+        _export(files, encoder, made / NETWORK)
         encoder.tokenizer.backend_tokenizer.save(str(made / TOKENIZER))
         if int8:
             tell(f"quantizing the text tower of {files.name}")
             _quantize(made / NETWORK)
         facts = {
+            "format": FORMAT,
             "digest": files.digest,
-            "code": CODE_VERSION,
             "size": encoder.size,
             "max_tokens": encoder.max_tokens,
             "pad_id": encoder.tokenizer.pad_token_id,
@@ -79,7 +84,7 @@ def prepare(
     return facts
 
 
-def _export(encoder: ClapEncoder, path: Path) -> None:
+def _export(files: ModelFiles, encoder: ClapEncoder, path: Path) -> None:
     import torch
 
     class TextTower(torch.nn.Module):
@@ -93,41 +98,23 @@ def _export(encoder: ClapEncoder, path: Path) -> None:
 
     tokens = encoder.tokenizer(list(PROBES[:2]), padding=True, return_tensors="pt")
     batch, length = torch.export.Dim("batch"), torch.export.Dim("length")
-    with torch.inference_mode(False), torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        torch.onnx.export(
-            TextTower(encoder.model).eval(),
-            (tokens["input_ids"], tokens["attention_mask"]),
-            str(path),
-            input_names=["input_ids", "attention_mask"],
-            output_names=["vectors"],
-            dynamic_shapes=({0: batch, 1: length}, {0: batch, 1: length}),
-            external_data=False,
-            dynamo=True,
-            verbose=False,
-        )
+    inputs = {name: tokens[name] for name in ("input_ids", "attention_mask")}
+    axes = [{0: batch, 1: length}] * 2
+    export_graph(files, TextTower(encoder.model), inputs, axes, path, external_data=False)
 
 
 def _quantize(path: Path) -> None:
-    from onnxruntime.quantization import QuantType, quantize_dynamic
-
     whole = path.with_suffix(".float32")
     shutil.move(path, whole)
-    quantize_dynamic(
-        str(whole),
-        str(path),
-        per_channel=True,
-        weight_type=QuantType.QInt8,
-        reduce_range=True,  # seven bits: see text_export.quantize
-    )
+    quantize_graph(whole, path)
     whole.unlink()
 
 
 def _check(files: ModelFiles, encoder: ClapEncoder, made: Path, facts: Mapping[str, Any]) -> float:
     """The lowest cosine over PROBES; writes the facts."""
-    (made / FACTS).write_text(json.dumps(facts), encoding="utf-8")
+    write_facts(made, dict(facts), FACTS)
     exported = OnnxClapText(ModelFiles(files.name, files.folder, files.digest, made))
     cosines = np.sum(exported.encode_queries(PROBES) * encoder.encode_queries(PROBES), axis=1)
     lowest = float(cosines.min())
-    (made / FACTS).write_text(json.dumps({**facts, "cosine": lowest}), encoding="utf-8")
+    write_facts(made, {**facts, "cosine": lowest}, FACTS)
     return lowest

@@ -41,8 +41,10 @@ from ingest.models.clip_tokens import TOKENIZER_FILE, ClipTokenizer, TokenRules
 from ingest.models.files import ModelFiles
 from ingest.models.preparing import (
     Progress,
+    export_graph,
     need_exporter,
     optimise_graph,
+    quantize_graph,
     whole_folder,
     write_facts,
 )
@@ -134,7 +136,7 @@ def prepare(
         write_facts(folder, record, RECORD_FILE)
         for tower in ("image", "text"):
             tell(f"exporting the {tower} tower")
-            _export(encoder, tower, rules, folder)
+            _export(files, encoder, tower, rules, folder)
             if int8:
                 tell(f"rounding the {tower} tower to 8 bits")
                 _quantize(folder, tower)
@@ -158,7 +160,9 @@ def _sigmoid(encoder: OpenClipEncoder) -> dict[str, float] | None:
 # -- graphs -------------------------------------------------------------------------------------
 
 
-def _export(encoder: OpenClipEncoder, tower: str, rules: TokenRules, folder: Path) -> None:
+def _export(
+    files: ModelFiles, encoder: OpenClipEncoder, tower: str, rules: TokenRules, folder: Path
+) -> None:
     """Writes the tower's graph, optimised, with its weights beside it."""
     import torch
 
@@ -178,35 +182,19 @@ def _export(encoder: OpenClipEncoder, tower: str, rules: TokenRules, folder: Pat
             dynamic[1] = torch.export.Dim("tokens", min=2, max=rules.context_length)
     raw = folder / "raw"
     raw.mkdir()
-    with torch.no_grad():
-        torch.onnx.export(
-            module.eval(),
-            (inputs,),
-            raw / "tower.onnx",
-            input_names=["input"],
-            output_names=["vectors"],
-            dynamic_shapes=(dynamic,),
-            opset_version=_OPSET,
-            dynamo=True,
-            external_data=True,
-            verbose=False,
-        )
-    optimise_graph(raw / "tower.onnx", folder / graph_file(tower, int8=False))
+    graph = raw / "tower.onnx"
+    export_graph(files, module, {"input": inputs}, [dynamic], graph, opset_version=_OPSET)
+    optimise_graph(graph, folder / graph_file(tower, int8=False))
     shutil.rmtree(raw)
 
 
 def _quantize(folder: Path, tower: str) -> None:
     """8-bit weights by output channel, activations rounded as they come. Only matrix products:
     convolutions and look-ups gain nothing on a CPU."""
-    from onnxruntime.quantization import QuantType, quantize_dynamic
-
-    quantize_dynamic(
+    quantize_graph(
         folder / graph_file(tower, int8=False),
         folder / graph_file(tower, int8=True),
-        reduce_range=True,  # without VNNI, sums of products of 8 bits overflow 16
         op_types_to_quantize=["MatMul", "Gemm"],
-        per_channel=True,
-        weight_type=QuantType.QInt8,
         use_external_data_format=True,
     )
 

@@ -6,16 +6,14 @@ Same space and same vectors as OpenClipEncoder to a cosine over .999, which prep
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from index.errors import ModelMissingError
-from ingest.models.clip_pictures import Preprocess, usable_cores
+from ingest.models import prepared
+from ingest.models.clip_pictures import Preprocess
 from ingest.models.clip_tokens import ClipTokenizer, TokenRules
 from ingest.models.encoders import space_name
 from ingest.models.files import ModelFiles
@@ -38,8 +36,8 @@ class _Tower:
         self._record = read_record(files)
         path = files.prepared / graph_file(tower, int8)
         if not path.is_file():
-            raise _unprepared(files, f"{path} is not there", int8)
-        self._session = open_session(files, path, threads, once)
+            raise prepared.unprepared(files, f"{path} is not there", int8)
+        self._session = prepared.open_session(files, path, threads, once)
         self.space = space_name("frame", files.name, files.digest, int8=int8)
         self.size = int(self._record["size"])
 
@@ -95,7 +93,7 @@ class OnnxTextEncoder(_Tower):
         try:
             self.tokenize = ClipTokenizer(files.prepared, rules)
         except OSError as error:
-            raise _unprepared(files, str(error), int8) from error
+            raise prepared.unprepared(files, str(error), int8) from error
 
     def encode_queries(self, texts: Sequence[str]) -> np.ndarray:
         """Returns float32 of shape (len(texts), size), unit length."""
@@ -127,47 +125,4 @@ def has_int8(files: ModelFiles) -> bool:
 def read_record(files: ModelFiles) -> dict[str, Any]:
     """What preparing has written about the model. Raises ModelMissingError where it is not
     prepared, or was with other weights or by another Longtake."""
-    path = files.prepared / RECORD_FILE
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise _unprepared(files, f"{path} cannot be read ({error})") from error
-    if record.get("format") != FORMAT:
-        raise _unprepared(files, f"{files.prepared} was made by another Longtake")
-    if record.get("digest") != files.digest:
-        raise _unprepared(files, f"{files.prepared} was made of other weights")
-    return record
-
-
-def open_session(files: ModelFiles, path: Path, threads: int = 0, once: bool = False) -> Any:
-    """An onnxruntime.InferenceSession on the CPU; threads, once: see the encoders. Raises
-    ModelMissingError."""
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise ModelMissingError(
-            f"{files.name} needs onnxruntime, which does not load ({error}): install Longtake's "
-            "requirements again"
-        ) from error
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads or usable_cores()
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    # Threads that spin while they wait take the core that decodes the next pictures.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    # Weights rearranged for the processor's caches run faster, but that reads and copies them all,
-    # where a query alone touches few of the embeddings in the mapped file.
-    options.add_session_config_entry("session.disable_prepacking", "1" if once else "0")
-    # The graph was optimised when it was prepared.
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    try:
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime's are of a hidden module and have no common base
-        raise _unprepared(files, f"{path} cannot be opened ({error})") from error
-
-
-def _unprepared(files: ModelFiles, reason: str, int8: bool = False) -> ModelMissingError:
-    return ModelMissingError(
-        f"the model {files.name} is not prepared for this machine's CPU: {reason}; prepare it with "
-        f"{files.prepare_command(int8=int8)}"
-    )
+    return prepared.read_record(files, RECORD_FILE, FORMAT)

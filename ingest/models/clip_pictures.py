@@ -7,7 +7,6 @@ of an ONNX graph): what crosses over is uint8, a quarter of the bytes.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -15,6 +14,8 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+
+from ingest.models.device import usable_cores
 
 _OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
 _OPENAI_STD = (0.26862954, 0.26130258, 0.27577711)
@@ -121,13 +122,6 @@ class Preprocess:
         top = round((image.shape[0] - self.height) / 2)
         left = round((image.shape[1] - self.width) / 2)
         return image[top : top + self.height, left : left + self.width]
-
-
-def usable_cores() -> int:
-    """How many cores this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _channels(value: float | Sequence[float]) -> tuple[float, ...]:

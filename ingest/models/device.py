@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import platform
 import re
 import shutil
@@ -11,6 +12,13 @@ import sys
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
+
+
+def usable_cores() -> int:
+    """How many cores this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def likely_device(wanted: str = "auto") -> Literal["cpu", "cuda", "mps"]:

@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import os
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -33,6 +32,7 @@ from typing import Any
 import numpy as np
 
 from index.errors import ConfigError, ModelMissingError
+from ingest.models.device import usable_cores
 
 Box = tuple[float, float, float, float]
 """x0, y0, x1, y1 in 0..1 of the picture's width and height."""
@@ -237,13 +237,6 @@ def reading_order(lines: list[Line]) -> list[Line]:
         else:
             rows.append([line])
     return [line for row in rows for line in sorted(row, key=lambda line: (line.box, line.text))]
-
-
-def usable_cores() -> int:
-    """How many cores this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _narrow(text: str) -> str:

@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import secrets
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +68,69 @@ def whole_folder(files: ModelFiles) -> Iterator[Path]:
 def write_facts(folder: Path, record: dict[str, Any], name: str) -> None:
     """What was made, as JSON beside it."""
     (folder / name).write_text(json.dumps(record, ensure_ascii=False, indent=1), encoding="utf-8")
+
+
+def export_graph(
+    files: ModelFiles,
+    module: Any,
+    inputs: Mapping[str, Any],
+    axes: Sequence[Mapping[int, Any]],
+    path: Path,
+    *,
+    output: str = "vectors",
+    instead: str = "It runs with torch as it is.",
+    **options: Any,
+) -> None:
+    """Writes the graph of a torch module, its weights beside it, so that they are mapped and only
+    what a query touches is read.
+
+    inputs: name -> an example. axes: of each of them, axis -> the torch.export.Dim that it is free
+    in. instead: what to do where that fails. options: torch.onnx.export's.
+
+    Raises ModelMissingError where the exporter fails.
+    """
+    import torch
+
+    with ExitStack() as stack:
+        stack.enter_context(warnings.catch_warnings())
+        warnings.simplefilter("ignore")
+        stack.enter_context(redirect_stdout(stack.enter_context(open(os.devnull, "w"))))
+        stack.enter_context(torch.inference_mode(False))
+        stack.enter_context(torch.no_grad())
+        try:
+            torch.onnx.export(
+                module.eval(),
+                tuple(inputs.values()),
+                str(path),
+                input_names=list(inputs),
+                output_names=[output],
+                dynamic_shapes=tuple(axes),
+                dynamo=True,
+                verbose=False,
+                **{"external_data": True, **options},
+            )
+        except (torch.onnx.OnnxExporterError, RuntimeError) as error:
+            raise ModelMissingError(
+                f"{files.name} cannot be exported for use without torch: "
+                f"{str(error).splitlines()[0]} {instead}"
+            ) from error
+
+
+def quantize_graph(source: Path, target: Path, **options: Any) -> None:
+    """Weights to eight bits, a scale for each column; what flows between them stays float32.
+    options: quantize_dynamic's."""
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    quantize_dynamic(
+        source,
+        target,
+        per_channel=True,
+        weight_type=QuantType.QInt8,
+        # Seven of the eight bits. Processors without VNNI add two products of eight in sixteen,
+        # which overflows unnoticed: scores are then three times as far off, there only.
+        reduce_range=True,
+        **options,
+    )
 
 
 def optimise_graph(source: Path, target: Path) -> None:

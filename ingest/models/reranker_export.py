@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import warnings
-from contextlib import ExitStack, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +9,13 @@ import numpy as np
 
 from index.errors import ModelMissingError
 from ingest.models.files import ModelFiles
-from ingest.models.preparing import Progress, need_exporter, whole_folder, write_facts
+from ingest.models.preparing import (
+    Progress,
+    export_graph,
+    need_exporter,
+    whole_folder,
+    write_facts,
+)
 from ingest.models.reranker import TransformersReranker
 from ingest.models.reranker_onnx import FORMAT, RECORD, OnnxReranker
 from ingest.models.text_export import SAMPLES, SUBJECTS, optimise, quantize
@@ -86,31 +89,12 @@ def _export(files: ModelFiles, reranker: TransformersReranker, path: Path) -> No
     ids = torch.tensor([[7, 5, 6, 8, 5], [7, 6, 8, 0, 0]])
     mask = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]])
     types = torch.tensor([[0, 0, 0, 1, 1], [0, 0, 1, 0, 0]])
-    inputs = (ids, mask, types) if reranker.typed else (ids, mask)
-    names = ["input_ids", "attention_mask", "token_type_ids"][: len(inputs)]
+    inputs = {"input_ids": ids, "attention_mask": mask}
+    if reranker.typed:
+        inputs["token_type_ids"] = types
     pairs, tokens = torch.export.Dim("pairs"), torch.export.Dim("tokens")
-    with ExitStack() as stack:
-        stack.enter_context(warnings.catch_warnings())
-        warnings.simplefilter("ignore")
-        stack.enter_context(redirect_stdout(stack.enter_context(open(os.devnull, "w"))))
-        stack.enter_context(torch.inference_mode(False))
-        try:
-            torch.onnx.export(
-                Scoring().eval(),
-                inputs,
-                str(path),
-                input_names=names,
-                output_names=["logits"],
-                dynamic_shapes=tuple({0: pairs, 1: tokens} for _ in inputs),
-                external_data=True,
-                dynamo=True,
-                verbose=False,
-            )
-        except (torch.onnx.OnnxExporterError, RuntimeError) as error:
-            raise ModelMissingError(
-                f"The reranker {files.name} cannot be exported for use without torch: "
-                f"{str(error).splitlines()[0]} It runs with torch as it is."
-            ) from error
+    axes = [{0: pairs, 1: tokens}] * len(inputs)
+    export_graph(files, Scoring(), inputs, axes, path, output="logits")
 
 
 def _compare(files: ModelFiles, reranker: TransformersReranker, folder: Path, int8: bool) -> float:

@@ -3,17 +3,16 @@ made by `ingest.models.reranker_export.prepare`."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from index.errors import ModelMissingError
+from ingest.models import prepared
 from ingest.models.files import ModelFiles
 from ingest.models.pairs import Pair, score_by_length
 from ingest.models.text_batches import clean
-from ingest.models.text_onnx import GRAPH, load_tokenizer, open_session
+from ingest.models.text_onnx import GRAPH, load_tokenizer
 
 FORMAT = 1
 """Of the prepared folder. Raise it where an older one could be misread."""
@@ -38,7 +37,7 @@ class OnnxReranker:
         self.name = files.name
         self.max_tokens = min(max_tokens or record["max_tokens"], record["max_tokens"])
         self._typed, self._pad = bool(record["typed"]), int(record["pad"])
-        self._session = open_session(files, files.prepared / GRAPH, threads)
+        self._session = prepared.open_session(files, files.prepared / GRAPH, threads)
         self._tokenizer = load_tokenizer(files, self.max_tokens)
 
     def scores(self, query: str, texts: Sequence[str]) -> np.ndarray:
@@ -56,21 +55,4 @@ class OnnxReranker:
 
 def read_record(files: ModelFiles) -> dict[str, Any]:
     """What `prepare` wrote down. Raises ModelMissingError where there is nothing that fits."""
-    path = files.prepared / RECORD
-    again = f"`longtake models prepare {files.name}` does it."
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        format, digest = record["format"], record["digest"]
-    except FileNotFoundError as error:
-        raise ModelMissingError(
-            f"The reranker {files.name} is not prepared for use without torch ({files.prepared} "
-            f"holds no {RECORD}). {again}"
-        ) from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ModelMissingError(f"{path} cannot be read ({error}). {again}") from error
-    if format != FORMAT or digest != files.digest:
-        raise ModelMissingError(
-            f"The reranker {files.name} was prepared from other weights, or by another Longtake. "
-            + again
-        )
-    return record
+    return prepared.read_record(files, RECORD, FORMAT)

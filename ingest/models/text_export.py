@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import warnings
-from contextlib import ExitStack, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +12,10 @@ from index.errors import ModelMissingError
 from ingest.models.files import ModelFiles
 from ingest.models.preparing import (
     Progress,
+    export_graph,
     need_exporter,
     optimise_graph,
+    quantize_graph,
     whole_folder,
     write_facts,
 )
@@ -76,8 +75,7 @@ def prepare(
 
 
 def _export(files: ModelFiles, encoder: TransformersTextEncoder, path: Path) -> None:
-    """One graph from token ids to unit vectors; weights lie beside it, so that they are mapped
-    into memory and only what a query touches of the words' table is read."""
+    """One graph from token ids to unit vectors."""
     import torch
 
     from ingest.models.text_encoder import load_module
@@ -87,45 +85,23 @@ def _export(files: ModelFiles, encoder: TransformersTextEncoder, path: Path) -> 
     ids = torch.tensor([[7, 5, 6, 8, 5], [7, 6, 8, 0, 0]])
     mask = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]])
     texts, tokens = torch.export.Dim("texts"), torch.export.Dim("tokens")
-    with ExitStack() as stack:
-        stack.enter_context(warnings.catch_warnings())
-        warnings.simplefilter("ignore")
-        stack.enter_context(redirect_stdout(stack.enter_context(open(os.devnull, "w"))))
-        stack.enter_context(torch.inference_mode(False))
-        try:
-            torch.onnx.export(
-                module,
-                (ids, mask),
-                str(path),
-                input_names=["input_ids", "attention_mask"],
-                output_names=["vectors"],
-                dynamic_shapes=({0: texts, 1: tokens}, {0: texts, 1: tokens}),
-                external_data=True,
-                dynamo=True,
-                verbose=False,
-            )
-        except (torch.onnx.OnnxExporterError, RuntimeError) as error:
-            raise ModelMissingError(
-                f"The text encoder {files.name} cannot be exported for use without torch: "
-                f"{str(error).splitlines()[0]} Another model is needed: [channels.text] "
-                "model = NAME."
-            ) from error
+    export_graph(
+        files,
+        module,
+        {"input_ids": ids, "attention_mask": mask},
+        [{0: texts, 1: tokens}] * 2,
+        path,
+        instead="Another model is needed: [channels.text] model = NAME.",
+    )
 
 
 def quantize(folder: Path) -> None:
-    """Weights to eight bits, a scale for each column; what flows between them stays float32."""
-    from onnxruntime.quantization import QuantType, quantize_dynamic
-
+    """The weights of the graph, and of its table of words, to eight bits."""
     whole = _aside(folder)
-    quantize_dynamic(
+    quantize_graph(
         whole / GRAPH,
         folder / GRAPH,
         op_types_to_quantize=["MatMul", "Gemm", "Gather"],
-        per_channel=True,
-        weight_type=QuantType.QInt8,
-        # Seven of the eight bits. Processors without VNNI add two products of eight in sixteen,
-        # which overflows unnoticed: scores are then three times as far off, there only.
-        reduce_range=True,
         use_external_data_format=True,
         extra_options={"DefaultTensorType": 1},
     )

@@ -3,16 +3,13 @@ transformers is imported. What it reads was made by `ingest.models.text_export.p
 
 from __future__ import annotations
 
-import json
-import os
 import threading
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from index.errors import ModelMissingError
+from ingest.models import prepared
 from ingest.models.encoders import space_name
 from ingest.models.files import ModelFiles
 from ingest.models.text_batches import clean, encode_by_length
@@ -60,7 +57,7 @@ class OnnxTextEncoder:
         self._files = files
         self.unrelated_cosine = float(record["unrelated_cosine"])
         self._pad = int(record["pad"])
-        self._session = open_session(files, files.prepared / GRAPH, threads, once)
+        self._session = prepared.open_session(files, files.prepared / GRAPH, threads, once)
         self._pieces: PieceTokenizer | None = None
         if (files.prepared / SKELETON).exists():
             self._pieces = PieceTokenizer(files.prepared)
@@ -68,8 +65,8 @@ class OnnxTextEncoder:
         self._lock = threading.Lock()
 
     def encode_queries(self, texts: Sequence[str]) -> np.ndarray:
-        prepared = self._texts(texts, self.recipe.query_prefix)
-        return self._run([self._short(text) for text in prepared])
+        prefixed = self._texts(texts, self.recipe.query_prefix)
+        return self._run([self._short(text) for text in prefixed])
 
     def encode_passages(self, texts: Sequence[str]) -> np.ndarray:
         return self._run(self._long(self._texts(texts, self.recipe.passage_prefix)))
@@ -100,66 +97,12 @@ class OnnxTextEncoder:
 
 def read_record(files: ModelFiles) -> dict[str, Any]:
     """What `prepare` wrote down. Raises ModelMissingError where there is nothing that fits."""
-    path = files.prepared / RECORD
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        format, digest = record["format"], record["digest"]
-    except FileNotFoundError as error:
-        raise ModelMissingError(
-            f"The text encoder {files.name} is not prepared for use without torch "
-            f"({files.prepared} holds no {RECORD}). {files.prepare_command()} does it."
-        ) from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise _damaged(files, path, error) from error
-    if format != FORMAT or digest != files.digest:
-        raise ModelMissingError(
-            f"The text encoder {files.name} was prepared from other weights, or by another "
-            f"Longtake. {files.prepare_command()} does it anew."
-        )
-    return record
+    return prepared.read_record(files, RECORD, FORMAT)
 
 
 def load_tokenizer(files: ModelFiles, max_tokens: int):
     """The whole tokenizer. Raises ModelMissingError."""
-    from tokenizers import Tokenizer
-
-    path = files.prepared / TOKENIZER
-    try:
-        tokenizer = Tokenizer.from_file(str(path))
-    except Exception as error:  # the library raises nothing narrower
-        raise _damaged(files, path, error) from error
+    tokenizer = prepared.open_tokenizer(files, files.prepared / TOKENIZER)
     tokenizer.no_padding()
     tokenizer.enable_truncation(max_tokens)
     return tokenizer
-
-
-def open_session(files: ModelFiles, path: Path, threads: int = 0, once: bool = False):
-    """An inference session over the graph. Raises ModelMissingError."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads or _usable_cores()
-    options.log_severity_level = 3
-    # An owner process keeps several sessions; threads that wait must not burn its cores.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    # The graph was optimised when it was prepared.
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    if once:  # weights rearranged for the processor's caches are faster, but only the second time
-        options.add_session_config_entry("session.disable_prepacking", "1")
-    try:
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # its exceptions share no base of their own
-        raise _damaged(files, path, error) from error
-
-
-def _usable_cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def _damaged(files: ModelFiles, path: Path, error: Exception) -> ModelMissingError:
-    first = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-    return ModelMissingError(
-        f"{path} cannot be read ({first.strip()}). {files.prepare_command()} makes it anew."
-    )

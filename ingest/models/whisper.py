@@ -13,7 +13,6 @@ wrong in the first: a group of three tokens that comes twice.
 
 from __future__ import annotations
 
-import os
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -23,6 +22,7 @@ import numpy as np
 
 from index.errors import LongtakeError, ModelMissingError
 from index.languages import language_tag
+from ingest.models.device import usable_cores
 from ingest.models.files import INSTALL_MODELS, ModelFiles
 from ingest.models.silero import SAMPLE_RATE
 from ingest.transcripts import Transcript, Utterance, Word
@@ -91,7 +91,7 @@ class WhisperRecognizer:
                 str(files.folder),
                 device=device,
                 compute_type=compute_type or ("float16" if gpu else "int8"),
-                cpu_threads=threads or _usable_cores(),
+                cpu_threads=threads or usable_cores(),
                 local_files_only=True,
             )
         except Exception as error:  # whatever its C++ and the tokenizer make of a wrong file
@@ -301,9 +301,3 @@ def _word(chunk: Chunk, start: float, end: float, text: str, probability: float)
         text,
         float(probability),
     )
-
-
-def _usable_cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
