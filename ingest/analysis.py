@@ -11,9 +11,9 @@ import numpy as np
 from index.errors import DamagedMediaError
 from ingest.decode import Problems, VideoDecoder
 from ingest.frames import small_bgr
-from ingest.picture_events import Event, PictureEvents
+from ingest.picture_events import HELD_FRAMES_AT_LEAST, Event, PictureEvents
 from ingest.settings import SamplingSettings, ShotSettings
-from ingest.shots import ShotDetector
+from ingest.shots import KnownCuts, ShotDetector, decides_soon
 
 _FIRST_LOOK_BACK_SECONDS = 1.5
 
@@ -28,6 +28,8 @@ class VideoAnalysis:
         and the shots that end after it. (Where a fade is longer than the pictures that memory
         holds, its cut is known only after samples that follow it; a resume from one of those
         gives no shot that ended before.)
+    all_known: known_cuts are those of the whole video: its pictures are not looked at for any, the
+        changes are all 0, and the events otherwise the same.
 
     After the iteration: `problems` says what could not be decoded, `end_seconds` where the last
     picture ends; where decoding broke off, `damage` is the error (its events all came before).
@@ -42,12 +44,17 @@ class VideoAnalysis:
         *,
         from_seconds: float = 0.0,
         known_cuts: Sequence[float] = (),
+        all_known: bool = False,
     ):
         self._path = path
         self._shots = shots or ShotSettings()
         self._sampling = sampling or SamplingSettings()
         self._from_seconds = from_seconds
         self._known_cuts = [cut for cut in known_cuts if 0 < cut <= from_seconds]
+        self._all_cuts: list[float] | None = None
+        # A cut that is decided late may miss its frame, and the samples hang on that.
+        if all_known and decides_soon(self._shots, HELD_FRAMES_AT_LEAST):
+            self._all_cuts = [cut for cut in known_cuts if cut > 0]
         self.damage: DamagedMediaError | None = None
         self._open(_FIRST_LOOK_BACK_SECONDS)
         self._events = self._run()
@@ -78,7 +85,9 @@ class VideoAnalysis:
         at_seconds = max(0.0, self._from_seconds - look_back_seconds)
         self._decoder = VideoDecoder(self._path, at_seconds)
         rate = self._decoder.frame_rate
-        if self._decoder.from_start:
+        if self._all_cuts is not None:
+            self._detector = KnownCuts(self._all_cuts, from_start=self._decoder.from_start)
+        elif self._decoder.from_start:
             self._detector = ShotDetector(self._shots, rate)
         else:
             self._detector = ShotDetector.resume(

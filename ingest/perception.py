@@ -72,8 +72,8 @@ class Perception:
                 self._closing.callback(run.close)
                 self._tracks[channel.name] = _Track(run, writer, start)
                 starts.append(start)
-            # Shots are needed even where only another channel is unfinished: its samples hang on
-            # them. Then they are found again and agree with what is stored.
+            # Where only another channel is unfinished the shots are as stored: VideoAnalysis is
+            # told, since the samples hang on them.
             self.shots: ChannelWriter | None = None
             self._segments: Segmenter | None = None
             shot = pending.get("shot")

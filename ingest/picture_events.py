@@ -10,10 +10,10 @@ from ingest.channel import Sample
 from ingest.frames import DecodedFrame, picture, small_bgr
 from ingest.sampling import SampleSchedule
 from ingest.settings import SamplingSettings
-from ingest.shots import ShotDetector
+from ingest.shots import KnownCuts, ShotDetector
 
 _HELD_BYTES = 128 * 2**20
-_HELD_FRAMES_AT_LEAST = 4
+HELD_FRAMES_AT_LEAST = 4
 _PROGRESS_SECONDS = 1.0
 
 
@@ -55,7 +55,7 @@ class PictureEvents:
 
     def __init__(
         self,
-        detector: ShotDetector,
+        detector: ShotDetector | KnownCuts,
         sampling: SamplingSettings,
         *,
         start_seconds: float = 0.0,
@@ -110,7 +110,7 @@ class _Held:
 class _DelayLine:
     """Holds frames back until it is known whether a shot begins at them."""
 
-    def __init__(self, detector: ShotDetector):
+    def __init__(self, detector: ShotDetector | KnownCuts):
         self._detector = detector
         self._held: deque[_Held] = deque()
         self._cuts: deque[float] = deque()
@@ -119,14 +119,15 @@ class _DelayLine:
         """Takes the next frame in; gives out those that are decided. The first is the one where
         the detector, if it resumed, knows its state."""
         detector = self._detector
-        small = small_bgr(decoded.frame, detector.analysis_width)
+        width = detector.analysis_width
+        small = None if width is None else small_bgr(decoded.frame, width)
         cuts = detector.push(decoded.time_seconds, small)
         if not detector.warm and detector.start is None:
             return
         self._cuts.extend(cut.time_seconds for cut in cuts)
         self._held.append(_Held(detector.last_index, decoded, detector.last_change))
         frame = decoded.frame
-        room = max(_HELD_FRAMES_AT_LEAST, _HELD_BYTES // (frame.width * frame.height * 2))
+        room = max(HELD_FRAMES_AT_LEAST, _HELD_BYTES // (frame.width * frame.height * 2))
         # A fade can take hours to be decided. What does not fit is given out undecided: it counts
         # to the shot before, and the cut comes late.
         while self._held and (self.settles(self._held[0]) or len(self._held) > room):

@@ -68,6 +68,7 @@ class PicturePass:
             self._settings.sampling,
             from_seconds=self._found.start_seconds,
             known_cuts=self._known_cuts(),
+            all_known=self._cuts_are_complete,
         ) as analysis:
             try:
                 for event in analysis:
@@ -100,12 +101,19 @@ class PicturePass:
         for writer in self._found.writers:
             writer.note([note])
 
+    @property
+    def _cuts_are_complete(self) -> bool:
+        """Whether the shots of this analysis have all been stored earlier."""
+        return "shot" not in self._work.pending and "shot" not in self._work.busy
+
     def _known_cuts(self) -> list[float]:
-        """The cuts up to where this pass starts, from the shots stored earlier."""
+        """The cuts up to where this pass starts, or all of them, from the shots stored earlier."""
         shot = self._work.ours("shot")
         shots = self._library.evidence(
             self._video.id, channel="shot", generation=shot.id if shot else None
         )
+        if self._cuts_are_complete:
+            return [shot.start_seconds for shot in shots]
         cuts = {time for shot in shots for time in (shot.start_seconds, shot.end_seconds)}
         return sorted(cut for cut in cuts if cut <= self._found.start_seconds)
 

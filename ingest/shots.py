@@ -6,6 +6,8 @@ in ingest.detectors, with equal values.
 
 from __future__ import annotations
 
+import math
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -27,6 +29,43 @@ class Cut:
 
     time_seconds: float
     frame_index: int
+
+
+class KnownCuts:
+    """Stands in for a ShotDetector where all cuts of a video are stored already: looks at no
+    picture. cuts: in seconds, ascending. from_start: it is pushed the video's first frame first."""
+
+    analysis_width = None
+    warm = True
+    last_change = 0.0
+
+    def __init__(self, cuts: Sequence[float], *, from_start: bool):
+        self._cuts = cuts
+        self._next = 0
+        self._from_start = from_start
+        self.start: Start | None = None
+        self.last_index = -1
+
+    @property
+    def settled_index(self) -> int:
+        return self.last_index
+
+    def push(self, time_seconds: float, _small_bgr: None) -> list[Cut]:
+        self.last_index += 1
+        now = bisect_right(self._cuts, time_seconds)
+        passed, self._next = self._cuts[self._next : now], now
+        if self._from_start:
+            return [Cut(at, self.last_index) for at in passed]
+        if self.start is None:  # what was passed on the way here was given out before
+            self.start = Start(self.last_index, time_seconds, passed[-1] if passed else 0.0)
+            return []
+        return [Cut(at, self.last_index) for at in passed]
+
+
+def decides_soon(settings: ShotSettings, frames: int) -> bool:
+    """Whether each cut is known at most so many frames after it."""
+    lag = {"adaptive": settings.adaptive_window_frames, "hash": 0}
+    return lag.get(settings.detector, math.inf) <= frames
 
 
 class ShotDetector:

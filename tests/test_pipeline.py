@@ -108,6 +108,32 @@ def test_a_setting_changed_runs_what_hangs_on_it_anew_and_nothing_else(film, tmp
     close(library)
 
 
+def test_one_channel_anew_finds_the_same_without_looking_for_cuts(film, tmp_path, monkeypatch):
+    library = tmp_path / "library"
+    assert index(film, library) == 0
+    before = dump(library)
+
+    def look(*_):
+        raise AssertionError("the cuts are known")
+
+    monkeypatch.setattr("ingest.picture_events.small_bgr", look)
+    for channel in ("fingerprint", "screen_text"):
+        again = ("--channel", channel, "--library", str(library), *NO_RESERVE)
+        assert main(["reindex", *again]) == 0
+    after = dump(library)
+    assert contents(after) == contents(before)
+    assert not after.keys() >= before.keys()  # generations of their own
+
+
+def contents(points):
+    """What was found, without which generation it belongs to."""
+    return sorted(
+        (p["kind"], p.get("channel", ""), p.get("start_us", -1), p.get("end_us", -1), p.get("text"))
+        for p, _ in points.values()
+        if p["kind"] in ("evidence", "segment", "passage")
+    )
+
+
 class _Killed(BaseException):
     pass
 

@@ -112,6 +112,47 @@ def test_a_resume_in_a_real_film_gives_the_same(detector):
         assert_resumes(path, shots, whole, point.time_seconds, known, 60.0)
 
 
+def unseen(monkeypatch):
+    """From here on nothing looks for cuts."""
+
+    def look(*_):
+        raise AssertionError("a picture is looked at for cuts that are known")
+
+    monkeypatch.setattr("ingest.picture_events.small_bgr", look)
+
+
+@pytest.mark.parametrize("detector", ["adaptive", "hash"])
+@pytest.mark.parametrize("film", ["made", "real"])
+def test_with_all_cuts_known_nothing_looks_for_them_and_samples_are_the_same(
+    clip, film, detector, monkeypatch
+):
+    path = clip if film == "made" else DATA / "video" / "bbb_360p.mp4"
+    if not path.exists():
+        pytest.skip("the real material is not here")
+    shots = ShotSettings(detector=detector)
+    whole, progress = events_of(path, 60.0, shots=shots)
+    cuts = [0.0, *(e[0] for e in whole if e[1] == "shot")]
+    assert len(cuts) >= 4
+
+    unseen(monkeypatch)
+    known = {"shots": shots, "known_cuts": cuts, "all_known": True}
+    assert events_of(path, 59.0, **known)[0] == [e for e in whole if e[0] <= 59.0]
+    samples = [e for e in whole if e[1] == "sample"]
+    points = [p.time_seconds for p in progress] + [e[0] for e in samples]
+    for point in points if film == "made" else points[::20]:
+        part, _ = events_of(path, 59.0, from_seconds=point, **known)
+        wanted = [e for e in samples if point <= e[0] <= 59.0]
+        assert [e for e in part if e[1] == "sample"] == wanted
+
+
+def test_cuts_that_may_come_late_are_looked_for_even_where_they_are_known(clip, monkeypatch):
+    """Which sample comes first after a late cut hangs on when it was found."""
+    unseen(monkeypatch)
+    for shots in (ShotSettings(detector="content"), ShotSettings(adaptive_window_frames=9)):
+        with pytest.raises(AssertionError):
+            events_of(clip, shots=shots, known_cuts=[2.0, 3.2], all_known=True)
+
+
 @pytest.mark.parametrize("detector", ["content", "threshold"])
 def test_a_resume_begins_near_where_it_goes_on(tmp_path, detector):
     """In the middle of a long shot; only the place right after the last cut is looked at too."""
