@@ -26,6 +26,7 @@ TEXT_SUBTITLES = frozenset({"ass", "subrip", "webvtt", "mov_text", "text"})
 _MAGIC = ((4, b"ftyp"), (0, b"\x1a\x45\xdf\xa3"), (0, b"RIFF"), (0, b"FLV"), (4, b"moov"))
 _TEXT_ART = frozenset({"ansi", "bintext", "xbin", "idf"})
 _FIRST_PICTURE_PACKETS = 64
+_PICTURE_BRANDS = frozenset({"avif", "heic", "heix", "mif1"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +63,15 @@ class SubtitlePacket:
 def probe(path: Path) -> MediaInfo:
     """Reads what the container says, and the first picture for how it is turned.
 
-    Raises NotMediaError (empty, no media, nothing in it) or MediaError (unreadable, damaged).
+    Raises NotMediaError (empty, no media, nothing in it, a picture) or MediaError (unreadable,
+    damaged).
     """
     with open_container(path) as container:
+        if _is_picture(container):
+            raise NotMediaError(
+                f"{path}: is a picture, not a video. `longtake search --image FILE` finds where "
+                "indexed videos show it."
+            )
         video = video_stream(container)
         kept = [s for s in container.streams if s is video or _is_stream_of_interest(s)]
         if not any(s.type in ("video", "audio") for s in kept):
@@ -266,6 +273,15 @@ def container_start(container: av.container.InputContainer) -> Fraction:
     rounded = Fraction(container.start_time, 1_000_000)
     near = [start for start in starts if abs(start - rounded) <= Fraction(1, 1_000_000)]
     return min(near, default=rounded)
+
+
+def _is_picture(container: av.container.InputContainer) -> bool:
+    """Whether it is one still picture. Animations are videos."""
+    name = container.format.name
+    if name == "gif":
+        return container.streams[0].frames == 1
+    brand = container.metadata.get("major_brand")
+    return name.endswith("_pipe") or name == "ico" or brand in _PICTURE_BRANDS
 
 
 def codec_name(stream) -> str:

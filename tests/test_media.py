@@ -20,6 +20,7 @@ from clips import (
     truncated,
     write_clip,
 )
+from PIL import Image
 
 from index.errors import DamagedMediaError, MediaError, NotMediaError
 from ingest.decode import decode_video
@@ -265,6 +266,18 @@ def test_a_broken_picture_file_is_refused():
 
 
 # Names
+
+
+@pytest.mark.parametrize("form", ["png", "jpeg", "webp", "bmp", "tiff", "gif", "avif"])
+def test_a_picture_is_no_video_and_an_animation_is_one(form, tmp_path):
+    pictures = [Image.fromarray(noise_picture(n, 64, 48)) for n in range(3)]
+    pictures[0].save(tmp_path / "still", format=form)
+    with pytest.raises(NotMediaError, match=r"is a picture, not a video.*search --image"):
+        probe(tmp_path / "still")
+    if form in ("png", "gif"):
+        more = {"save_all": True, "append_images": pictures[1:], "duration": 200}
+        pictures[0].save(tmp_path / "moves", format=form, **more)
+        assert probe(tmp_path / "moves").video_stream == 0
 
 
 @pytest.mark.parametrize(
