@@ -35,12 +35,15 @@ _REINSTALL = (
 
 def examine_machine(settings: Settings) -> Iterator[Finding]:
     """Looks at everything that does not depend on a library."""
+    from cli.servers import served_models
+
     yield from packages()
     yield from native_modules()
     yield opencv()
     yield device(settings.models.device)
     yield packaged_models()
     yield from pulled_models(settings)
+    yield from served_models(settings)
     yield video()
 
 

@@ -4,6 +4,7 @@ import json
 import multiprocessing
 import os
 import signal
+import socket
 import subprocess
 import sys
 from dataclasses import replace
@@ -13,11 +14,13 @@ from types import ModuleType
 import fake_hub
 import msgspec
 import pytest
+from test_videollm_openai import asking
 
 from cli import machine
 from cli.checkup import disk, examine_library
 from cli.doctor import run_doctor
 from cli.finding import Finding
+from cli.servers import served_models
 from cli.settings import Settings
 from index.access import open_store
 from index.library import Library
@@ -313,6 +316,52 @@ def test_a_gpu_that_is_asked_for_and_not_there_is_broken(monkeypatch):
     monkeypatch.setattr("ingest.models.device.nvidia_gpus", lambda: ("NVIDIA Something",))
     found = machine.device("cuda")
     assert found.status == "ok" and "models run on cuda" in found.text
+
+
+# --- servers --------------------------------------------------------------------------------
+
+
+def asked(library, group: str, **given) -> list[Finding]:
+    """What is found out about the server of that group of settings."""
+    tree = value = {}
+    for name in group.split("."):
+        tree[name] = tree = {}
+    tree.update(given)
+    settings = Settings.model_validate(value | {"library": library})
+    return list(served_models(settings))
+
+
+def test_a_server_that_answers_is_well_and_one_without_the_model_is_told(library):
+    with asking(lambda *_: None) as (_client, server):
+        (found,) = asked(library, "ask", model="good", base_url=server.url)
+        assert found.status == "ok" and f"good at {server.url}" in found.text
+        (found,) = asked(library, "retrieve.look", model="better", base_url=server.url)
+        assert found.status == "warning"
+        assert "better" in found.text and "lists: good" in found.text
+        assert not server.bodies  # nothing was generated, which may cost money
+
+
+@pytest.mark.parametrize(
+    "group", ["channels.caption", "ask", "retrieve.planner", "retrieve.look", "alert.check"]
+)
+def test_a_server_that_nobody_named_or_that_does_not_answer_is_broken(library, group, monkeypatch):
+    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
+    by = {"backend": "openai"} if group in ("channels.caption", "ask") else {}
+    (found,) = asked(library, group, model="good", **by)
+    assert found.status == "broken" and "none is named. Set base_url" in found.text
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}/v1"
+        (found,) = asked(library, group, model="good", base_url=url, **by)
+    assert found.status == "broken" and f"No server answers at {url}" in found.text
+    assert group in found.text and group in found.remedy
+
+
+def test_no_server_is_asked_where_the_settings_name_none(library):
+    assert asked(library, "channels", enabled=("speech",), caption={"backend": "openai"}) == []
+    assert asked(library, "ask", base_url="http://127.0.0.1:9/v1") == []
+    (found,) = asked(library, "channels.caption", backend="openai", base_url="http://127.0.0.1:9")
+    assert found.status == "broken" and "channels.caption.model names none" in found.text
 
 
 # --- the command ----------------------------------------------------------------------------

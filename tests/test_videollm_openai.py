@@ -266,6 +266,25 @@ def test_nobody_there():
         list(client.generate(PROMPT))
 
 
+def test_an_address_that_swallows_packets_is_nobody_there(monkeypatch):
+    monkeypatch.setattr("ingest.models.videollm.openai._CONNECT_SECONDS", 0.3)
+    with socket.socket() as full, socket.socket() as first, socket.socket() as second:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)  # and accepts none: what comes after the first gets no answer
+        for client in (first, second):
+            client.setblocking(False)
+            client.connect_ex(full.getsockname())
+        url = f"http://127.0.0.1:{full.getsockname()[1]}/v1"
+        client = OpenAIVideoLLM("good", base_url=url, retries=0)
+        with pytest.raises(VideoLLMUnreachableError, match=f"No server answers at {url}"):
+            list(client.generate(PROMPT))
+
+
+def test_what_a_server_has_is_asked_for():
+    with asking(says("Yes.")) as (client, _server):
+        assert client.served() == ["good"]
+
+
 def test_silence_is_not_waited_out():
     gone = threading.Event()
 

@@ -168,11 +168,30 @@ class OpenAIVideoLLM:
             raise self._translated(error, begun, bool(prompt.frames)) from error
         if finish is None:
             raise VideoLLMError(
-                f"The server at {self._where} broke off in the middle of its answer. Look at its "
+                f"The server at {self.where} broke off in the middle of its answer. Look at its "
                 "log; ask again.",
                 mid_stream=True,
             )
         yield Piece("", (), finish, spent)
+
+    def served(self) -> list[str]:
+        """The names of the server's models; none where it does not list them.
+
+        Raises VideoLLMUnreachableError, VideoLLMRefusedError (of the key), VideoLLMError.
+        """
+        import openai
+
+        self.load()
+        try:
+            return self._listed(self._timeout_seconds)
+        except (openai.NotFoundError, openai.APIResponseValidationError):
+            return []
+        except openai.OpenAIError as error:
+            raise self._translated(error, begun=False, with_frames=False) from error
+
+    def _listed(self, timeout_seconds: float) -> list[str]:
+        client = self._client.with_options(max_retries=0, timeout=timeout_seconds)
+        return [model.id for model in client.models.list().data]
 
     def _open(self, request: dict[str, Any]):
         """The stream of an answer; asks again without what this model does not take."""
@@ -193,14 +212,18 @@ class OpenAIVideoLLM:
                 self._refused |= {name}
 
     @property
-    def _where(self) -> str:
+    def where(self) -> str:
+        """The server's address."""
         return str(self._base_url or getattr(self._client, "base_url", "")).rstrip("/")
 
     def _translated(self, error: Exception, begun: bool, with_frames: bool) -> VideoLLMError:
         import openai
 
-        where, said = self._where, _said(error)
-        if isinstance(error, openai.APITimeoutError):
+        where, said = self.where, _said(error)
+        # Where packets are swallowed nobody answers either. (By name: which HTTP library the
+        # client uses, httpx or httpx2, is its own affair.)
+        connecting = type(error.__cause__).__name__ == "ConnectTimeout"
+        if isinstance(error, openai.APITimeoutError) and not connecting:
             return VideoLLMError(
                 f"The server at {where} was silent for {self._timeout_seconds:g} s. It may be "
                 "loading the model, or too slow: raise timeout_seconds or send fewer frames.",
@@ -254,18 +277,15 @@ class OpenAIVideoLLM:
 
     def _wrong_model(self, said: str) -> str:
         try:
-            client = self._client.with_options(max_retries=0, timeout=_CONNECT_SECONDS)
-            names = [model.id for model in client.models.list().data][:8]
+            names = self._listed(_CONNECT_SECONDS)[:8]
         except Exception:  # only to be helpful, and many servers do not list
             names = []
         if self._model in names or not names:
             return (
-                f"The server at {self._where} has no model {self._model} ({said}). Correct the "
+                f"The server at {self.where} has no model {self._model} ({said}). Correct the "
                 "model's name, or base_url, which mostly ends in /v1."
             )
-        return (
-            f"The server at {self._where} has no model {self._model}. It has: {', '.join(names)}."
-        )
+        return f"The server at {self.where} has no model {self._model}. It has: {', '.join(names)}."
 
 
 def jpeg_url(image: np.ndarray) -> str:
