@@ -91,8 +91,9 @@ def _files(path: Path) -> Iterator[Finding]:
     from index.schema import SCHEMA_VERSION
 
     if not os.access(path, os.W_OK | os.X_OK):
-        hint = f"chmod -R u+rwX {path}, or choose another library with --library."
-        yield Finding("library", "broken", f"{path} cannot be written by this user.", hint)
+        text = f"{path} cannot be written by this user, so it cannot be searched either."
+        hint = f"chmod -R u+rwX {path}, or copy it to another disk and name that with --library."
+        yield Finding("library", "broken", text, hint)
     try:
         found = manifest.read(path, SCHEMA_VERSION)
         if found is not None:

@@ -53,8 +53,9 @@ class LibraryFolder:
     def _take(self) -> int:
         if not os.access(self.path, os.W_OK | os.X_OK):
             raise LibraryReadOnlyError(
-                f"The library {self.path} cannot be written. Make the folder writable for this "
-                "user, or choose another one with --library."
+                f"The library {self.path} cannot be written, which searches need as well: the "
+                "engine opens its files for writing. Make the folder writable for this user, copy "
+                "it to another disk (`cp -r`), or choose another one with --library."
             )
         with self.files("locking it"):
             descriptor = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o644)

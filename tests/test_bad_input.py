@@ -503,7 +503,7 @@ def test_what_may_not_be_read_or_written_is_named(open_place):
     assert f"{folder}/mute.srt: cannot be read (Permission denied); check its permissions" in said
     assert "✓ open.mp4" in said and "! mute.mp4" in said
     assert f"The library {open_place}/root's cannot be written" in said
-    assert f"The library {open_place}/warm-library cannot be written" in said
+    assert f"The library {open_place}/warm-library cannot be written, which searches need" in said
     assert said.count("choose another one with --library") == 2
     assert "Traceback" not in done.stderr
 

@@ -993,6 +993,7 @@ def test_a_read_only_folder_is_named(tmp_path, exists):
     )
     assert str(library) in done.stdout, done.stderr
     assert "--library" in done.stdout
+    assert ("searches need" in done.stdout) == exists
 
 
 def damaged_library(tmp_path, pattern, change):
