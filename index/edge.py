@@ -299,8 +299,7 @@ class EdgeStore:
         asked = repr(where)  # by which, unlike by equality, True is not 1
         with self._opened():
             if asked not in self._counts:
-                passing = engine_filter(where)
-                counted = sum(shard.count(passing) for shard in self.shards.holding(where))
+                counted = fanout.count(self.shards.holding(where), where)
                 if len(self._counts) >= _COUNTS_KEPT:
                     self._counts.clear()
                 self._counts[asked] = counted

@@ -10,8 +10,8 @@ import uuid
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from index.shard import PAGE_POINTS, Shard, engine_filter, named
-from index.store import Filter, Point
+from index.shard import ENUMERATED, PAGE_POINTS, Shard, engine_filter, named
+from index.store import Filter, Match, Point
 
 Located = list[tuple[uuid.UUID, Shard]]
 """Ids, each with the shard that has it."""
@@ -31,8 +31,9 @@ def nearest(
     """The best ids of all shards, with scores and where they are, best first. Ties go by id."""
     found = []
     for shard in reversed(shards):
-        if space in shard.spaces:
-            hits = shard.nearest(space, vector, _passing(shard, where), limit, exact)
+        own = narrowed(where, shard) if space in shard.spaces else None
+        if own is not None:
+            hits = shard.nearest(space, vector, engine_filter(own), limit, exact)
             found.append((shard, [(hit.score, hit) for hit in hits]))
     # Of a dozen shards most of what they found is no result: only what can be one is looked at.
     scores = sorted((score for _, hits in found for score, _ in hits), reverse=True)
@@ -48,14 +49,37 @@ def nearest(
     return [one for _, one in best]
 
 
-def _passing(shard: Shard, where: Filter) -> Any:
+def count(shards: Sequence[Shard], where: Filter) -> int:
+    """How many points pass, exactly."""
+    filters = ((shard, narrowed(where, shard)) for shard in shards)
+    return sum(shard.count(engine_filter(own)) for shard, own in filters if own is not None)
+
+
+def narrowed(where: Filter, shard: Shard) -> Filter | None:
     """The filter without what all of the shard's points pass: a search looks at each condition for
-    every point that it comes by."""
-    kinds = shard.kinds
-    if kinds is not None:
-        must = tuple(c for c in where.must if c.key != "kind" or not kinds.issubset(c.any_of))
-        where = Filter(must, where.must_not)
-    return engine_filter(where)
+    every point that it comes by, and takes twice as long over 94,500 frames where it looks whether
+    each is one. None where no point passes."""
+    for field in ENUMERATED:
+        must = [c for c in where.must if isinstance(c, Match) and c.key == field]
+        must_not = [c for c in where.must_not if isinstance(c, Match) and c.key == field]
+        there = shard.values(field) if must or must_not else None
+        if there is None:
+            continue
+        left = {value for value in there if all(value in c.any_of for c in must)}
+        left -= {value for c in must_not for value in c.any_of}
+        if not left:
+            return None
+        others = Filter(
+            tuple(c for c in where.must if c not in must),
+            tuple(c for c in where.must_not if c not in must_not),
+        )
+        if left == there:
+            where = others
+        elif None in left:  # what has no value passes, and no condition says that
+            where = others.but_not(Match(field, tuple(sorted(there - left))))
+        else:
+            where = others.and_(Match(field, tuple(sorted(left))))
+    return where
 
 
 def scores(

@@ -37,6 +37,7 @@ from index.errors import (
     LibraryOlderError,
     StoreError,
 )
+from index.fanout import narrowed
 from index.health import check
 from index.settings import StoreSettings
 from index.shard import Shard
@@ -480,6 +481,58 @@ def test_points_are_kept_with_those_that_have_vectors_in_the_same_dense_spaces(t
         assert [store.count(where(kind=kind)) for kind in named] == [120, 60, 120, 60, 60]
     with open_small(tmp_path / "lib") as store:
         assert contents(store) == {n: int(n < 150) for n in range(300)}
+
+
+def test_a_shard_is_not_asked_for_what_all_or_none_of_its_points_have(tmp_path):
+    """And what it is asked for instead means the same, also of points that have nothing there, and
+    after some have gone."""
+    channels = ["speech", "screen_text", "speech", None]
+    languages = ["en", "de", None]
+
+    def made(n):
+        payload = {"n": n, "kind": "evidence", "version": 0}
+        channel, language = "frame" if n % 2 else channels[n // 2 % 4], languages[n % 3]
+        payload |= {"channel": channel} if channel else {}
+        payload |= {"language": language} if language and not n % 2 else {}
+        return Point(pid(n), payload, point(n).vectors)
+
+    filters = [
+        Filter(must, must_not)
+        for must in ((), where(channel="frame").must, where(language=["en", "fr"]).must)
+        for must_not in ((), where(channel=["speech", "fr"]).must, where(language=["de"]).must)
+    ]
+    filters += [where(kind="passage"), where(kind="evidence", channel="frame"), where(channel=1)]
+    pairs = [("frame", np.ones(3)), ("words", SparseVector(tuple(range(7)), (1.0,) * 7))]
+
+    def found(store):
+        return [
+            (store.count(one), *(
+                {hit.payload["n"] for hit in store.query(*pair, where=one, limit=200)}
+                for pair in pairs
+            ))
+            for one in filters
+        ]  # fmt: skip
+
+    with open_small(tmp_path / "lib", head_points=1000) as store:
+        store.upsert([made(n) for n in range(200)])
+        before = found(store)
+        assert before[0][0] == 200 and before[-3:] == [
+            (0, set(), set()), (100, set(range(1, 200, 2)), set()), (0, set(), set()),
+        ]  # fmt: skip
+        store.rotate()
+        store.compact_now()
+        assert found(store) == before
+        frames, words = sorted(store.shards.sealed(), key=lambda shard: sorted(shard.spaces))
+        assert frames.values("channel") == {"frame"} and frames.values("language") == {None}
+        assert words.values("language") == {"en", "de", None}
+        assert store.shards.head.values("channel") is None
+        asked = where(kind="evidence", channel="frame").but_not(Match("language", ("de",)))
+        assert narrowed(asked, frames) == EVERYTHING and narrowed(asked, words) is None
+        assert narrowed(where(channel="speech", n=3), frames) is None
+        assert narrowed(where(kind="evidence", n=3), words) == where(n=3)
+        store.delete(where(n=[4, 5, 8, 9, 12, 13]))
+        gone = {4, 5, 8, 9, 12, 13}
+        assert [one[1:] for one in found(store)] == [(a - gone, b - gone) for _, a, b in before]
 
 
 def test_shards_of_an_older_library_are_sorted(tmp_path):
