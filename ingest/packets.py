@@ -51,7 +51,11 @@ class FramesOfStream:
                 failures = 0
             flushing = packet is None or not packet.size
             try:
-                yield from self._stream.codec_context.decode(None if flushing else packet)
+                for frame in self._stream.codec_context.decode(None if flushing else packet):
+                    frame.time_base = (
+                        frame.time_base or self._stream.time_base
+                    )  # not set at the end
+                    yield frame
             except av.EOFError:
                 pass
             except av.FFmpegError as error:

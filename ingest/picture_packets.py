@@ -67,13 +67,20 @@ class PicturePackets:
         come from `next_packet`."""
         unsettled = mistimes_after_seek(self.container)
         if unsettled and at_seconds <= 0:
-            unsettled = False
-            self.close()
-            self._open()
-        else:
-            ticks = int((Fraction(max(0.0, at_seconds)) + self.start) / self.stream.time_base)
-            # One tick more: times came from ticks and may have been rounded down.
-            self.container.seek(ticks + 1, stream=self.stream, backward=not forward)
+            return self._first()
+        ticks = int((Fraction(max(0.0, at_seconds)) + self.start) / self.stream.time_base)
+        # One tick more: times came from ticks and may have been rounded down.
+        self.container.seek(ticks + 1, stream=self.stream, backward=not forward)
+        return self._next_key(unsettled)
+
+    def _first(self) -> av.Packet | None:
+        """The first of all, which a seek need not reach."""
+        self.close()
+        self._open()
+        return self._next_key(False)
+
+    def _next_key(self, unsettled: bool) -> av.Packet | None:
+        """unsettled: the first key frame may have another's time."""
         self._packets = self.container.demux(self.stream)
         for _ in range(_KEY_FRAME_PACKETS):
             packet = self.next_packet()
@@ -92,8 +99,10 @@ class PicturePackets:
         for back in _SEEK_BACK_SECONDS:
             packet = self.seek(at_seconds - back)
             early = packet is not None and self.seconds(packet.pts) <= at_seconds
-            if early or at_seconds - back <= 0:
-                break
+            if early:
+                return packet
+            if at_seconds - back <= 0:  # a seek in an MPEG transport stream may end up too late
+                return self._first()
         return packet
 
     def key_frame(self, at_seconds: float, *, forward: bool = False) -> float | None:

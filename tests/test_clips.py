@@ -118,6 +118,15 @@ def test_a_seek_in_a_program_stream_keeps_the_times(tmp_path):
         assert shown == list(range(first, first + len(shown)))
 
 
+def test_the_first_pictures_of_a_transport_stream_are_reached(tmp_path):
+    """A seek to its start may end up at the second key frame."""
+    source = film(tmp_path / "c.ts", 120, key_frame_every=48)
+    for start in (0.0, 0.5):
+        clip = cut_clip(source, start, 1.0, tmp_path / "clip", overwrite=True)
+        shown = [n for n, _ in numbers(clip.path)]
+        assert shown == list(range(len(shown))) and len(shown) >= 25
+
+
 @pytest.mark.parametrize("exact", [False, True])
 @pytest.mark.parametrize("name", ["a.mp4", "b.mkv", "c.ts"])
 def test_sound_stays_with_the_pictures(tmp_path, name, exact):
