@@ -7,6 +7,7 @@ pictures", "how do I close the window after saving".
 
 from __future__ import annotations
 
+import itertools
 import re
 from dataclasses import dataclass
 from typing import Literal
@@ -27,9 +28,10 @@ class Order:
 _NO_ORDER = re.compile(
     r"\b(?:after all|before long|(?:the )?(?:day|morning|night|week|year) after|ever after|"
     r"day before yesterday|before[\s/-]*(?:and|or|&|/|vs\.?)?[\s/-]*after|"
-    r"after[\s/-]*(?:and|or|&|/|vs\.?)?[\s/-]*before|after effects?|(?:look|named?|take|go|come|"
-    r"sought|ask|call)(?:s|ing|ed|es)? after|(?:one|time|day|year) after (?:the other|another|time|"
-    r"day|year)|now and then|then and now|(?:un)?til then|since then|by then|back then|even then|"
+    r"after[\s/-]*(?:and|or|&|/|vs\.?)?[\s/-]*before|after effects?|(?:look|named?|take|go|"
+    r"(?<!what )(?<!what else )come|sought|ask|call)(?:s|ing|ed|es)? after|"
+    r"(?:one|time|day|year) after (?:the other|another|time|day|year)|"
+    r"now and then|then and now|(?:un)?til then|since then|by then|back then|even then|"
     r"than|as before|like before|never before|ever before|before us)\b|\w-(?:after|before|then)\b|"
     r"\b(?:after|before|then)-\w",
     re.IGNORECASE,
@@ -54,8 +56,8 @@ _LEADING = re.compile(
     re.IGNORECASE,
 )
 _WHATEVER = (
-    "what (?:(?:else )?(?:happens|happened|comes|came|follows|followed|goes on|went on|"
-    "(?:is|was) (?:shown|seen|said|done))|(?:do|does|did) (?:we|\\w+|the \\w+) "
+    "what(?:(?: else)? (?:happens|happened|comes|came|follows|followed|goes on|went on)|"
+    "(?:['’]s| is| was) (?:shown|seen|said|done)| (?:do|does|did) (?:we|\\w+|the \\w+) "
     "(?:do|say|show|explain|see|hear))(?: next| then)?"
 )
 _OPEN = re.compile(
@@ -85,6 +87,9 @@ _NO_ANCHOR = re.compile(
 )
 """Words that no anchor is made of, as numbers are not; a time in the video is a filter's matter."""
 
+_QUOTED = re.compile(r'"[^"]+"|“[^”]+”|„[^“”]+[“”]|«[^»]+»')
+_NUMBERED = re.compile(r'"(\d+)"')
+
 _LONGEST = 500
 """Characters of a question; longer text is no question."""
 
@@ -92,6 +97,9 @@ _LONGEST = 500
 def split_order(text: str) -> Order | None:
     """None for text that asks for no order, or where that is not sure."""
     text = " ".join(text.split()).rstrip("?!. ")
+    quoted = [match[0] for match in _QUOTED.finditer(text)]
+    numbers = itertools.count()
+    text = _QUOTED.sub(lambda _: f'"{next(numbers)}"', text)  # in quotes nothing is a rule's word
     if (
         len(text) > _LONGEST
         or _NO_ORDER.search(text)
@@ -105,7 +113,10 @@ def split_order(text: str) -> Order | None:
         if match is None:
             continue
         parts = match.groupdict()
-        target, anchor = parts.get("target", "").strip(" ,;"), parts["anchor"].strip(" ,;")
+        target, anchor = (
+            _NUMBERED.sub(lambda number: quoted[int(number[1])], parts.get(name, "").strip(" ,;"))
+            for name in ("target", "anchor")
+        )
         if _OPEN_TARGET.fullmatch(target):
             target = ""
         named = re.findall(r"[^\W\d]+", anchor.casefold())
