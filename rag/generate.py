@@ -74,6 +74,18 @@ class _Attempt:
         return lowest_probability(self.pieces)
 
 
+@dataclass(slots=True)
+class _Course:
+    """How an answer came about so far. things: that are looked for on the pictures. sources: that
+    were shown. again: why an answer begins anew, where one does."""
+
+    things: Sequence[str]
+    notes: list[str]
+    sources: tuple[Source, ...] = ()
+    tried: list[_Attempt] = field(default_factory=list)
+    again: str = ""
+
+
 class ModelAnswerer:
     """An `rag.answer.Answerer` with a language model behind it.
 
@@ -140,8 +152,32 @@ class ModelAnswerer:
     def _answer(
         self, question: str, evidence: Evidence, detail: dict
     ) -> Generator[AnswerEvent, None, None]:
+        things: Sequence[str] = ()
+        if self._builder.finder is not None:
+            things = things_in(question) if evidence.things is None else evidence.things
+            detail["looked_for"] = list(things)
+        course = _Course(things, list(evidence.notes))
+        yield from self._try_batches(question, evidence, course)
+        if not course.tried:
+            yield Sources(())
+            yield Token(NOTHING)
+            yield Done(False, detail | {"attempts": 0, "notes": course.notes})
+            return
+        last = course.tried[-1]
+        if not last.broken and self._unsure(last) and (best := _surest(course.tried)) is not last:
+            yield Sources(course.sources, "An earlier answer was the surer one.")
+            yield from best.events
+            last = best
+        if last.unseen and not last.broken and not last.told:
+            yield Token(NOTHING)
+        done = self._detail(last, len(course.tried), course.notes)
+        yield Done(not last.unseen or last.broken, detail | done)
+
+    def _try_batches(
+        self, question: str, evidence: Evidence, course: _Course
+    ) -> Generator[AnswerEvent, None, None]:
+        """Asks about one batch of what was found after the other, until one of them will do."""
         settings = self._settings
-        batches = evidence.batches[: settings.attempts] or ((),)
         gatherer = Gatherer(
             self._retriever.library,
             context_seconds=0.0 if evidence.covers else settings.context_seconds,
@@ -150,70 +186,59 @@ class ModelAnswerer:
             pictures=evidence.pictures and settings.frames > 0,
             spread=evidence.covers,
         )
-        things: Sequence[str] = ()
-        if self._builder.finder is not None:
-            things = things_in(question) if evidence.things is None else evidence.things
-            detail["looked_for"] = list(things)
-        sources: tuple[Source, ...] = ()
-        tried: list[_Attempt] = []
-        notes = list(evidence.notes)
-        again = ""
-        for batch in batches:
+        for batch in evidence.batches[: settings.attempts] or ((),):
             scenes = gatherer.scenes(batch)
             if not scenes and settings.context != "none":
                 continue
-            read = self._read_in_parts(question, scenes, evidence, notes, things)
+            read = self._read_in_parts(question, scenes, evidence, course)
             if read is not None and not read.parts:  # nothing in any of them matters
                 continue
-            budget, overflow = settings.budget_tokens, None
-            while True:
-                first = len(sources) + 1
-                built = self._build(question, scenes, read, budget, first, overflow, things)
-                notes += [n for n in built.notes if n not in notes]
-                if evidence.covers and read is None and built.left_out:
-                    notes.append(_unread(built.left_out, scenes))
-                yield Sources((*sources, *built.sources), again)
-                attempt = _Attempt(built)
-                try:
-                    yield from self._attempt(attempt)
-                except ContextOverflowError as error:
-                    if overflow is not None:
-                        raise
-                    overflow = error
-                    budget = int(built.tokens * SHRINK) + settings.answer_tokens
-                    again = "The model takes less than was sent, so it is shown half as much."
-                    notes.append(again)
-                    continue
-                break
-            sources = (*sources, *built.sources)
-            tried.append(attempt)
-            if attempt.broken:
-                break
-            why = self._unsure(attempt)
+            yield from self._shown(question, scenes, read, evidence.covers, course)
+            attempt = course.tried[-1]
+            why = "" if attempt.broken else self._unsure(attempt)
             if not why:
-                break
-            again = f"{why} It is shown what was found next."
-        if not tried:
-            yield Sources(())
-            yield Token(NOTHING)
-            yield Done(False, detail | {"attempts": 0, "notes": notes})
+                return
+            course.again = f"{why} It is shown what was found next."
+
+    def _shown(
+        self,
+        question: str,
+        scenes: Sequence[Scene],
+        read: Notes | None,
+        covers: bool,
+        course: _Course,
+    ) -> Generator[AnswerEvent, None, None]:
+        """One attempt; what is too long for the model is sent once more, shorter."""
+        budget, overflow = self._settings.budget_tokens, None
+        while True:
+            first = len(course.sources) + 1
+            built = self._build(question, scenes, read, budget, first, overflow, course.things)
+            course.notes += [note for note in built.notes if note not in course.notes]
+            if covers and read is None and built.left_out:
+                course.notes.append(_unread(built.left_out, scenes))
+            sources = (*course.sources, *built.sources)
+            yield Sources(sources, course.again)
+            attempt = _Attempt(built)
+            try:
+                yield from self._attempt(attempt)
+            except ContextOverflowError as error:
+                if overflow is not None:
+                    raise
+                overflow = error
+                budget = int(built.tokens * SHRINK) + self._settings.answer_tokens
+                course.again = "The model takes less than was sent, so it is shown half as much."
+                course.notes.append(course.again)
+                continue
+            course.sources = sources
+            course.tried.append(attempt)
             return
-        count, last = len(tried), tried[-1]
-        if not last.broken and self._unsure(last) and (best := _surest(tried)) is not last:
-            yield Sources(sources, "An earlier answer was the surer one.")
-            yield from best.events
-            last = best
-        if last.unseen and not last.broken and not last.told:
-            yield Token(NOTHING)
-        yield Done(not last.unseen or last.broken, detail | self._detail(last, count, notes))
 
     def _read_in_parts(
         self,
         question: str,
         scenes: Sequence[Scene],
         evidence: Evidence,
-        notes: list[str],
-        things: Sequence[str],
+        course: _Course,
     ) -> Notes | None:
         """Notes on all parts, where the videos have more words than fit; None where they fit."""
         if self._noting is None or evidence.kind == "local" or self._settings.parts < 2:
@@ -226,13 +251,13 @@ class ModelAnswerer:
         ordered = sorted(scenes, key=_place)
         count = min(count, self._settings.parts, len(ordered))
         read = read_parts(
-            question, ordered, count, self._model, self._noting, self._settings, things
+            question, ordered, count, self._model, self._noting, self._settings, course.things
         )
-        notes.append(f"It was read in {count} parts, and the answer is from notes on them.")
+        course.notes.append(f"It was read in {count} parts, and the answer is from notes on them.")
         if read.failed:
-            notes.append(f"{len(read.failed)} of them could not be read: {read.failed[-1]}")
+            course.notes.append(f"{len(read.failed)} of them could not be read: {read.failed[-1]}")
         if read.left_out:
-            notes.append(_unread(read.left_out, scenes))
+            course.notes.append(_unread(read.left_out, scenes))
         return read
 
     def _build(
