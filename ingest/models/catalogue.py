@@ -11,7 +11,7 @@ None is not known. Any other repo of a known kind works as well.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 Device = Literal["cpu", "gpu"]
 
@@ -20,8 +20,9 @@ Device = Literal["cpu", "gpu"]
 class Kind:
     """What a kind of model needs.
 
-    packages: modules that run its weights; all are in the extra [models]. export: the module whose
-    `prepare` makes an ONNX copy that runs without `packages`; None where there is none.
+    packages: modules that run its weights, the one that loads them last; all are in the extra
+    [models]. export: the module whose `prepare` makes an ONNX copy that runs without them; None
+    where there is none.
     """
 
     packages: tuple[str, ...]
@@ -30,7 +31,7 @@ class Kind:
 
 KINDS: dict[str, Kind] = {
     "clip": Kind(("torch", "open_clip"), "ingest.models.clip_export"),
-    "whisper": Kind(("faster_whisper", "ctranslate2")),
+    "whisper": Kind(("ctranslate2", "faster_whisper")),
     "text": Kind(("torch", "transformers"), "ingest.models.text_export"),
     "reranker": Kind(("torch", "transformers"), "ingest.models.reranker_export"),
     "clap": Kind(("torch", "transformers"), "ingest.models.clap_export"),
@@ -75,7 +76,7 @@ class ModelSpec:
     @property
     def library(self) -> str:
         """The module that loads it."""
-        return KINDS[self.kind].packages[-1] if self.kind != "whisper" else "faster_whisper"
+        return KINDS[self.kind].packages[-1]
 
 
 _CRAFT_BYTES = 83_100_000
@@ -90,216 +91,182 @@ def _easyocr(name: str, file: str, md5: str, size: int) -> ModelSpec:
     )  # fmt: skip
 
 
+def _hub(
+    kind: str, repo: str, revision: str | None = None, *files: FileSpec, **more: Any
+) -> ModelSpec:
+    """A model of the hub, called as the last part of its repo."""
+    return ModelSpec(repo.rpartition("/")[2], kind, repo, revision, files, **more)
+
+
 CATALOGUE: tuple[ModelSpec, ...] = (
-    ModelSpec(
-        "ViT-B-32-SigLIP2-256", "clip", "timm/ViT-B-32-SigLIP2-256",
-        revision="cd1efb47643f2794413dd79ef24397c175032780",
-        files=(
-            FileSpec(
-                "open_clip_model.safetensors",
-                sha256="7cdccf256ee0e4a9908c365f8e1c88d5db171980a3350c214f5221d50f8d9927",
-            ),
-            FileSpec(
-                "tokenizer.json", 34_362_885,
-                "220c63d496e0c14e63eb656c91e0215e926202e4c74b1f089e09f1920d779b04",
-            ),
+    _hub(
+        "clip", "timm/ViT-B-32-SigLIP2-256", "cd1efb47643f2794413dd79ef24397c175032780",
+        FileSpec(
+            "open_clip_model.safetensors",
+            sha256="7cdccf256ee0e4a9908c365f8e1c88d5db171980a3350c214f5221d50f8d9927",
+        ),
+        FileSpec(
+            "tokenizer.json", 34_362_885,
+            "220c63d496e0c14e63eb656c91e0215e926202e4c74b1f089e09f1920d779b04",
         ),
         size=1_510_000_000, default_for=("cpu",), license="apache-2.0",
     ),
-    ModelSpec(
-        "ViT-SO400M-16-SigLIP2-384", "clip", "timm/ViT-SO400M-16-SigLIP2-384",
-        revision="fec784dabb3081a5f101fc74eefaf9d1ed08237b",
+    _hub(
+        "clip", "timm/ViT-SO400M-16-SigLIP2-384", "fec784dabb3081a5f101fc74eefaf9d1ed08237b",
         size=4_540_000_000, license="apache-2.0",
     ),
-    ModelSpec(
-        "ViT-B-16-SigLIP2-384", "clip", "timm/ViT-B-16-SigLIP2-384",
+    _hub(
+        "clip", "timm/ViT-B-16-SigLIP2-384",
         size=1_502_000_000, default_for=("gpu",), license="apache-2.0",
     ),
-    ModelSpec(
-        "ViT-B-16-SigLIP2-256", "clip", "timm/ViT-B-16-SigLIP2-256",
+    _hub(
+        "clip", "timm/ViT-B-16-SigLIP2-256",
         size=1_501_000_000, license="apache-2.0",
     ),
-    ModelSpec(
-        "ViT-L-16-SigLIP2-256", "clip", "timm/ViT-L-16-SigLIP2-256",
-        revision="da9426945c7c5acbd3afd0c158c8bb9cfd4d8cc0",
+    _hub(
+        "clip", "timm/ViT-L-16-SigLIP2-256", "da9426945c7c5acbd3afd0c158c8bb9cfd4d8cc0",
         size=3_526_000_000, license="apache-2.0",
     ),
-    ModelSpec(
-        "CLIP-ViT-B-32-laion2B-s34B-b79K", "clip", "laion/CLIP-ViT-B-32-laion2B-s34B-b79K",
-        revision="1a25a446712ba5ee05982a381eed697ef9b435cf",
-        files=(
-            FileSpec(
-                "open_clip_model.safetensors", 605_143_316,
-                "ac4f8c4b88af6d963118cbf40ad93176d092abbedfcb752601ae1866352656e6",
-            ),
+    _hub(
+        "clip", "laion/CLIP-ViT-B-32-laion2B-s34B-b79K", "1a25a446712ba5ee05982a381eed697ef9b435cf",
+        FileSpec(
+            "open_clip_model.safetensors", 605_143_316,
+            "ac4f8c4b88af6d963118cbf40ad93176d092abbedfcb752601ae1866352656e6",
         ),
         size=609_000_000, license="mit",
     ),
-    ModelSpec(
-        "MobileCLIP2-S0-OpenCLIP", "clip", "timm/MobileCLIP2-S0-OpenCLIP",
-        revision="095906d28bf54d7584dc411e8ffe448f34289e05",
-        files=(
-            FileSpec(
-                "open_clip_model.safetensors",
-                sha256="ab91a1a0c4330d6b1913e24d5035dfdea15423316aaec649610c6b1c6ddd0e95",
-            ),
+    _hub(
+        "clip", "timm/MobileCLIP2-S0-OpenCLIP", "095906d28bf54d7584dc411e8ffe448f34289e05",
+        FileSpec(
+            "open_clip_model.safetensors",
+            sha256="ab91a1a0c4330d6b1913e24d5035dfdea15423316aaec649610c6b1c6ddd0e95",
         ),
         license="apple-amlr (research only)",
     ),
-    ModelSpec(
-        "faster-whisper-small", "whisper", "Systran/faster-whisper-small",
-        revision="536b0662742c02347bc0e980a01041f333bce120",
-        files=(
-            FileSpec(
-                "model.bin", 483_546_902,
-                "3e305921506d8872816023e4c273e75d2419fb89b24da97b4fe7bce14170d671",
-            ),
-            FileSpec(
-                "config.json",
-                sha256="b55496ac7940a7ae47d2c01eab40edfd8701feec1229d9cce3b40014383fb828",
-            ),
-            FileSpec(
-                "tokenizer.json", 2_203_239,
-                "fb7b63191e9bb045082c79fd742a3106a12c99513ab30df4a0d47fa6cb6fd0ab",
-            ),
-            FileSpec(
-                "vocabulary.txt",
-                sha256="34ce3fe1c5041027b3f8d42912270993f986dbc4bb34cf27f951e34a1e453913",
-            ),
+    _hub(
+        "whisper", "Systran/faster-whisper-small", "536b0662742c02347bc0e980a01041f333bce120",
+        FileSpec(
+            "model.bin", 483_546_902,
+            "3e305921506d8872816023e4c273e75d2419fb89b24da97b4fe7bce14170d671",
+        ),
+        FileSpec(
+            "config.json",
+            sha256="b55496ac7940a7ae47d2c01eab40edfd8701feec1229d9cce3b40014383fb828",
+        ),
+        FileSpec(
+            "tokenizer.json", 2_203_239,
+            "fb7b63191e9bb045082c79fd742a3106a12c99513ab30df4a0d47fa6cb6fd0ab",
+        ),
+        FileSpec(
+            "vocabulary.txt",
+            sha256="34ce3fe1c5041027b3f8d42912270993f986dbc4bb34cf27f951e34a1e453913",
         ),
         size=486_000_000, default_for=("cpu",), license="mit",
     ),
-    ModelSpec(
-        "faster-whisper-large-v3-turbo", "whisper", "dropbox-dash/faster-whisper-large-v3-turbo",
-        revision="0a363e9161cbc7ed1431c9597a8ceaf0c4f78fcf",
-        files=(
-            FileSpec(
-                "model.bin", 1_617_884_929,
-                "e76620f83d5f5b69efd3d87e3dc180c1bd21df9fbebacfd4335e5e1efcc018da",
-            ),
+    _hub(
+        "whisper", "dropbox-dash/faster-whisper-large-v3-turbo",
+        "0a363e9161cbc7ed1431c9597a8ceaf0c4f78fcf",
+        FileSpec(
+            "model.bin", 1_617_884_929,
+            "e76620f83d5f5b69efd3d87e3dc180c1bd21df9fbebacfd4335e5e1efcc018da",
         ),
         size=1_622_000_000, default_for=("gpu",), license="mit",
     ),
-    ModelSpec(
-        "faster-whisper-base", "whisper", "Systran/faster-whisper-base",
-        revision="ebe41f70d5b6dfa9166e2c581c45c9c0cfc57b66",
-        files=(
-            FileSpec(
-                "model.bin",
-                sha256="d01c3014881c9c6f3133c182f3d2887eb6ca1c789a7538c5c007196857a0a6a9",
-            ),
+    _hub(
+        "whisper", "Systran/faster-whisper-base", "ebe41f70d5b6dfa9166e2c581c45c9c0cfc57b66",
+        FileSpec(
+            "model.bin",
+            sha256="d01c3014881c9c6f3133c182f3d2887eb6ca1c789a7538c5c007196857a0a6a9",
         ),
         size=148_000_000, license="mit",
     ),
-    ModelSpec(
-        "faster-whisper-large-v3", "whisper", "Systran/faster-whisper-large-v3",
-        revision="edaa852ec7e145841d8ffdb056a99866b5f0a478",
-        files=(
-            FileSpec(
-                "model.bin",
-                sha256="69f74147e3334731bc3a76048724833325d2ec74642fb52620eda87352e3d4f1",
-            ),
+    _hub(
+        "whisper", "Systran/faster-whisper-large-v3", "edaa852ec7e145841d8ffdb056a99866b5f0a478",
+        FileSpec(
+            "model.bin",
+            sha256="69f74147e3334731bc3a76048724833325d2ec74642fb52620eda87352e3d4f1",
         ),
         size=3_090_000_000, license="mit",
     ),
-    ModelSpec(
-        "multilingual-e5-small", "text", "intfloat/multilingual-e5-small",
-        revision="614241f622f53c4eeff9890bdc4f31cfecc418b3",
-        files=(
-            FileSpec(
-                "tokenizer.json", 17_082_730,
-                "0b44a9d7b51c3c62626640cda0e2c2f70fdacdc25bbbd68038369d14ebdf4c39",
-            ),
-            FileSpec(
-                "sentencepiece.bpe.model", 5_069_051,
-                "cfc8146abe2a0488e9e2a0c56de7952f7c11ab059eca145a0a727afce0db2865",
-            ),
+    _hub(
+        "text", "intfloat/multilingual-e5-small", "614241f622f53c4eeff9890bdc4f31cfecc418b3",
+        FileSpec(
+            "tokenizer.json", 17_082_730,
+            "0b44a9d7b51c3c62626640cda0e2c2f70fdacdc25bbbd68038369d14ebdf4c39",
+        ),
+        FileSpec(
+            "sentencepiece.bpe.model", 5_069_051,
+            "cfc8146abe2a0488e9e2a0c56de7952f7c11ab059eca145a0a727afce0db2865",
         ),
         size=493_000_000, default_for=("cpu", "gpu"), license="mit",
     ),
-    ModelSpec(
-        "multilingual-e5-base", "text", "intfloat/multilingual-e5-base",
-        revision="d13f1b27baf31030b7fd040960d60d909913633f",
+    _hub(
+        "text", "intfloat/multilingual-e5-base", "d13f1b27baf31030b7fd040960d60d909913633f",
         size=1_130_000_000, license="mit",
     ),
-    ModelSpec(
-        "all-MiniLM-L6-v2", "text", "sentence-transformers/all-MiniLM-L6-v2",
-        revision="1110a243fdf4706b3f48f1d95db1a4f5529b4d41",
-        files=(
-            FileSpec(
-                "model.safetensors", 90_868_376,
-                "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
-            ),
+    _hub(
+        "text", "sentence-transformers/all-MiniLM-L6-v2",
+        "1110a243fdf4706b3f48f1d95db1a4f5529b4d41",
+        FileSpec(
+            "model.safetensors", 90_868_376,
+            "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
         ),
         size=91_600_000, license="apache-2.0",
     ),
-    ModelSpec(
-        "ms-marco-MiniLM-L6-v2", "reranker", "cross-encoder/ms-marco-MiniLM-L6-v2",
-        revision="c5ee24cb16019beea0893ab7796b1df96625c6b8",
+    _hub(
+        "reranker", "cross-encoder/ms-marco-MiniLM-L6-v2",
+        "c5ee24cb16019beea0893ab7796b1df96625c6b8",
         size=92_000_000, license="apache-2.0",
     ),
-    ModelSpec(
-        "bge-reranker-v2-m3", "reranker", "BAAI/bge-reranker-v2-m3",
-        revision="953dc6f6f85a1b2dbfca4c34a2796e7dde08d41e",
+    _hub(
+        "reranker", "BAAI/bge-reranker-v2-m3", "953dc6f6f85a1b2dbfca4c34a2796e7dde08d41e",
         size=2_290_000_000, license="apache-2.0",
     ),
-    ModelSpec(
-        "larger_clap_general", "clap", "laion/larger_clap_general",
-        revision="ada0c23a36c4e8582805bb38fec3905903f18b41",
+    _hub(
+        "clap", "laion/larger_clap_general", "ada0c23a36c4e8582805bb38fec3905903f18b41",
         size=780_000_000, default_for=("cpu", "gpu"), license="apache-2.0",
     ),
-    ModelSpec(
-        "owlv2-base-patch16-ensemble", "detector", "google/owlv2-base-patch16-ensemble",
-        revision="cfd3195ba4ea9592eec887ded089f4c08eff231d",
-        files=(
-            FileSpec(
-                "model.safetensors", 619_918_824,
-                "e1e130b9e404cf91a75ad45644c1da9d7fa5284085eecc864266a6923efb99e7",
-            ),
+    _hub(
+        "detector", "google/owlv2-base-patch16-ensemble",
+        "cfd3195ba4ea9592eec887ded089f4c08eff231d",
+        FileSpec(
+            "model.safetensors", 619_918_824,
+            "e1e130b9e404cf91a75ad45644c1da9d7fa5284085eecc864266a6923efb99e7",
         ),
         size=622_000_000, default_for=("cpu", "gpu"), license="apache-2.0",
     ),
-    ModelSpec(
-        "grounding-dino-tiny", "detector", "IDEA-Research/grounding-dino-tiny",
-        revision="a2bb814dd30d776dcf7e30523b00659f4f141c71",
-        files=(
-            FileSpec(
-                "model.safetensors", 689_359_096,
-                "1a2412ef99bd74bcd3c2a246fa1e48581f8889a1300c9051974741314fc042f3",
-            ),
+    _hub(
+        "detector", "IDEA-Research/grounding-dino-tiny", "a2bb814dd30d776dcf7e30523b00659f4f141c71",
+        FileSpec(
+            "model.safetensors", 689_359_096,
+            "1a2412ef99bd74bcd3c2a246fa1e48581f8889a1300c9051974741314fc042f3",
         ),
         size=690_000_000, license="apache-2.0",
     ),
-    ModelSpec(
-        "SmolVLM2-500M-Video-Instruct", "videollm", "HuggingFaceTB/SmolVLM2-500M-Video-Instruct",
-        revision="7b375e1b73b11138ff12fe22c8f2822d8fe03467",
-        files=(
-            FileSpec(
-                "model.safetensors", 2_029_990_624,
-                "b9bfd456c9472c0acd5719d6e514c4b859891af205ee1a736552fd3497b8b0c3",
-            ),
+    _hub(
+        "videollm", "HuggingFaceTB/SmolVLM2-500M-Video-Instruct",
+        "7b375e1b73b11138ff12fe22c8f2822d8fe03467",
+        FileSpec(
+            "model.safetensors", 2_029_990_624,
+            "b9bfd456c9472c0acd5719d6e514c4b859891af205ee1a736552fd3497b8b0c3",
         ),
         size=2_035_000_000, default_for=("cpu",), license="apache-2.0",
     ),
-    ModelSpec(
-        "Qwen3-VL-2B-Instruct", "videollm", "Qwen/Qwen3-VL-2B-Instruct",
-        revision="89644892e4d85e24eaac8bacfd4f463576704203",
-        files=(
-            FileSpec(
-                "model.safetensors", 4_255_140_312,
-                "7de1838c87a5349b016c26a1c3f7d2bc400a3d485f95ef39a7059ffd734977a0",
-            ),
+    _hub(
+        "videollm", "Qwen/Qwen3-VL-2B-Instruct", "89644892e4d85e24eaac8bacfd4f463576704203",
+        FileSpec(
+            "model.safetensors", 4_255_140_312,
+            "7de1838c87a5349b016c26a1c3f7d2bc400a3d485f95ef39a7059ffd734977a0",
         ),
         size=4_270_000_000, default_for=("gpu",), license="apache-2.0",
     ),
-    ModelSpec(
-        "Qwen3-VL-4B-Instruct", "videollm", "Qwen/Qwen3-VL-4B-Instruct",
-        revision="ebb281ec70b05090aa6165b016eac8ec08e71b17",
+    _hub(
+        "videollm", "Qwen/Qwen3-VL-4B-Instruct", "ebb281ec70b05090aa6165b016eac8ec08e71b17",
         size=8_880_000_000, license="apache-2.0",
     ),
-    ModelSpec(
-        "SmolVLM2-2.2B-Instruct", "videollm", "HuggingFaceTB/SmolVLM2-2.2B-Instruct",
-        revision="482adb537c021c86670beed01cd58990d01e72e4",
+    _hub(
+        "videollm", "HuggingFaceTB/SmolVLM2-2.2B-Instruct",
+        "482adb537c021c86670beed01cd58990d01e72e4",
         license="apache-2.0",
     ),
     _easyocr("english_g2", "english_g2.pth", "5864788e1821be9e454ec108d61b887d", 15_100_000),
