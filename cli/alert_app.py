@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from cli.arguments import Videos
 from cli.options import Common, with_common_options
 
 alert = typer.Typer(
@@ -119,10 +120,7 @@ def test(
         str | None,
         typer.Option(metavar="LIBRARY", help="The library to try it on; by default the usual one."),
     ] = None,
-    videos: Annotated[
-        list[str] | None,
-        typer.Option("--video", metavar="V", help="Only on this video; repeatable."),
-    ] = None,
+    videos: Videos = None,
     thresholds: Thresholds = None,
 ) -> int:
     """Say how often a question would have spoken up over what is indexed, and suggest a threshold.

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from cli.arguments import Strict, Videos
 from cli.options import Common, with_common_options
 
 
@@ -16,14 +17,7 @@ from cli.options import Common, with_common_options
 def ask(
     common: Common,
     question: Annotated[list[str], typer.Argument(metavar="QUESTION", help="In any language.")],
-    videos: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--video",
-            metavar="V",
-            help="Only this video: id, path, file name or title; repeatable.",
-        ),
-    ] = None,
+    videos: Videos = None,
     shown: Annotated[  # `context` is typer's own
         str | None,
         typer.Option(
@@ -32,9 +26,7 @@ def ask(
             help="What a language model is shown: retrieved, uniform, subtitles or none.",
         ),
     ] = None,
-    strict: Annotated[
-        bool, typer.Option("--strict", help="Leave out sentences that no source supports.")
-    ] = False,
+    strict: Strict = False,
 ) -> int:
     """Answer a question from what the videos say and show, citing the second."""
     from cli.ask import run_ask

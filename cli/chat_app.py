@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from cli.arguments import Strict
 from cli.options import Common, with_common_options
 
 
@@ -29,9 +30,7 @@ def chat(
             "once and kept for all questions.",
         ),
     ] = False,
-    strict: Annotated[
-        bool, typer.Option("--strict", help="Leave out sentences that no source supports.")
-    ] = False,
+    strict: Strict = False,
 ) -> int:
     """Ask one question after another; each may lean on those before it."""
     from cli.chat import run_chat

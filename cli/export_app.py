@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from cli.arguments import Force
 from cli.options import Common, with_common_options
 
 
@@ -49,7 +50,7 @@ def export(
             help="Clips exact to the frame, encoded anew; else from the key frame before.",
         ),
     ] = False,
-    force: Annotated[bool, typer.Option("--force", help="Overwrite what is there.")] = False,
+    force: Force = False,
 ) -> int:
     """Take moments away: clips, subtitles, edit lists, chapters, tables, a page of them.
 

@@ -16,6 +16,17 @@ from typing import Annotated
 import typer
 
 from cli.alert_app import alert
+from cli.arguments import (
+    Jobs,
+    Misses,
+    Paths,
+    RunChannels,
+    SearchedChannels,
+    Video,
+    Videos,
+    run_channels,
+    searched_channels,
+)
 from cli.ask_app import ask
 from cli.chat_app import chat
 from cli.evaluate_app import evaluate
@@ -35,16 +46,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-VideoArgument = Annotated[
-    str, typer.Argument(metavar="VIDEO", help="Its id, path, file name or title.")
-]
-VideosOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--video", metavar="V", help="Only this video: id, path, file name or title; repeatable."
-    ),
-]
 
 
 def show_version(wanted: bool) -> None:
@@ -73,18 +74,12 @@ def before_command(
 @with_common_options
 def index(
     common: Common,
-    paths: Annotated[
-        list[str], typer.Argument(metavar="PATH...", help="Files, folders (recursive) or globs.")
-    ],
-    channels: Annotated[
-        str | None, typer.Option(metavar="A,B", help="Only these channels, as in speech,frame.")
-    ] = None,
+    paths: Paths,
+    channels: RunChannels = None,
     force: Annotated[
         bool, typer.Option("--force", help="Index again what is indexed already.")
     ] = False,
-    jobs: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Files worked on at once.")
-    ] = None,
+    jobs: Jobs = None,
     verify: Annotated[
         bool, typer.Option("--verify", help="Hash whole files, to find changes that hide.")
     ] = False,
@@ -100,7 +95,7 @@ def index(
         messages(),
         common.settings(),
         paths,
-        channels=None if channels is None else comma_separated([channels], "--channels"),
+        channels=run_channels(channels),
         force=force,
         jobs=jobs,
         verify=verify,
@@ -113,12 +108,8 @@ def index(
 @with_common_options
 def estimate(
     common: Common,
-    paths: Annotated[
-        list[str], typer.Argument(metavar="PATH...", help="Files, folders (recursive) or globs.")
-    ],
-    channels: Annotated[
-        str | None, typer.Option(metavar="A,B", help="Only these channels, as in speech,frame.")
-    ] = None,
+    paths: Paths,
+    channels: RunChannels = None,
 ) -> int:
     """Say what indexing would take, from trying a minute of it."""
     from cli.estimate import run_estimate
@@ -126,7 +117,7 @@ def estimate(
     return run_estimate(
         common.settings(),
         paths,
-        channels=None if channels is None else comma_separated([channels], "--channels"),
+        channels=run_channels(channels),
         as_json=common.as_json,
     )
 
@@ -139,10 +130,8 @@ def reindex(
     model: Annotated[
         str | None, typer.Option(metavar="M", help="With this model; see `longtake models ls`.")
     ] = None,
-    videos: VideosOption = None,
-    jobs: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Files worked on at once.")
-    ] = None,
+    videos: Videos = None,
+    jobs: Jobs = None,
 ) -> int:
     """Run one channel again over what is indexed. Searches see the old results until then."""
     from cli.reindex import run_reindex
@@ -157,20 +146,6 @@ def reindex(
         jobs=jobs,
         as_json=common.as_json,
     )
-
-
-def comma_separated(given: list[str] | None, option: str) -> list[str]:
-    """The names in what an option was given. Raises UsageError where there is none in it: nothing
-    asked for must not come to mean everything."""
-    from index.errors import UsageError
-
-    names: list[str] = []
-    for text in given or ():
-        here = [name.strip() for name in text.split(",") if name.strip()]
-        if not here:
-            raise UsageError(f"{option} “{text}” names no channel.")
-        names += here
-    return names
 
 
 @app.command()
@@ -192,11 +167,8 @@ def search(
             help="Find where else this footage occurs, as in film.mp4@1:02-1:20.",
         ),
     ] = None,
-    videos: VideosOption = None,
-    channels: Annotated[
-        list[str] | None,
-        typer.Option("--channel", metavar="C", help="Only this channel, as in speech; repeatable."),
-    ] = None,
+    videos: Videos = None,
+    channels: SearchedChannels = None,
     limit: Annotated[
         int | None,
         typer.Option(min=1, metavar="N", help="At most this many results (1000 at most)."),
@@ -213,9 +185,7 @@ def search(
             "`longtake export` says more.",
         ),
     ] = None,
-    misses: Annotated[
-        bool, typer.Option("--misses", help="Show the nearest misses, too: no floor for words.")
-    ] = False,
+    misses: Misses = False,
     explain: Annotated[
         bool, typer.Option("--explain", help="Say why each result is there, and what was dropped.")
     ] = False,
@@ -232,7 +202,7 @@ def search(
         image=None if image is None else Path(image),
         clip=clip,
         videos=videos or [],
-        channels=comma_separated(channels, "--channel"),
+        channels=searched_channels(channels),
         limit=limit,
         group_by=group_by,
         exports=exports or (),
@@ -262,7 +232,7 @@ def list_videos(common: Common) -> int:
 
 @app.command()
 @with_common_options
-def show(common: Common, video: VideoArgument) -> int:
+def show(common: Common, video: Video) -> int:
     """Show one video: streams, segments, coverage, evidence and a timeline."""
     from cli.browse import run_show
 
@@ -273,7 +243,7 @@ def show(common: Common, video: VideoArgument) -> int:
 @with_common_options
 def remove(
     common: Common,
-    video: VideoArgument,
+    video: Video,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> int:
     """Remove a video from the library. The file itself stays."""

@@ -9,15 +9,14 @@ from typing import Annotated
 
 import typer
 
+from cli.arguments import Force, Video
 from cli.options import Common, with_common_options
 
 
 @with_common_options
 def summarize(
     common: Common,
-    video: Annotated[
-        str, typer.Argument(metavar="VIDEO", help="Its id, path, file name or title.")
-    ],
+    video: Video,
     format: Annotated[
         str | None, typer.Option(metavar="F", help="markdown, ffmetadata or youtube.")
     ] = None,
@@ -30,7 +29,7 @@ def summarize(
     again: Annotated[
         bool, typer.Option("--again", help="Make it anew, though nothing has changed.")
     ] = False,
-    force: Annotated[bool, typer.Option("--force", help="Overwrite what is there.")] = False,
+    force: Force = False,
 ) -> int:
     """Give a video chapters with titles and a summary, kept in the library for searches."""
     from cli.summarize import run_summarize

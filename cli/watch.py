@@ -7,22 +7,22 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from cli.compose import build_alert_watcher, build_claims, build_thumbnails, open_library
 from cli.index import while_its_folder_is_there
 from cli.narration import Narration
-from cli.render import data_line, print_json, safe, say, say_error
+from cli.render import safe, say
 from cli.senses import Senses, chosen_channels
 from cli.settings import Settings
-from index.alerts import Alert, AlertEvent
+from cli.telling import Told
 from index.errors import ConfigError
+from index.library import Library
 from index.pieces import RECORDINGS
-from index.schema import Video
+from ingest.channel import Sample
 from ingest.claims import Claims
 from ingest.live.epoch_pass import LiveNews
 from ingest.live.source import LiveSource, parse_sources
@@ -30,9 +30,6 @@ from ingest.live.state import SourceState
 from ingest.live.stopping import RECEIVERS_BY_SECONDS, Stop
 from ingest.live.watcher import Watcher
 from ingest.plan import Channels
-from rag.alerts.watcher import AlertWatcher
-from rag.narrate import Remark
-from rag.timestamp import time_of_day, timestamp
 
 Made = TypeVar("Made")
 
@@ -48,9 +45,6 @@ own 5 ms it waited for those who look at pictures most of its time."""
 
 _COMMENT_SECONDS = 20.0
 """So long a commentator has for what waits, where all sources have come to their end."""
-
-_LINE_SECONDS = 60.0
-"""How often a line tells how a source is doing, where there is no terminal."""
 
 
 def run_watch(
@@ -72,81 +66,20 @@ def run_watch(
     Raises UsageError for what is no source.
     """
     sources = parse_sources(given, names)
-    settings = for_streams(settings, channels)
     said = {"record": record, "keep_seconds": keep_seconds, "keep_bytes": keep_bytes}
-    changes = {name: value for name, value in said.items() if value is not None}
-    live = settings.live.model_copy(update=changes)
-    settings = settings.model_copy(update={"live": live})
+    settings = for_streams(settings, channels, said)
     senses = Senses(settings)
     senses.check_models()
     stop = Stop()
-    told_by = partial(stop.left, by_seconds=RECEIVERS_BY_SECONDS)
+    told = Told(as_json, stop)
     sys.setswitchinterval(_TURN_SECONDS)
     with (
         stopping(stop) as caught,
         while_its_folder_is_there(settings) as opened,
         open_library(settings, must_exist=False) as library,
-        ExitStack() as closing,
     ):
         opened.set()
-
-        def perceive() -> Channels:
-            senses.prepare_models(lambda text: say(safe(text)))
-            return senses.channels()
-
-        perceived = unless_stopped(stop, perceive)
-        if settings.server is not None:
-            settings.library.mkdir(parents=True, exist_ok=True)
-        told = Told(as_json, stop)
-        alerts = build_alert_watcher(settings, library, told.event)
-        closing.callback(lambda: alerts.close(told_by))
-        library, claims = build_claims(settings, library)
-        unless_stopped(stop, lambda: alerts.start(lambda video_id: is_free(claims, video_id)))
-        for note in alerts.notes:
-            say((safe(note), "yellow"))
-        narration = None
-        if narrate:
-            narration = unless_stopped(
-                stop,
-                lambda: Narration(settings, told.remark, lambda text: say((safe(text), "yellow"))),
-            )
-        if narration is not None:
-            closing.callback(
-                lambda: narration.close(
-                    told_by(1.0 if stop.is_set() else _COMMENT_SECONDS), after_all=not stop.is_set()
-                )
-            )
-
-        def heard(news: LiveNews) -> None:
-            look(alerts, news)
-            if narration is not None and not news.again:
-                narration.hear(news)
-
-        def on_state(state: SourceState) -> None:
-            told(state)
-            if narration is not None:
-                narration.on_state(state)
-
-        def watched(source: LiveSource) -> Watcher:
-            assert perceived is not None
-            return Watcher(
-                library,
-                perceived,
-                settings.ingest,
-                settings.live,
-                build_thumbnails(settings),
-                claims,
-                source,
-                stop,
-                on_state,
-                heard,
-                onlooker=(lambda *_: None) if narration is None else narration.look,
-                recordings=settings.library / RECORDINGS,
-                reserve_bytes=settings.index.reserve_bytes + settings.live.spare_bytes,
-            )
-
-        states = [] if stop.is_set() else _run_all(sources, [watched(one) for one in sources], stop)
-        told.finish()
+        states = _watch_all(settings, senses, library, sources, told, stop, narrate)
     if told.lost is not None:
         raise told.lost
     # One without a state hangs yet, and was not waited for.
@@ -156,9 +89,113 @@ def run_watch(
     return 1 if failed else 0
 
 
-def for_streams(settings: Settings, named: Sequence[str] | None) -> Settings:
-    """With the channels that look at streams. Raises ConfigError for unknown ones, and where none
-    is left."""
+def _watch_all(
+    settings: Settings,
+    senses: Senses,
+    library: Library,
+    sources: Sequence[LiveSource],
+    told: Told,
+    stop: Stop,
+    narrate: bool,
+) -> list[SourceState | None]:
+    """The last state of each source, once all have ended."""
+
+    def perceive() -> Channels:
+        senses.prepare_models(lambda text: say(safe(text)))
+        return senses.channels()
+
+    channels = unless_stopped(stop, perceive)
+    if settings.server is not None:
+        settings.library.mkdir(parents=True, exist_ok=True)
+    states: list[SourceState | None] = []
+    with _Listeners(settings, library, told, stop) as listeners:
+        library, claims = build_claims(settings, library)
+        listeners.start(claims, narrate)
+        if channels is not None and not stop.is_set():
+            watchers = [
+                Watcher(
+                    library,
+                    channels,
+                    settings.ingest,
+                    settings.live,
+                    build_thumbnails(settings),
+                    claims,
+                    source,
+                    stop,
+                    listeners.on_state,
+                    listeners.hear,
+                    onlooker=listeners.look,
+                    recordings=settings.library / RECORDINGS,
+                    reserve_bytes=settings.index.reserve_bytes + settings.live.spare_bytes,
+                )
+                for source in sources
+            ]
+            states = _run_all(sources, watchers, stop)
+        told.finish()
+    return states
+
+
+class _Listeners:
+    """Who hears what the sources show: the standing questions, and a commentator where one is
+    wanted. Closing waits for what is under way, a while."""
+
+    def __init__(self, settings: Settings, library: Library, told: Told, stop: Stop):
+        self._settings = settings
+        self._told = told
+        self._stop = stop
+        self._alerts = build_alert_watcher(settings, library, told.event)
+        self._narration: Narration | None = None
+
+    def start(self, claims: Claims, narrate: bool) -> None:
+        unless_stopped(
+            self._stop, lambda: self._alerts.start(lambda video_id: is_free(claims, video_id))
+        )
+        for note in self._alerts.notes:
+            _warn(note)
+        if narrate:
+            self._narration = unless_stopped(
+                self._stop, lambda: Narration(self._settings, self._told.remark, _warn)
+            )
+
+    def hear(self, news: LiveNews) -> None:
+        epoch = news.epoch
+        zero = epoch.wall_clock_start - epoch.start_seconds
+        self._alerts.see(news.video, epoch.number, zero, news.evidence)
+        if self._narration is not None and not news.again:
+            self._narration.hear(news)
+
+    def look(self, source: str, sample: Sample) -> None:
+        if self._narration is not None:
+            self._narration.look(source, sample)
+
+    def on_state(self, state: SourceState) -> None:
+        self._told(state)
+        if self._narration is not None:
+            self._narration.on_state(state)
+
+    def __enter__(self) -> _Listeners:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        within = partial(self._stop.left, by_seconds=RECEIVERS_BY_SECONDS)
+        try:
+            if self._narration is not None:
+                stopped = self._stop.is_set()
+                wait = within(1.0 if stopped else _COMMENT_SECONDS)
+                self._narration.close(wait, after_all=not stopped)
+        finally:
+            self._alerts.close(within)
+
+
+def _warn(text: str) -> None:
+    say((safe(text), "yellow"))
+
+
+def for_streams(
+    settings: Settings, named: Sequence[str] | None, said: Mapping[str, Any]
+) -> Settings:
+    """With the channels that look at streams, and what was said of `live` and is not None. Raises
+    ConfigError for unknown channels, and where none is left."""
     chosen = chosen_channels(settings, named)
     if chosen == ("text",):
         raise ConfigError("Of a live source `text` is made of what other channels find: name them.")
@@ -168,7 +205,9 @@ def for_streams(settings: Settings, named: Sequence[str] | None) -> Settings:
 
         read = read.model_copy(update={"threads": max(min(4, usable_cores() - 1), 1)})
     channels = settings.channels.model_copy(update={"enabled": chosen, "screen_text": read})
-    return settings.model_copy(update={"channels": channels})
+    changes = {name: value for name, value in said.items() if value is not None}
+    live = settings.live.model_copy(update=changes)
+    return settings.model_copy(update={"channels": channels, "live": live})
 
 
 def _run_all(
@@ -229,13 +268,6 @@ def is_free(claims: Claims, video_id: str) -> bool:
         return claim is not None
 
 
-def look(alerts: AlertWatcher, news: LiveNews) -> None:
-    """Holds what is new against the standing questions."""
-    epoch = news.epoch
-    zero = epoch.wall_clock_start - epoch.start_seconds
-    alerts.see(news.video, epoch.number, zero, news.evidence)
-
-
 @contextmanager
 def stopping(stop: threading.Event) -> Iterator[list[int]]:
     """Ctrl-C and SIGTERM set the event, so that what is open is closed and written; another one
@@ -264,131 +296,3 @@ def stopping(stop: threading.Event) -> Iterator[list[int]]:
     finally:
         for one, handler in before.items():
             signal.signal(one, handler)
-
-
-class Told:
-    """Says how the sources are doing: on stderr, and as JSON lines on stdout where asked for.
-
-    On a terminal one line is kept up to date; else, and for changes of state, lines are written.
-    Where nobody takes them any more, that is `lost`, nothing more is said, and `stop` is set.
-    """
-
-    def __init__(self, as_json: bool, stop: threading.Event):
-        self._as_json = as_json
-        self._stop = stop
-        self.lost: OSError | None = None
-        self._lock = threading.Lock()
-        self._states: dict[str, SourceState] = {}
-        self._told_at: dict[str, float] = {}
-        self._terminal = sys.stderr.isatty()
-        self._finished = False
-
-    def __call__(self, state: SourceState) -> None:
-        with self._telling():
-            if self._finished:  # one that was not waited for, and finds the library closed
-                return
-            before = self._states.get(state.source)
-            self._states[state.source] = state
-            changed = before is None or (before.state, before.message) != (
-                state.state,
-                state.message,
-            )
-            due = time.monotonic() - self._told_at.get(state.source, 0.0) >= _LINE_SECONDS
-            if changed or due:
-                self._told_at[state.source] = time.monotonic()
-                self._clear()
-                self._line(state)
-                if self._as_json:
-                    print_json(state)
-                    sys.stdout.flush()
-            self._status()
-
-    def event(self, alert: Alert, event: AlertEvent, video: Video) -> None:
-        """A standing question has found something."""
-        from rag.alerts.delivery import notification, reason
-
-        with self._telling():
-            self._clear()
-            place = timestamp(event.start_seconds)
-            if event.wall_clock_start is not None:
-                place += f" ({time_of_day(event.wall_clock_start)})"
-            say(
-                (f"{safe(alert.name)}: ", "bold"),
-                f"{safe(video.title)}  {place}  {safe(reason(event))}",
-            )
-            if self._as_json:
-                print_json({"event": notification(alert, event, video)})
-                sys.stdout.flush()
-            self._status()
-
-    def remark(self, source: str, remark: Remark) -> None:
-        """What happens in a source: this is data."""
-        with self._telling():
-            self._clear()
-            state = self._states.get(source)
-            wall = None
-            if state is not None and state.wall_clock is not None:
-                wall = state.wall_clock + remark.at_seconds - state.at_seconds
-            if self._as_json:
-                told = {"source": source, "text": remark.text, "at_seconds": remark.at_seconds}
-                print_json({"remark": told | {"wall_clock": wall}})
-            else:
-                place = timestamp(round(remark.at_seconds))
-                place += "" if wall is None else f" ({time_of_day(wall)})"
-                data_line((safe(source), "bold"), "  ", (place, "cyan"), f"  {safe(remark.text)}")
-            sys.stdout.flush()
-            self._status()
-
-    def _line(self, state: SourceState) -> None:
-        if state.state == "failed":
-            say_error(state.message)
-            return
-        text = state.message or progress_text(state)
-        say((f"{safe(state.source)}: ", "bold"), f"{state.state}{', ' if text else ''}{safe(text)}")
-
-    @contextmanager
-    def _telling(self) -> Iterator[None]:
-        """One at a time. From any thread, none of which must die of it."""
-        with self._lock:
-            try:
-                yield
-            except OSError as error:
-                if self.lost is None:
-                    self.lost = error
-                self._stop.set()
-
-    def _status(self) -> None:
-        if not self._terminal:
-            return
-        parts = [
-            f"{safe(state.source)} {progress_text(state)}"
-            for state in self._states.values()
-            if state.state == "live" and state.at_seconds is not None
-        ]
-        if parts:
-            sys.stderr.write("\r\x1b[K" + " | ".join(parts))
-            sys.stderr.flush()
-
-    def _clear(self) -> None:
-        if self._terminal:
-            sys.stderr.write("\r\x1b[K")
-
-    def finish(self) -> None:
-        """How a source is doing is told no more."""
-        with self._telling():
-            self._finished = True
-            self._clear()
-
-
-def progress_text(state: SourceState) -> str:
-    """`1:02:03 (14:31:07), 0.8 s behind, 12 dropped, 340 found`; "" where nothing came yet."""
-    if state.at_seconds is None or state.wall_clock is None:
-        return ""
-    at = datetime.fromtimestamp(state.wall_clock, UTC).astimezone()
-    parts = [f"{timestamp(round(state.at_seconds))} ({at:%H:%M:%S})"]
-    if state.lag_seconds is not None:
-        parts.append(f"{max(state.lag_seconds, 0.0):.1f} s behind")
-    if state.dropped:
-        parts.append(f"{state.dropped} dropped")
-    parts.append(f"{state.found} found")
-    return ", ".join(parts)

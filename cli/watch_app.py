@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from cli.arguments import RunChannels, run_channels
 from cli.options import Common, with_common_options
 
 
@@ -52,12 +53,9 @@ def watch(
     narrate: Annotated[
         bool, typer.Option("--narrate", help="Say what happens, where something new does.")
     ] = False,
-    channels: Annotated[
-        str | None, typer.Option(metavar="A,B", help="Only these channels, as in screen_text.")
-    ] = None,
+    channels: RunChannels = None,
 ) -> int:
     """Index streams while they run, until Ctrl-C. What was shown is found seconds later."""
-    from cli.main import comma_separated
     from cli.quantities import length_of_time, number_of_bytes
     from cli.watch import run_watch
 
@@ -69,6 +67,6 @@ def watch(
         keep_seconds=None if keep is None else length_of_time(keep, "--keep"),
         keep_bytes=None if keep_size is None else number_of_bytes(keep_size, "--keep-size"),
         narrate=narrate,
-        channels=None if channels is None else comma_separated([channels], "--channels"),
+        channels=run_channels(channels),
         as_json=common.as_json,
     )

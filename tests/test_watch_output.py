@@ -15,7 +15,7 @@ from live_peers import TcpSender, eventually
 from test_watch import ROOT, finds, longtake, recording, watch
 
 from cli.main import main
-from cli.watch import Told
+from cli.telling import Told
 from index.errors import ModelMissingError
 from ingest.live.state import SourceState
 
@@ -78,7 +78,7 @@ def test_lost_output_ends_no_thread(monkeypatch, capsys):
     told = Told(False, stop)
     told(SourceState("hall", "an id", "live"))
     assert not stop.is_set() and "hall" in capsys.readouterr().err
-    monkeypatch.setattr("cli.watch.say", broken)
+    monkeypatch.setattr("cli.telling.say", broken)
     told(SourceState("hall", "an id", "lost", "why"))
     assert stop.is_set() and isinstance(told.lost, BrokenPipeError)
 
