@@ -92,12 +92,12 @@ def find_footage(view: View, library: Library, wanted: Filter) -> tuple[list[Fin
     pictures that are alike (of frames, their mean cosine).
     """
     search = _Search(view, library, wanted.and_(Match("channel", (view.channel,))))
-    found: dict[Place, list[Alignment]] = defaultdict(list)
+    found: dict[Place, list[tuple[Track, Alignment]]] = defaultdict(list)
     missed: list[tuple[Place, Alignment]] = []
     for piece in _pieces(view.track):
         for place, alignment in search.alignments(piece):
             if alignment.weight >= FOUND:
-                found[place].append(alignment)
+                found[place].append((piece, alignment))
             else:
                 missed.append((place, alignment))
     finds: list[Find] = []
@@ -228,17 +228,21 @@ def _queried(piece: Track, same: float) -> Iterator[tuple[float, float, np.ndarr
         yield float(piece.times[at]), end, piece.vectors[at]
 
 
-def _joined(alignments: Sequence[Alignment]) -> list[Alignment]:
-    """What was found in neighbouring pieces of the clip and goes on on one line, as one."""
-    joined: list[Alignment] = []
-    for one in sorted(alignments, key=lambda a: (a.start_seconds, a.clip_start_seconds)):
-        for at, before in enumerate(joined):
-            if _goes_on(before, one):
-                joined[at] = _both(before, one)
+def _joined(alignments: Sequence[tuple[Track, Alignment]]) -> list[Alignment]:
+    """What was found in neighbouring pieces of the clip and goes on on one line, as one. Two lines
+    through much the same part of one piece are two opinions of it, not more of it."""
+    joined: list[tuple[Track, Alignment]] = []
+    for piece, one in sorted(
+        alignments, key=lambda found: (found[1].start_seconds, found[1].clip_start_seconds)
+    ):
+        for at, (last, before) in enumerate(joined):
+            again = before.clip_end_seconds - one.clip_start_seconds
+            if (last is not piece or again <= GOING_ON_SECONDS) and _goes_on(before, one):
+                joined[at] = piece, _both(before, one)
                 break
         else:
-            joined.append(one)
-    return joined
+            joined.append((piece, one))
+    return [one for _, one in joined]
 
 
 def _goes_on(before: Alignment, one: Alignment) -> bool:

@@ -21,8 +21,10 @@ from index.schema import Generation, Space
 from ingest.decode import decode_video
 from ingest.frames import picture
 from ingest.stretch import Stretch
+from rag.align import Alignment, Track
 from rag.clips import split
-from rag.footage import FootageFind
+from rag.footage import FootageFind, _joined
+from rag.hough import Line
 from rag.retrieve import Retriever
 from rag.vectors import QueryEncoders
 
@@ -202,6 +204,21 @@ def test_a_long_clip_is_one_find(tmp_path):
     assert (only.start_seconds, only.end_seconds) == pytest.approx((20, 175), abs=0.8)
     assert only.clip.speed == pytest.approx(1.1, abs=0.01)
     assert (only.clip.start_seconds, only.clip.end_seconds) == pytest.approx((0, 141), abs=0.8)
+
+
+def test_two_opinions_of_one_part_are_not_a_longer_find_at_another_speed():
+    clip = Track(np.arange(0.0, 20.0, 0.25), np.ones((80, 1), np.float32), 0.0, 20.0)
+
+    def lies(offset: float, until: float) -> Alignment:
+        line = Line(1.0, offset)
+        return Alignment(offset, offset + until, 0.0, until, line, 1.0, 9.0, 9, 1.0)
+
+    sure, doubtful = lies(200.0, 19.4), lies(200.7, 20.0)
+    assert _joined([(clip, sure), (clip, doubtful)]) == [sure, doubtful]
+    later = Track(clip.times + 10.0, clip.vectors, 10.0, 30.0)
+    goes_on = Alignment(210.1, 230.0, 10.0, 30.0, Line(1.0, 200.1), 1.0, 9.0, 9, 1.0)
+    (both,) = _joined([(clip, sure), (later, goes_on)])
+    assert (both.start_seconds, both.end_seconds) == (200.0, 230.0)
 
 
 def test_dark_and_plain_pictures_match_nothing(tmp_path):
