@@ -319,6 +319,7 @@ def _file_names(cuts: Sequence[Cut]) -> dict[str, str]:
     """`Cut.reel` -> a name for files made of it: that of its file, as every system takes it, with a
     piece of the id where two have the same."""
     names: dict[str, str] = {}
+    taken: set[str] = set()
     for cut in cuts:
         id = cut.reel
         if id in names:
@@ -328,7 +329,10 @@ def _file_names(cuts: Sequence[Cut]) -> dict[str, str]:
             stem = f"{cut.moment.title}-{stem}"
         name = "".join(c if c.isprintable() and c not in '/\\:*?"<>|' else "_" for c in stem)
         name = name.encode()[:_NAME_BYTES].decode(errors="ignore").strip(" .-") or "video"
-        names[id] = f"{name}-{id[:8]}" if name in names.values() else name
+        if name.casefold() in taken:  # as file systems that know no case see it
+            name = f"{name}-{id[:8]}"
+        names[id] = name
+        taken.add(name.casefold())
     return names
 
 

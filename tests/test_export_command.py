@@ -47,6 +47,18 @@ def films(tmp_path) -> Path:
     return folder
 
 
+def test_names_differ_in_more_than_case(films, run, tmp_path):
+    """Some file systems know no case."""
+    library = talks.open_library_at(tmp_path / "library")
+    (films / "more").mkdir()
+    put_film(library, films / "more" / "Tides.mkv", ((2.0, 4.0, "The lamp at sea."),))
+    library.store.close()
+    _, found, _ = run("search", "lamp", "--json")
+    assert run("export", "--format", "srt", "-o", "hits/", stdin=found)[0] == 0
+    names = {path.name.casefold() for path in Path("hits").iterdir()}
+    assert len(names) == 3
+
+
 @pytest.fixture
 def run(films, tmp_path, capfd, monkeypatch):
     """run(*arguments, stdin="") -> (exit status, stdout, stderr), in an empty folder."""
