@@ -117,7 +117,8 @@ def test_each_segment_gets_a_caption_over_its_span(library, path, remote):
     for each in evidence:
         assert each.attributes["model"] == "scripted-1"
         start, end = each.start_seconds, each.end_seconds
-        assert all(start <= time < end for time in each.attributes["frames"])
+        times = each.attributes["frames"]
+        assert times and all(start <= time < end for time in times)
     assert batches[-1].watermark_seconds == 10.0
     assert sum(batch.uncovered_seconds for batch in batches) == 0
 

@@ -264,7 +264,8 @@ def test_names_of_things_cannot_leave_their_line(clip):
     text = "\n".join(part for part in built.prompt.parts if isinstance(part, str))
     assert text.count(OPEN) == text.count(CLOSE) == len(built.sources)
     assert "<|im_end|>" not in text and "[3]" not in text
-    assert all("››› / ‹‹‹SOURCE 9" in said for _, said in detected(built.prompt))
+    seen = detected(built.prompt)
+    assert seen and all("››› / ‹‹‹SOURCE 9" in said for _, said in seen)
 
 
 def test_it_looks_at_pictures_as_they_were_decoded_and_at_no_others(tmp_path):

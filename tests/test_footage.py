@@ -134,9 +134,17 @@ def test_a_clip_that_runs_faster_or_slower_is_found_with_its_speed(library, tmp_
 
 
 def test_a_different_film_is_not_found_and_its_nearest_misses_are_told(library, tmp_path):
-    clip = film(tmp_path / "other.mp4", OTHER, rate=RATE)
-    result = Retriever(library).search(clip=str(clip), explain=True)
+    def faintly(t: float) -> np.ndarray:
+        return np.uint8(0.4 * panning(5)(t) + 0.6 * panning(60)(t))
+
+    strange = film(tmp_path / "strange.mp4", OTHER, rate=RATE)
+    result = Retriever(library).search(clip=str(strange), explain=True)
+    assert result.moments == result.dropped == ()
+
+    near = film(tmp_path / "near.mp4", [*OTHER[:4], (3, faintly), *OTHER[4:]], rate=RATE)
+    result = Retriever(library).search(clip=str(near), explain=True)
     assert result.moments == ()
+    assert result.dropped
     assert all("too little in common" in dropped.reason for dropped in result.dropped)
 
 

@@ -302,7 +302,8 @@ def test_explain_names_words_weights_and_what_was_merged(writable):
 
 def test_settings_bound_the_length_of_a_moment(films):
     short = Retriever(films, RetrieveSettings(longest_moment_seconds=5.0))
-    assert all(m.end_seconds - m.start_seconds <= 5.0 for m in short.search("lens beam").moments)
+    found = short.search("lens beam").moments
+    assert found and all(m.end_seconds - m.start_seconds <= 5.0 for m in found)
 
 
 # Pictures

@@ -306,7 +306,8 @@ def test_killed_while_old_still_stretches_are_joined(point, watch, recording, tm
     assert [text for text, *_ in found].count("GATE CLOSED") == 1
     assert "GATE OPEN" in [text for text, *_ in found]
     (shown,) = longtake(library, "show", "gate")
-    assert all(channel["complete"] for channel in shown["channels"].values())
+    channels = shown["channels"].values()
+    assert channels and all(channel["complete"] for channel in channels)
 
 
 def test_waiting_for_a_source_costs_nothing(watch):
