@@ -600,6 +600,29 @@ def test_verify_finds_what_size_and_time_hide(pulled):
     assert "hashes to" in wrong.pop("model.safetensors") and set(wrong.values()) == {""}
 
 
+def test_what_verify_finds_is_damage_from_then_on_and_pulling_mends_it(pulled, hub):
+    place = pulled.place("text", REPO)
+    path = place.folder / "model.safetensors"
+    stat, content = path.stat(), path.read_bytes()
+    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    list(pulled.verify(place))
+    with pytest.raises(ModelMissingError, match="not the file that was pulled"):
+        pulled.files("text", REPO)
+    assert get(pulled, hub)
+    assert path.read_bytes() == content and pulled.files("text", REPO)
+
+
+def test_how_a_model_is_had_anew_is_something_that_helps(pulled):
+    """`pull` alone leaves what is whole by its hashes, and a folder of one's own is nowhere else."""
+    assert f"models rm {REPO}`, then `longtake" in pulled.files("text", REPO).fetching
+    folder = write(pulled.folder / "text" / "mine", text_model())
+    assert pulled.files("text", "mine").fetching == f"copy the model to {folder} anew"
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(ModelMissingError, match=r"no weights.*Copy its files there anew"):
+        pulled.files("text", "mine")
+
+
 def test_a_pulled_file_that_became_another_one_is_damage_and_pulling_mends_it(pulled, hub):
     path = pulled.files("text", REPO).folder / "config.json"
     path.write_bytes(b'{"model_type": "gpt2"}')  # of the same length

@@ -170,7 +170,8 @@ class Depot:
             slug = f"{place.name}-{record.digest[:12]}"
             prepared = self.folder / _PREPARED / place.kind / slug
         kind = None if place.ours or place.spec else place.kind
-        return ModelFiles(place.name, place.folder, record.digest, prepared, kind)
+        folder, digest = place.folder, record.digest
+        return ModelFiles(place.name, folder, digest, prepared, kind, pullable(place))
 
     def look(self, place: Place) -> tuple[Record | None, str]:
         """The record of what is there, hashed anew as far as it must be; and what is wrong with
@@ -284,8 +285,7 @@ class Depot:
         return found
 
     def check_present(self, wanted: Sequence[tuple[str, str]]) -> None:
-        """Raises one ModelMissingError that lists all that is missing, its sizes, and the ways
-        out."""
+        """Raises one ModelMissingError that lists all that lacks, its sizes, and the ways out."""
         if missing := self.missing(wanted):
             raise ModelMissingError(
                 explain(missing) + " Or leave those channels out: --channels, --profile packaged."
@@ -316,8 +316,7 @@ class Depot:
     def _folders(self, kind: str) -> Iterator[Path]:
         with suppress(OSError):
             for entry in sorted((self.folder / kind).iterdir()):
-                hidden = entry.name.startswith(".") or entry.name.endswith(PULLING)
-                if entry.is_dir() and not hidden:
+                if entry.is_dir() and not entry.name.startswith(".") and entry.suffix != PULLING:
                     yield entry
 
     def entry(self, place: Place) -> Entry:
@@ -347,11 +346,12 @@ class Depot:
         self, place: Place, moved: Callable[[int], None] | None = None
     ) -> Iterator[tuple[str, str]]:
         """Hashes every file again, whatever its time says. Yields (path, what is wrong), "" for
-        nothing. Raises ModelMissingError where there is no such model."""
+        nothing; damage to what was pulled is remembered. Raises ModelMissingError."""
         record, problem = self.look(place)
         if record is None:
             raise ModelMissingError(explain([self._missing(place, problem)]))
-        for file in record.files:
+        files = list(record.files)
+        for number, file in enumerate(files):
             try:
                 found = record_file(place.folder, file.path, moved=moved)
             except OSError as error:
@@ -360,11 +360,14 @@ class Depot:
             if found.size != file.size:
                 yield file.path, f"has {found.size} bytes instead of {file.size}"
             elif found.sha256 != file.sha256:
+                files[number] = with_values(file, mtime_ns=0)  # so that the next look hashes it, too
                 yield file.path, f"hashes to {found.sha256} instead of {file.sha256}"
             elif against_catalogue(place.spec, place.folder, found) is None:
                 yield file.path, "is not the file that the catalogue knows"
             else:
                 yield file.path, ""
+        if tuple(files) != record.files and record.origin != "folder":
+            write_record(place.folder, with_values(record, files=tuple(files)), beside=place.ours)
 
     def remove(self, place: Place) -> int:
         """Deletes the model, what was prepared of it and what was pulled of it so far. Returns the

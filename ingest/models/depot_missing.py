@@ -66,6 +66,8 @@ def explain(missing: Sequence[Missing]) -> str:
             f"Nor is {names} known: `longtake models ls --all` lists those that are; OWNER/NAME "
             "means one of the Hugging Face hub, and ./FOLDER one that lies there."
         )
+    if any(one.problem and not one.pullable for one in absent):
+        lines.append("Copy its files there anew.")
     if packages := sorted({name for one in missing for name in one.packages}):
         lines.append(f"Not installed: {', '.join(packages)}; {INSTALL_MODELS} brings them.")
     return " ".join(lines)

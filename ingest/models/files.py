@@ -20,7 +20,8 @@ class ModelFiles:
     name: as the settings call it. digest: hexadecimal, of everything that shapes the model's
     outputs; known without reading the weights. prepared: where what `longtake models prepare` has
     made of them lies (it may not be there). kind: of a folder that is not in models.dir, which the
-    commands have to be told; None of the others, which they know by name.
+    commands have to be told; None of the others, which they know by name. pullable: whether there
+    is somewhere to pull it from.
     """
 
     name: str
@@ -28,6 +29,7 @@ class ModelFiles:
     digest: str
     prepared: Path
     kind: str | None = None
+    pullable: bool = True
 
     def prepare_command(self, *, int8: bool = False) -> str:
         """What to type to prepare this model."""
@@ -40,8 +42,10 @@ class ModelFiles:
     @property
     def fetching(self) -> str:
         """How its files are had anew, as the end of a sentence or a sentence of its own."""
-        if self.kind is None:
-            return f"`longtake models pull {shlex.quote(self.name)}` fetches it"
+        if self.kind is None and self.pullable:
+            name = shlex.quote(self.name)
+            # Files that are here, and what they were, are here for `pull`, too.
+            return f"`longtake models rm {name}`, then `longtake models pull {name}` fetches it"
         return f"copy the model to {self.folder} anew"
 
 
