@@ -17,7 +17,7 @@ from index.errors import LongtakeError, ModelMissingError, UsageError
 from ingest.models.catalogue import KINDS
 from ingest.models.depot import Depot, Entry, Place
 from ingest.models.device import likely_device
-from ingest.models.files import INSTALL_MODELS
+from ingest.models.files import INSTALL_MODELS, ModelFiles
 
 _STATES = {
     "here": "green",
@@ -267,38 +267,47 @@ def run_prepare(
     settings: Settings, names: list[str], *, kind: str | None, int8: bool, as_json: bool
 ) -> int:
     """Makes ONNX copies that run without torch: of the models named, or of all that are wanted.
-    The one that the channel `frame` runs with 8-bit weights is made so unasked."""
+    The one that the channel `frame` runs with 8-bit weights is made so unasked. One that fails does
+    not keep the others; returns 1 where one did."""
     depot = Depot(settings.models.dir, settings.models.packages)
     frames = [depot.place(w.kind, w.name) for w in wanted_models(settings) if w.channel == "frame"]
     places = _places(settings, depot, names, kind) if names else _wanted_places(settings, depot)
     if not places:
         say("The enabled channels want no model that could be prepared.")
+    failed = 0
     for place in places:
         module = KINDS[place.kind].export
         if module is None:
             say(f"{safe(place.name)}: nothing to prepare ({place.kind} runs as it is).")
             continue
-        files = depot.files(place.kind, place.called)
-        try:
-            prepare = importlib.import_module(module).prepare
-        except ImportError as error:
-            raise ModelMissingError(
-                f"Preparing needs {error.name or error}, which is not installed: {INSTALL_MODELS}."
-            ) from error
         rounded = int8 or (settings.channels.frame.int8 and place in frames)
-        facts = prepare(files, int8=rounded, progress=lambda step: say((safe(str(step)), "dim")))
-        made = _bytes_in(files.prepared)
-        if as_json:
-            record = {"name": place.name, "kind": place.kind, "prepared": str(files.prepared)}
-            extra = dataclasses.asdict(facts) if dataclasses.is_dataclass(facts) else dict(facts)
-            print_json(record | {"size_bytes": made, "facts": extra})
-        else:
-            say(
-                f"Prepared {safe(place.name)} ({human_bytes(made)} in {safe(str(files.prepared))})."
-            )
-            if lost := int8_loss(facts):
-                say(lost)
-    return 0
+        try:
+            _prepare(depot.files(place.kind, place.called), place, module, rounded, as_json)
+        except LongtakeError as error:
+            failed += 1
+            say_error(str(error))
+            if as_json:
+                print_json({"name": place.name, "kind": place.kind, "error": str(error)})
+    return 1 if failed else 0
+
+
+def _prepare(files: ModelFiles, place: Place, module: str, int8: bool, as_json: bool) -> None:
+    try:
+        prepare = importlib.import_module(module).prepare
+    except ImportError as error:
+        raise ModelMissingError(
+            f"Preparing needs {error.name or error}, which is not installed: {INSTALL_MODELS}."
+        ) from error
+    facts = prepare(files, int8=int8, progress=lambda step: say((safe(str(step)), "dim")))
+    made = _bytes_in(files.prepared)
+    if as_json:
+        record = {"name": place.name, "kind": place.kind, "prepared": str(files.prepared)}
+        extra = dataclasses.asdict(facts) if dataclasses.is_dataclass(facts) else dict(facts)
+        print_json(record | {"size_bytes": made, "facts": extra})
+        return
+    say(f"Prepared {safe(place.name)} ({human_bytes(made)} in {safe(str(files.prepared))}).")
+    if lost := int8_loss(facts):
+        say(lost)
 
 
 def int8_loss(facts: Any) -> str:

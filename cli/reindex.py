@@ -70,7 +70,12 @@ def run_reindex(
         lines = [f"[channels.{_group(channel)}]", f'model = "{safe(model)}"']
         if channel == "caption":
             lines.insert(1, f'backend = "{settings.channels.caption.backend}"')
-        console.print("To keep that model for what is indexed later, put into config.toml:")
+        console.print(
+            "To keep that model (the next `longtake index` of these files goes back to that of the "
+            "settings), put into config.toml:",
+            highlight=False,
+            soft_wrap=True,
+        )
         for line in lines:
             console.print(escape(line), highlight=False, soft_wrap=True)
     return 1 if lost else status

@@ -614,7 +614,7 @@ def test_what_verify_finds_is_damage_from_then_on_and_pulling_mends_it(pulled, h
 
 
 def test_how_a_model_is_had_anew_is_something_that_helps(pulled):
-    """`pull` alone leaves what is whole by its hashes, and a folder of one's own is nowhere else."""
+    """`pull` alone leaves what has its hashes, and a folder of one's own is nowhere else."""
     assert f"models rm {REPO}`, then `longtake" in pulled.files("text", REPO).fetching
     folder = write(pulled.folder / "text" / "mine", text_model())
     assert pulled.files("text", "mine").fetching == f"copy the model to {folder} anew"

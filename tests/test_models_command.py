@@ -225,6 +225,18 @@ def test_prepare_makes_a_copy_that_ls_knows(run, models):
     assert re.search(r"8-bit weights its vectors have a cosine of at least [01]\.\d{4} ", err)
 
 
+def test_one_model_that_cannot_be_prepared_does_not_keep_the_others(run, models):
+    broken = models.folder / "text" / "broken"
+    broken.mkdir(parents=True)
+    (broken / "config.json").write_bytes(b"{}")
+    save_small_bert(models.folder / "text" / "small-bert")
+    status, lines, err = run("prepare", "broken", "small-bert", "--json")
+    assert status == 1 and "broken cannot be used" in err
+    records = [json.loads(line) for line in lines]
+    assert [record["name"] for record in records] == ["broken", "small-bert"]
+    assert "error" in records[0] and records[1]["size_bytes"] > 0
+
+
 def test_the_command_that_is_told_prepares_a_model_that_lies_elsewhere(run, models, tmp_path):
     """It has a name that no command knows, so the path and the kind are in it."""
     from ingest.models.text_onnx import OnnxTextEncoder

@@ -360,7 +360,9 @@ class Depot:
             if found.size != file.size:
                 yield file.path, f"has {found.size} bytes instead of {file.size}"
             elif found.sha256 != file.sha256:
-                files[number] = with_values(file, mtime_ns=0)  # so that the next look hashes it, too
+                files[number] = with_values(
+                    file, mtime_ns=0
+                )  # so that the next look hashes it, too
                 yield file.path, f"hashes to {found.sha256} instead of {file.sha256}"
             elif against_catalogue(place.spec, place.folder, found) is None:
                 yield file.path, "is not the file that the catalogue knows"

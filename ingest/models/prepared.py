@@ -19,6 +19,8 @@ def read_record(files: ModelFiles, name: str, format: int) -> dict[str, Any]:
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
         made, digest = record["format"], record["digest"]
+    except FileNotFoundError as error:
+        raise unprepared(files) from error
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise unprepared(files, f"{path} cannot be read ({error})") from error
     if made != format:
@@ -78,11 +80,12 @@ def open_tokenizer(files: ModelFiles, path: Path) -> Any:
         raise unprepared(files, f"{path} cannot be opened ({_first_line(error)})") from error
 
 
-def unprepared(files: ModelFiles, reason: str, int8: bool = False) -> ModelMissingError:
-    """The error that says how to prepare the model."""
+def unprepared(files: ModelFiles, reason: str = "", int8: bool = False) -> ModelMissingError:
+    """The error that says how to prepare the model. reason: why what is there does not do."""
+    why = f" ({reason})" if reason else ""
     return ModelMissingError(
-        f"the model {files.name} is not prepared to run without torch: {reason}; prepare it with "
-        f"{files.prepare_command(int8=int8)}"
+        f"The model {files.name} is not prepared to run without torch{why}: "
+        f"{files.prepare_command(int8=int8)} does so."
     )
 
 
