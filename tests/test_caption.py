@@ -283,6 +283,7 @@ def test_no_more_is_decoded_than_is_asked_for(library, path):
     [
         ("<think>Is it a dog?\nYes.</think>\n A dog.", "A dog."),
         ('"A dog\nin a  garden."', "A dog in a garden."),
+        ("\x1b[1mA dog\x00.", "[1mA dog ."),
     ],
 )
 def test_answers_are_tidied(library, path, said, kept):

@@ -56,6 +56,7 @@ class Server:
             def log_message(self, *_args):
                 pass
 
+        self.handler = Handler
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._http.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._http.server_port}/v1"
@@ -280,9 +281,22 @@ def test_an_address_that_swallows_packets_is_nobody_there(monkeypatch):
             list(client.generate(PROMPT))
 
 
-def test_what_a_server_has_is_asked_for():
-    with asking(says("Yes.")) as (client, _server):
+def test_what_a_server_has_is_asked_for(monkeypatch):
+    with asking(says("Yes.")) as (client, server):
         assert client.served() == ["good"]
+        for body in ("<html>Welcome!</html>", {"hello": 1}, [1, 2]):
+            monkeypatch.setattr(
+                server.handler, "do_GET", lambda self, body=body: reply(self, 200, body)
+            )
+            assert client.served() == []
+
+
+def test_an_answer_that_cannot_be_read_is_told():
+    def answer(handler, _body, _number):
+        begin_stream(handler)
+        send(handler, "data: {no json\n\n")
+
+    assert "cannot be read" in error_of(answer)
 
 
 def test_silence_is_not_waited_out():

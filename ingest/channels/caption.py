@@ -51,6 +51,7 @@ _SPEECH_REACH_SECONDS = 60.0
 """How long before a segment a sentence that reaches into it may begin."""
 
 _MARKS = re.compile(r"</?\s*speech\s*>", re.IGNORECASE)
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _THOUGHT = re.compile(r"^.*?</think>", re.DOTALL)
 _SENTENCE_END = re.compile(r"[.!?。！？]['\")\]”’]*(?=\s|$)")
 
@@ -333,7 +334,8 @@ def _text_or_cut(piece: Any) -> str:
 def _tidied(answer: str) -> str:
     """Without what a model thought aloud; where it ran out of tokens, up to its last sentence."""
     cut = answer.endswith("\x00")
-    text = " ".join(_THOUGHT.sub("", answer.rstrip("\x00")).split()).strip("\"“”' ")
+    answer = _CONTROL.sub(" ", answer.rstrip("\x00"))
+    text = " ".join(_THOUGHT.sub("", answer).split()).strip("\"“”' ")
     if cut and (ends := [found.end() for found in _SENTENCE_END.finditer(text)]):
         text = text[: ends[-1]]
     return text

@@ -166,6 +166,12 @@ class OpenAIVideoLLM:
                         yield Piece(text, known)
         except openai.OpenAIError as error:
             raise self._translated(error, begun, bool(prompt.frames)) from error
+        except ValueError as error:  # no JSON in an event of the stream: the client lets it through
+            raise VideoLLMError(
+                f"What the server at {self.where} answers cannot be read ({error}). Does base_url "
+                "name one that speaks OpenAI's chat completions?",
+                mid_stream=True,
+            ) from error
         if finish is None:
             raise VideoLLMError(
                 f"The server at {self.where} broke off in the middle of its answer. Look at its "
@@ -184,8 +190,8 @@ class OpenAIVideoLLM:
         self.load()
         try:
             return self._listed(self._timeout_seconds)
-        except (openai.NotFoundError, openai.APIResponseValidationError):
-            return []
+        except (openai.NotFoundError, AttributeError, TypeError, ValueError):
+            return []  # the client checks nothing: an answer of another form breaks it
         except openai.OpenAIError as error:
             raise self._translated(error, begun=False, with_frames=False) from error
 
