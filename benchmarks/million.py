@@ -89,6 +89,7 @@ def measure(arguments: argparse.Namespace) -> dict:
         result["open_seconds"] = time.perf_counter() - opening
         library = Library(store)
         retriever = Retriever(library, encoders=QueryEncoders(lambda space: encoders[space.name]))
+        gc.freeze()  # as `longtake` does before it searches
         info = store.info()
         result |= {
             "points": info.points,

@@ -3,6 +3,7 @@ senses in cli/senses.py."""
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -96,6 +97,9 @@ def build_thumbnails(settings: Settings) -> Thumbnails:
 def build_retriever(settings: Settings, library: Library) -> Retriever:
     from rag.retrieve import Retriever
 
+    # What was imported stays. Every ten searches the collector would look through all of it, which
+    # takes as long as half of a search.
+    gc.freeze()
     return Retriever(
         library,
         settings.retrieve,
