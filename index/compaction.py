@@ -27,6 +27,7 @@ from index.builder import Builder, BuildError, Target
 from index.disk import bytes_on_disk
 from index.errors import LongtakeError, StoreError
 from index.faults import fault_point
+from index.passages import OTHERWISE_CUT
 from index.shard import CHUNK_POINTS, Shard, named
 from index.store import Point, VectorSpace
 
@@ -67,9 +68,13 @@ class Candidate:
 
 
 def sort_of(point: Point, spaces: Mapping[str, VectorSpace]) -> str:
-    """Which points it is to lie with."""
-    dense = sorted(name for name in point.vectors if spaces[name].size is not None)
-    return "+".join(dense) or ("" if point.payload.get("kind") in _MATERIAL else "catalogue")
+    """Which points it is to lie with: those that are searched with it. What is cut into sentences
+    and what is not are searched apart, each three times as fast where no other lies between."""
+    dense = "+".join(sorted(name for name in point.vectors if spaces[name].size is not None))
+    kind = point.payload.get("kind")
+    if kind == "embedding" and point.payload.get("channel") in OTHERWISE_CUT:
+        return f"{dense} of windows"
+    return dense or ("" if kind in _MATERIAL else "catalogue")
 
 
 def plan(sealed: Sequence[Candidate], shard_points: int, *, full: bool) -> list[Candidate]:

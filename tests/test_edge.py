@@ -535,6 +535,36 @@ def test_a_shard_is_not_asked_for_what_all_or_none_of_its_points_have(tmp_path):
         assert [one[1:] for one in found(store)] == [(a - gone, b - gone) for _, a, b in before]
 
 
+def test_vectors_of_sentences_lie_apart_from_those_of_other_passages(tmp_path):
+    """They are searched apart. A shard of before, where they lie together, is divided when it is
+    written anew."""
+    channels = ["speech", "screen_text", "caption"]
+
+    def made(n):
+        payload = {"n": n, "kind": "embedding", "channel": channels[n % 3], "version": 0}
+        return Point(pid(n), payload, {"frame": np.array([1, n, 2], np.float32)})
+
+    def together(point, spaces):
+        return "frame"
+
+    with open_small(tmp_path / "lib", head_points=1000) as store, pytest.MonkeyPatch.context() as m:
+        m.setattr(index.compaction, "sort_of", together)
+        store.upsert([made(n) for n in range(90)])
+        store.rotate()
+        store.compact_now()
+        assert [shard.values("channel") for shard in store.shards.sealed()] == [{*channels}]
+        m.undo()
+        store.upsert([made(n) for n in range(90, 180)])
+        store.rotate()
+        store.compact_now()
+        there = {shard.values("channel") for shard in store.shards.sealed()}
+        assert there == {frozenset({"speech"}), frozenset({"screen_text", "caption"})}
+        assert contents(store) == dict.fromkeys(range(180), 0)
+        for one in channels:
+            found = store.query("frame", np.ones(3), where=where(channel=one), limit=180)
+            assert {hit.payload["n"] for hit in found} == set(range(channels.index(one), 180, 3))
+
+
 def test_shards_of_an_older_library_are_sorted(tmp_path):
     """Their compaction knew no sorts."""
     with open_small(tmp_path / "lib") as store:
