@@ -88,9 +88,10 @@ def backtest(
 
 
 def _sightings(gate: Gate, library: Library, wanted: Filter) -> Iterator[Sighting]:
-    """Vectors are read of those channels alone that have some."""
+    """Vectors are read of those channels alone that have some. Streams have no summaries while they
+    run."""
     seen = ("frame", "sound", "fingerprint")
-    worded = scroll(library.store, wanted.but_not(Match("channel", seen)))
+    worded = scroll(library.store, wanted.but_not(Match("channel", (*seen, "summary"))))
     pictured = scroll(library.store, wanted.and_(Match("channel", seen)), with_vectors=True)
     for point in chain(worded, pictured):
         yield from gate.look(evidence_from(point))

@@ -22,9 +22,6 @@ from rag.settings import RetrieveSettings
 from rag.vectors import QueryEncoders, SpaceQuery, words_in
 from rag.wording import ranges, words
 
-WORDED = ("speech", "screen_text", "caption", "object", "sound")
-"""Channels whose evidence may have text."""
-
 LONGEST_RUN_TOGETHER = 60
 """Characters of a word that may be several that were read as one."""
 
@@ -100,7 +97,7 @@ class Gate:
         if self._channels and evidence.channel not in self._channels:
             return []
         scores: dict[str, float] = {}
-        if evidence.text and evidence.channel in WORDED and self._words.text:
+        if evidence.text and self._words.text:
             scores["words"] = self._worded(evidence)
         for name, vector in evidence.vectors.items():
             if (query := self._vectors.get(name)) is not None:
