@@ -193,6 +193,7 @@ def test_sentences_become_cues_with_sound_times(tmp_path):
         ("[]", "line 1"),
         ('{"video_id": "a"}', "'sentences' is missing"),
         ('{"video_id": "a", "sentences": [[1, "x"]]}', "transcript 1"),
+        ('{"video_id": "a", "sentences": [[NaN, 2, "x"]]}', "nan is no time"),
     ],
 )
 def test_a_broken_file_is_named(tmp_path, text, named):

@@ -105,6 +105,8 @@ def test_labels_of_ones_own_need_no_id_and_may_have_clock_times(tmp_path):
     record = {"query": "the dog", "vid": "film.mp4", "relevant_windows": [["1:05", "1:20.5"]]}
     (one,) = read(tmp_path, record)  # a file of one line is also one JSON object
     assert (one.id, one.windows) == ("1", ((65.0, 80.5),))
+    (marked,) = read(tmp_path, "\ufeff" + json.dumps(record))  # as Windows' editors save it
+    assert marked == one
 
 
 @pytest.mark.parametrize(
@@ -122,6 +124,8 @@ def test_times_are_read_as_people_write_them(time, seconds):
         ('[{"prompt": "x"}]', "no layout that is known"),
         ('{"v": {"duration": 3}}', "'timestamps' is missing"),
         ('{"query": "q", "vid": "v", "relevant_windows": [["one", 2]]}', "question 1"),
+        ('{"query": "q", "vid": "v", "relevant_windows": [[NaN, 2]]}', "nan is no time"),
+        ('{"query": "q", "vid": "v", "relevant_windows": [[1, "inf"]]}', "inf is no time"),
         ('{"query": " ", "vid": "v", "options": ["a", "b"], "answer": "A"}', "query is empty"),
         ('{"query": "q", "vid": "v", "options": ["a", "b"], "answer": "C"}', "no option 2"),
         ('{"query": "q", "vid": "v", "options": ["a", "b"]}', "'answer' is missing"),

@@ -111,6 +111,15 @@ def test_clips_of_one_score_stand_together():
     assert got["HL-min-Fair"]["HL-mAP"] == pytest.approx(100 * (2 + 2 + 1) / 4 / 3, abs=0.01)
 
 
+def test_what_one_prediction_has_all_must_have():
+    both, less = predicted([[0, 4, 1]]), predicted([[0, 4, 1]], 2)
+    for name in ("pred_relevant_windows", "pred_saliency_scores"):
+        lacking = {key: value for key, value in less.items() if key != name}
+        for predictions in ([both, lacking], [lacking, both]):
+            with pytest.raises(KeyError, match=name):
+                qvhighlights.evaluate(predictions, [annotated(), annotated(2)])
+
+
 def test_other_queries_than_those_annotated_are_refused():
     with pytest.raises(UsageError, match="1 of 2 queries have no prediction"):
         qvhighlights.evaluate([predicted([])], [annotated(), annotated(2)])

@@ -14,6 +14,7 @@ in:
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -88,7 +89,7 @@ def read_questions(path: Path) -> list[Question]:
 def read_text(path: Path) -> str:
     """Raises UsageError."""
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")  # some editors put a mark in front
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}.") from error
     except UnicodeDecodeError as error:
@@ -145,12 +146,12 @@ def _each(
 
 def seconds_of(time: float | str) -> float:
     """Seconds, from a number of them or as in "1:02:03.5". Raises ValueError."""
-    if isinstance(time, str):
-        seconds = 0.0
-        for part in time.split(":"):
-            seconds = 60 * seconds + float(part)
-        return seconds
-    return float(time)
+    seconds = 0.0
+    for part in time.split(":") if isinstance(time, str) else [time]:
+        seconds = 60 * seconds + float(part)
+    if not math.isfinite(seconds):
+        raise ValueError(f"{time} is no time")
+    return seconds
 
 
 def _span(start: float | str, end: float | str) -> Span:

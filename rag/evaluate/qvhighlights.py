@@ -41,14 +41,14 @@ def evaluate(predictions: Sequence[Record], annotations: Sequence[Record]) -> di
     predicted = by_id("prediction", predictions, "qid")
     true = by_id("annotation", annotations, "qid")
     check_same(predicted.keys(), true.keys())
-    first = predictions[0]
+    given = {key for record in predictions for key in record}
     found: dict[str, Any] = {}
     brief: dict[str, float] = {}
-    if "pred_relevant_windows" in first:
+    if "pred_relevant_windows" in given:
         for name, lengths in LENGTHS.items():
             found[name] = _moments(predicted, true, lengths)
         brief |= _brief_moments(found)
-    if "pred_saliency_scores" in first:
+    if "pred_saliency_scores" in given:
         for name, least in SALIENCIES.items():
             here = found[f"HL-min-{name}"] = _highlights(predicted, true, least)
             brief |= {f"HL-min-{name}-{key[3:]}": value for key, value in here.items()}

@@ -27,7 +27,7 @@ from ingest.plan import Channels, Task
 from ingest.settings import IngestSettings
 from ingest.subtitles import Track
 from ingest.thumbnails import Thumbnails
-from rag.evaluate.datasets import read_json_lines
+from rag.evaluate.datasets import read_json_lines, seconds_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +68,11 @@ def read_transcripts(path: Path) -> list[Transcript]:
 def _transcript(record: Mapping[str, Any]) -> Transcript:
     name = str(record["video_id"])
     spoken = [
-        Cue(float(start), float(end), plain(str(text))[0])
+        Cue(seconds_of(start), seconds_of(end), plain(str(text))[0])
         for start, end, text in record["sentences"]
     ]
     last = max((cue.end_seconds for cue in spoken), default=0.0)
-    duration = float(record.get("duration") or last)
+    duration = seconds_of(record.get("duration") or last)
     cues, _ = tidy(spoken, duration)
     language = record.get("language") or detect_language("\n".join(cue.text for cue in cues))
     return Transcript(name, str(record.get("title") or name), duration, tuple(cues), language)
