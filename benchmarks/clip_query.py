@@ -112,9 +112,10 @@ def make_model(name: str, folder: Path) -> ModelFiles:
     cfg = {"model_cfg": config, "preprocess_cfg": {}}
     (files.folder / "open_clip_config.json").write_text(json.dumps(cfg), encoding="utf-8")
     started = time.perf_counter()
-    report = prepare(files, int8=True)
+    prepare(files, int8=True)
     seconds = time.perf_counter() - started
-    print(f"prepared in {seconds:.0f} s, {report.bytes / 1e6:.0f} MB")
+    size = sum(path.stat().st_size for path in files.prepared.iterdir())
+    print(f"prepared in {seconds:.0f} s, {size / 1e6:.0f} MB")
     return files
 
 

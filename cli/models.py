@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import importlib
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -302,31 +301,28 @@ def _prepare(files: ModelFiles, place: Place, module: str, int8: bool, as_json: 
     made = _bytes_in(files.prepared)
     if as_json:
         record = {"name": place.name, "kind": place.kind, "prepared": str(files.prepared)}
-        extra = dataclasses.asdict(facts) if dataclasses.is_dataclass(facts) else dict(facts)
-        print_json(record | {"size_bytes": made, "facts": extra})
+        print_json(record | {"size_bytes": made, "facts": facts})
         return
     say(f"Prepared {safe(place.name)} ({human_bytes(made)} in {safe(str(files.prepared))}).")
     if lost := int8_loss(facts):
         say(lost)
 
 
-def int8_loss(facts: Any) -> str:
-    """What 8-bit weights cost a model's vectors; "" where none were made."""
-    if isinstance(facts, Mapping):
-        if not facts.get("int8") or "cosine" not in facts:
-            return ""
+def int8_loss(facts: Mapping[str, Any]) -> str:
+    """What 8-bit weights cost a model's vectors; "" where none were made. facts: what the module
+    that prepared it returned."""
+    if (check := facts.get("checks", {}).get("image_int8")) is not None:
+        return (
+            f"With 8-bit weights its picture vectors have a cosine of {check['mean']:.4f} with "
+            f"those of the whole weights, {check['least']:.4f} at least (of {check['of']} pictures "
+            "made for the check). channels.frame.int8 = true takes them."
+        )
+    if facts.get("int8") and "cosine" in facts:
         return (
             "With 8-bit weights its vectors have a cosine of at least "
             f"{facts['cosine']:.4f} with those of the whole weights, over texts made for the check."
         )
-    check = getattr(facts, "image_int8", None)
-    if check is None:
-        return ""
-    return (
-        f"With 8-bit weights its picture vectors have a cosine of {check.mean:.4f} with those of "
-        f"the whole weights, {check.least:.4f} at least (of {check.of} pictures made for the "
-        "check). channels.frame.int8 = true takes them."
-    )
+    return ""
 
 
 def _bytes_in(folder: Any) -> int:

@@ -85,34 +85,14 @@ class Check:
     of: int
 
 
-@dataclass(frozen=True, slots=True)
-class PreparedReport:
-    """What was made and how it was checked.
-
-    image, text: of the float towers. image_int8, text_int8: of the 8-bit ones, None where none were
-    asked for. bytes: on disk. folder: where.
-    """
-
-    folder: Path
-    bytes: int
-    image: Check
-    text: Check
-    image_int8: Check | None = None
-    text_int8: Check | None = None
-
-
 def prepare(
-    files: ModelFiles,
-    *,
-    int8: bool = False,
-    pictures: Sequence[np.ndarray] = (),
-    progress: Progress | None = None,
-) -> PreparedReport:
+    files: ModelFiles, *, int8: bool = False, progress: Progress | None = None
+) -> dict[str, Any]:
     """Exports both towers of the model in `files.folder` to `files.prepared`, replacing what is
-    there once the new one has passed its checks.
+    there once the new one has passed its checks. Returns what prepared.json says: `checks` holds a
+    `Check` each of the towers `image`, `text` and, where asked for, `image_int8` and `text_int8`.
 
-    int8: make 8-bit towers besides. pictures: to check with, uint8 of shape (height, width, 3),
-    RGB; none are needed, since some are made up. progress: told what is being done.
+    int8: make 8-bit towers besides. progress: told what is being done.
 
     Raises ModelMissingError where packages or weights are missing, where the export's vectors are
     not the model's, and where it cannot be written.
@@ -142,11 +122,10 @@ def prepare(
                 _quantize(folder, tower)
         tell("checking against open_clip")
         made = ModelFiles(files.name, files.folder, files.digest, folder)
-        checks = _check(encoder, made, [*_probe_pictures(), *pictures], int8)
+        checks = _check(encoder, made, _probe_pictures(), int8)
         record["checks"] = {name: asdict(check) for name, check in checks.items()}
         write_facts(folder, record, RECORD_FILE)
-        size = sum(path.stat().st_size for path in folder.iterdir())
-    return PreparedReport(folder=files.prepared, bytes=size, **checks)
+    return record
 
 
 def _sigmoid(encoder: OpenClipEncoder) -> dict[str, float] | None:
@@ -154,7 +133,7 @@ def _sigmoid(encoder: OpenClipEncoder) -> dict[str, float] | None:
     bias = getattr(encoder.model, "logit_bias", None)
     if bias is None:
         return None
-    return {"scale": float(encoder.model.logit_scale.exp()), "bias": float(bias)}
+    return {"scale": float(encoder.model.logit_scale.detach().exp()), "bias": float(bias.detach())}
 
 
 # -- graphs -------------------------------------------------------------------------------------
