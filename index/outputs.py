@@ -37,7 +37,10 @@ def refuse_existing(place: Path, *, overwrite: bool) -> None:
     if os.path.isdir(place):
         raise ExportError(f"{place} is a folder; name a file.")
     if os.path.exists(place) and not overwrite:
-        raise ExportError(f"{place} is there already; --force replaces it.")
+        raise ExportError(
+            f"{place} is there already; name another, or replace it (`longtake export` and "
+            "`summarize` do with --force)."
+        )
 
 
 def make_folder(folder: Path) -> None:
@@ -53,6 +56,6 @@ def refusal(place: Path, error: OSError) -> ExportError:
     why = error.strerror or str(error)
     if error.errno in _NO_SPACE:
         return ExportError(
-            f"{place} cannot be written ({why}). Free some space, or name another place with -o."
+            f"{place} cannot be written ({why}). Free some space, or name another place."
         )
-    return ExportError(f"{place} cannot be written ({why}). Name another place with -o.")
+    return ExportError(f"{place} cannot be written ({why}). Name another place.")

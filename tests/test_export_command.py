@@ -47,6 +47,13 @@ def films(tmp_path) -> Path:
     return folder
 
 
+def test_a_moment_of_no_video_is_named(run):
+    status, _, err = run(
+        "export", "-o", "x/", stdin='{"video_id": "nosuch", "start_seconds": 1, "end_seconds": 2}'
+    )
+    assert status == 1 and "No video “nosuch”" in err
+
+
 def test_names_differ_in_more_than_case(films, run, tmp_path):
     """Some file systems know no case."""
     library = talks.open_library_at(tmp_path / "library")

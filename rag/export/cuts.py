@@ -180,6 +180,11 @@ def _open(
         if place is None:
             if video is not None and video.source:
                 raise MediaError(f"“{video.title}” was not recorded there; only what was found is.")
+            if video is None and not places:
+                raise MediaError(
+                    f"No video “{moment.video_id}” in the library, nor a path to its file; "
+                    "`longtake ls --json` lists what there is."
+                )
             named = places[0] if places else f"“{moment.title}”"
             raise MediaError(
                 f"{named}: is not there (any more); put it back, or connect its drive."
