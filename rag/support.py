@@ -4,7 +4,7 @@ A score of 0..1 for a sentence and the lines that it cites: how much of the sent
 words hold, all together and in one place, and, where there is an encoder, how near they mean; less
 where a number or a name of the sentence is not in them, or where one says not what the other says.
 That is no proof: who did what to whom, it does not read. What it was measured on is in
-docs/answers.md.
+docs/answers-figures.md.
 """
 
 from __future__ import annotations

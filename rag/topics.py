@@ -5,7 +5,7 @@ sentences lie nearest to their chapter's mean (kernel change points: Harchaoui a
 A pause before a chapter speaks for it, and a length far from the usual one against it. How many
 chapters there are follows from the length: people mark about a seventh of a video, whatever its
 length, as one thing (`rag.ground.lengths`). TextTiling (Hearst 1997) finds fewer true ones:
-docs/answers.md has what was measured.
+docs/answers-figures.md has what was measured.
 """
 
 from __future__ import annotations
