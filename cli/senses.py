@@ -16,7 +16,7 @@ from index.errors import ConfigError, ModelMissingError
 from index.text import detect_language
 from ingest.models.catalogue import KINDS
 from ingest.models.depot import Depot
-from ingest.models.device import likely_device
+from ingest.models.device import check_device, likely_device
 
 if TYPE_CHECKING:
     from ingest.channel import DerivedChannel, FileChannel, PictureChannel
@@ -70,7 +70,15 @@ class Senses:
         return {one.channel: (one.kind, one.name) for one in wanted}
 
     def check_models(self) -> None:
-        """Raises one ModelMissingError about all that is missing."""
+        """Raises one ModelMissingError about all that is missing; ConfigError where the settings
+        ask for a GPU that is not there, or for a channel that has nothing to look for."""
+        if self._named and "object" in self.chosen and not self._settings.channels.object.classes:
+            raise ConfigError(
+                "The channel object looks for the things that channels.object.classes names, and "
+                'it names none. As in --set \'channels.object.classes=["person", "red car"]\'.'
+            )
+        if self.models:
+            check_device(self._settings.models.device)
         self.depot.check_present(list(self.models.values()))
 
     def prepare_models(self, say: Callable[[str], None]) -> None:

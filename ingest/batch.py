@@ -207,7 +207,9 @@ class Batch:
             busy = ", ".join(sorted(job.work.busy))
             self._report(job, "busy", f"another process is working on {busy}")
         elif job.work.overtaken:
-            self._report(job, "done", "nothing was left to do; another process may have done it")
+            undone = "nothing was done; the note says why"
+            done = "nothing was left to do; another process may have done it"
+            self._report(job, "done", undone if job.work.notes else done)
         else:
             self._report(job, "damaged" if job.work.damaged else "indexed", job.task.reason)
 

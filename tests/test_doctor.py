@@ -23,6 +23,7 @@ from cli.finding import Finding
 from cli.servers import served_models
 from cli.settings import Settings
 from index.access import open_store
+from index.errors import ConfigError
 from index.library import Library
 from index.schema import FileStat, Generation, Video
 from index.settings import StoreSettings
@@ -30,6 +31,7 @@ from index.text import SPACES
 from ingest.models import catalogue, depot_missing
 from ingest.models.depot import Depot
 from ingest.models.depot_record import read_record, write_record
+from ingest.models.device import check_device
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -316,6 +318,19 @@ def test_a_gpu_that_is_asked_for_and_not_there_is_broken(monkeypatch):
     monkeypatch.setattr("ingest.models.device.nvidia_gpus", lambda: ("NVIDIA Something",))
     found = machine.device("cuda")
     assert found.status == "ok" and "models run on cuda" in found.text
+    check_device("cuda")
+
+
+@pytest.mark.parametrize("wanted", ["cuda", "mps"])
+def test_a_gpu_that_is_not_there_stops_a_run_before_it_begins(wanted, monkeypatch):
+    """Else each library that loads a model would say something else, and none that it is this."""
+    monkeypatch.setattr("ingest.models.device.nvidia_gpus", lambda: ())
+    monkeypatch.setattr("ingest.models.device._torch_has_cuda", lambda: False)
+    monkeypatch.setattr("sys.platform", "linux")
+    with pytest.raises(ConfigError, match=f"asks for {wanted}, and no such GPU.*auto or cpu"):
+        check_device(wanted)
+    check_device("auto")
+    check_device("cpu")
 
 
 # --- servers --------------------------------------------------------------------------------

@@ -320,6 +320,21 @@ def test_without_its_models_nothing_is_decoded(films: Path, tmp_path: Path) -> N
     assert not library.exists()
 
 
+def test_a_channel_that_has_nothing_to_go_by_says_so(
+    films: Path, profile: Path, tmp_path: Path
+) -> None:
+    index = ("index", str(films / "harbour.mp4"), "--library", str(tmp_path / "library"), *FAST)
+    tags = longtake(*index, "--channels", "caption", profile=profile)
+    assert "nothing was done; the note says why" in tags.stderr
+    assert "caption: not run, because frame is not" in tags.stderr
+    nothing = ("--set", "channels.object.classes=[]")
+    for command in (index, ("reindex", "--library", str(tmp_path / "library"))):
+        by = ("--channel" if command[0] == "reindex" else "--channels", "object")
+        done = longtake(*command, *by, *nothing, profile=profile, check=False)
+        assert done.returncode == 2 and "channels.object.classes names" in done.stderr
+    longtake(*index, "--channels", "fingerprint", *nothing, profile=profile)
+
+
 def test_an_estimate_names_every_stage(films: Path, profile: Path, tmp_path: Path) -> None:
     library = tmp_path / "library"
     done = longtake(

@@ -13,6 +13,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
+from index.errors import ConfigError
+
 
 def usable_cores() -> int:
     """How many cores this process may run on."""
@@ -31,6 +33,27 @@ def likely_device(wanted: str = "auto") -> Literal["cpu", "cuda", "mps"]:
     if sys.platform == "darwin" and platform.machine() == "arm64":
         return "mps"
     return "cuda" if nvidia_gpus() else "cpu"
+
+
+def check_device(wanted: str) -> None:
+    """Raises ConfigError where the setting models.device asks for a GPU that is not there."""
+    if wanted == "mps":
+        there = sys.platform == "darwin"
+    else:
+        there = wanted != "cuda" or bool(nvidia_gpus()) or _torch_has_cuda()
+    if not there:
+        raise ConfigError(
+            f"models.device asks for {wanted}, and no such GPU is found. Set it to auto or cpu."
+        )
+
+
+def _torch_has_cuda() -> bool:
+    """Of AMD's GPUs only torch knows that they go by that name."""
+    if importlib.util.find_spec("torch") is None:
+        return False
+    import torch
+
+    return torch.cuda.is_available()
 
 
 @lru_cache(maxsize=1)
