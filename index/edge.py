@@ -230,14 +230,16 @@ class EdgeStore:
 
     # --- reading ---------------------------------------------------------------------------
 
-    def retrieve(self, ids: Sequence[str], *, with_vectors: bool = False) -> list[Point]:
+    def retrieve(
+        self, ids: Sequence[str], *, with_vectors: bool = False, with_payload: bool = True
+    ) -> list[Point]:
         found: dict[str, Point] = {}
         for start in range(0, len(ids), CHUNK_POINTS):
             these = set(ids[start : start + CHUNK_POINTS])
             wanted, missing = named(these), len(these)
             with self._opened():
                 for shard in reversed(self.shards.all()):
-                    points = shard.passing(wanted, missing, with_vectors=with_vectors)
+                    points = shard.passing(wanted, missing, with_vectors, with_payload)
                     found.update((point.id, point) for point in points)
                     missing -= len(points)
                     if not missing:

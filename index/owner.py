@@ -227,8 +227,8 @@ class OwningStore:
     def delete(self, where: Filter) -> None:
         self._store.delete(where)
 
-    def retrieve(self, ids: Sequence[str], *, with_vectors: bool = False) -> list[Point]:
-        return self._store.retrieve(ids, with_vectors=with_vectors)
+    def retrieve(self, ids: Sequence[str], **asked: Any) -> list[Point]:
+        return self._store.retrieve(ids, **asked)
 
     def query(self, space: str, vector: Vector, **asked: Any) -> list[Hit]:
         return self._store.query(space, vector, **asked)

@@ -136,18 +136,19 @@ class SocketStore:
         self._unflushed = True
         self._call(wire.Delete(wire.PackedFilter.pack(where)))
 
-    def retrieve(self, ids: Sequence[str], *, with_vectors: bool = False) -> list[Point]:
+    def retrieve(
+        self, ids: Sequence[str], *, with_vectors: bool = False, with_payload: bool = True
+    ) -> list[Point]:
         ids = list(ids)
         try:
-            return self._call(wire.Retrieve(ids, with_vectors))
+            return self._call(wire.Retrieve(ids, with_vectors, with_payload))
         except wire.MessageTooLargeError:
             if len(ids) < 2:
                 raise
             middle = len(ids) // 2
             halves = ids[:middle], ids[middle:]
-            return [
-                point for half in halves for point in self.retrieve(half, with_vectors=with_vectors)
-            ]
+            how = {"with_vectors": with_vectors, "with_payload": with_payload}
+            return [point for half in halves for point in self.retrieve(half, **how)]
 
     def query(
         self,

@@ -222,12 +222,10 @@ class ServerStore:
 
     def read_settled(self, ids: Sequence[str]) -> list[Point]:
         """The points without vectors, as all replicas know them, in the order asked for."""
+        everywhere = self._models.ReadConsistencyType.ALL
         with self._translated("read points"):
             records = self._client.retrieve(
-                self._collection,
-                list(ids),
-                with_payload=True,
-                consistency=self._models.ReadConsistencyType.ALL,
+                self._collection, list(ids), with_payload=True, consistency=everywhere
             )
         found = {str(record.id): our_point(record) for record in records}
         return [found[i] for i in ids if i in found]
@@ -246,7 +244,9 @@ class ServerStore:
 
     # --- reading ---------------------------------------------------------------------------
 
-    def retrieve(self, ids: Sequence[str], *, with_vectors: bool = False) -> list[Point]:
+    def retrieve(
+        self, ids: Sequence[str], *, with_vectors: bool = False, with_payload: bool = True
+    ) -> list[Point]:
         found: dict[str, Point] = {}
         size = self._settings.batch_points
         for start in range(0, len(ids), size):
@@ -254,7 +254,7 @@ class ServerStore:
                 records = self._client.retrieve(
                     self._collection,
                     list(ids[start : start + size]),
-                    with_payload=True,
+                    with_payload=with_payload,
                     with_vectors=with_vectors,
                 )
             found.update((str(record.id), our_point(record)) for record in records)

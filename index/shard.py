@@ -278,11 +278,13 @@ class Shard:
                     found[id.int] = _our_point(id, record, with_vectors)
         return found
 
-    def passing(self, where: engine.Filter, limit: int, *, with_vectors: bool) -> list[Point]:
-        """The points that pass, payloads included. Where most of the ids asked for are elsewhere,
-        `named` once for all shards, this takes a tenth of `get`."""
+    def passing(
+        self, where: engine.Filter, limit: int, with_vectors: bool, with_payload: bool
+    ) -> list[Point]:
+        """The points that pass. Where most of the ids asked for are elsewhere, `named` once for all
+        shards, this takes a tenth of `get`."""
         request = engine.ScrollRequest(
-            limit=limit, filter=where, with_payload=True, with_vector=with_vectors
+            limit=limit, filter=where, with_payload=with_payload, with_vector=with_vectors
         )
         with _translated(f"read from {self.path}"):
             found = self._edge.scroll(request)[0]

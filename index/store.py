@@ -176,8 +176,11 @@ class Store(Protocol):
         """Deletes every point that passes. An empty filter raises StoreError."""
         ...
 
-    def retrieve(self, ids: Sequence[str], *, with_vectors: bool = False) -> list[Point]:
-        """The points with these ids that exist, in the order asked for."""
+    def retrieve(
+        self, ids: Sequence[str], *, with_vectors: bool = False, with_payload: bool = True
+    ) -> list[Point]:
+        """The points with these ids that exist, in the order asked for. Without payloads theirs are
+        empty."""
         ...
 
     def query(

@@ -250,9 +250,12 @@ class Delete(Message, tag=True):
 class Retrieve(Message, tag=True):
     ids: list[str]
     with_vectors: bool
+    with_payload: bool = True
 
     def apply(self, store: Store) -> Reply:
-        points = store.retrieve(self.ids, with_vectors=self.with_vectors)
+        points = store.retrieve(
+            self.ids, with_vectors=self.with_vectors, with_payload=self.with_payload
+        )
         return Points([PackedPoint.pack(point) for point in points])
 
 

@@ -163,7 +163,8 @@ def _meanings(
     if generation is None or not generation.complete or not all(passages):
         return None
     ids = [embedding_id(generation.id, passage) for passage in passages]
-    found = {p.id: p.vectors for p in library.store.retrieve(ids, with_vectors=True) if p.vectors}
+    points = library.store.retrieve(ids, with_vectors=True, with_payload=False)
+    found = {point.id: point.vectors for point in points if point.vectors}
     if len(found) < len(ids):
         return None
     return np.stack([np.asarray(next(iter(found[id].values())), np.float32) for id in ids])

@@ -263,7 +263,7 @@ class Meanings:
         unit length."""
         at = {self.known[id].point: id for id in passages if id in self.known}
         found = {}
-        for point in library.store.retrieve(list(at), with_vectors=True):
+        for point in library.store.retrieve(list(at), with_vectors=True, with_payload=False):
             vector = point.vectors.get(self.known[at[point.id]].space)
             if isinstance(vector, np.ndarray):
                 found[at[point.id]] = vector

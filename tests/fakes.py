@@ -53,9 +53,10 @@ class TableStore:
         with self._lock:
             self._table.executemany("delete from points where id = ?", ids)
 
-    def retrieve(self, ids, *, with_vectors=False) -> list[Point]:
+    def retrieve(self, ids, *, with_vectors=False, with_payload=True) -> list[Point]:
         found = {point.id: point for point in self._passing(Filter())}
-        return [_shown(found[id_], with_vectors) for id_ in ids if id_ in found]
+        points = [_shown(found[id_], with_vectors) for id_ in ids if id_ in found]
+        return points if with_payload else [Point(one.id, {}, one.vectors) for one in points]
 
     def query(self, space, vector, *, where, limit, exact=False, with_payload=True) -> list[Hit]:
         def score(own) -> float:

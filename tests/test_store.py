@@ -175,6 +175,8 @@ def test_what_is_written_can_be_read(store):
     words = full.vectors["words"]
     assert dict(zip(words.indices, words.values, strict=True)) == {4_000_000_000: 0.5, 3: 2.0}
     assert store.retrieve([pid(1)])[0].vectors == {}
+    (vectors,) = store.retrieve([pid(1)], with_vectors=True, with_payload=False)
+    assert vectors.payload == {} and vectors.vectors.keys() == full.vectors.keys()
 
 
 def test_retrieve_keeps_the_order_asked_for_and_leaves_out_what_is_not_there(store):
