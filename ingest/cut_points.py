@@ -7,6 +7,7 @@ variable frame rate) it stays what it is. Sound alone is cut on a grid of 25 a s
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 from fractions import Fraction
@@ -16,7 +17,13 @@ import av
 
 from index.errors import MediaError, UsageError
 from ingest.claimed_end import MISSING_SECONDS, claimed_end
-from ingest.media import claimed_duration, container_start, open_container, video_stream
+from ingest.media import (
+    claimed_duration,
+    container_start,
+    measure_duration,
+    open_container,
+    video_stream,
+)
 from ingest.picture_packets import PicturePackets
 
 SOUND_RATE = Fraction(25)
@@ -77,6 +84,12 @@ class CutPoints:
             self.constant = 1 / _SAME_RATE < ratio < _SAME_RATE
         self._packets = None if stream is None else PicturePackets(path)
 
+    @functools.cached_property
+    def _length_seconds(self) -> float | None:
+        """Counted where the container does not say; None where its packets do not either."""
+        stated = self.duration_seconds
+        return (measure_duration(self.path) or None) if stated is None else stated
+
     @property
     def has_pictures(self) -> bool:
         return self._packets is not None
@@ -95,19 +108,20 @@ class CutPoints:
         """The span moved to the borders of frames: from the beginning of the frame that is shown at
         the start to the end of the last one that is shown before the end; at least one frame.
 
-        Doing it again changes nothing. Of a file that was cut short it ends where the file does.
+        Doing it again changes nothing. Of a file that was cut short, or that does not say how long
+        it is, it ends where the file does.
         Raises UsageError for a span that begins after the end of the video, MediaError for one that
         begins in what such a file lacks.
         """
         start, end = Fraction(max(0.0, start_seconds)), Fraction(end_seconds)
-        if self.duration_seconds is not None:
-            duration = Fraction(self.duration_seconds)
-            if start >= duration:
+        if self._length_seconds is not None:
+            length = Fraction(self._length_seconds)
+            if start >= length:
                 raise UsageError(
-                    f"{self.path} is {self.duration_seconds:.3f} s long; nothing begins at "
+                    f"{self.path} is {self._length_seconds:.3f} s long; nothing begins at "
                     f"{start_seconds:.3f} s."
                 )
-            end = min(end, duration)
+            end = min(end, length)
         near = _NEAR_FRAMES / self.frame_rate
         if not self.constant:
             near = min(near, _NEAR_SECONDS)

@@ -269,6 +269,16 @@ def test_of_slides_cut_short_a_clip_is_what_is_there(tmp_path):
     assert clip.start_seconds == 2.0 and 10.0 < clip.end_seconds < 20.0
 
 
+def test_a_clip_of_a_file_without_a_length_ends_where_its_pictures_do(tmp_path):
+    source = film(tmp_path / "live.mkv", container_options={"live": "1"})
+    with CutPoints(source) as points:
+        assert points.duration_seconds is None
+        assert points.span(1.0, 400.0) == (Fraction(1), Fraction(4))
+        with pytest.raises(UsageError, match=r"4\.000 s long"):
+            points.span(100.0, 400.0)
+    assert cut_clip(source, 1.0, 400.0, tmp_path / "clip").end_seconds == 4.0
+
+
 def test_a_full_disk_is_said_and_leaves_nothing(tmp_path, small_disk):
     source = write_clip(
         tmp_path / "big.mp4",
