@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 import time
 from collections import Counter
@@ -136,8 +137,27 @@ def run_library(settings: Settings, queries: Path, options: Options) -> int:
                 "sounds: `longtake eval transcripts` has it."
             )
         task = replace(task, questions=about_what_is_here(library, task.questions))
+        _say_beyond(library, task.questions)
         videos = {one.video: one.video for one in task.questions}
         return _measure(build_retriever(settings, library), task, videos, options)
+
+
+def _say_beyond(library: Library, questions: Sequence[Question]) -> None:
+    """Labels may be of another cut of the film. A live source has no end."""
+    ends = {video.id: video.duration_seconds for video in library.videos() if not video.source}
+    beyond = [
+        one
+        for one in questions
+        if one.windows and min(one.windows)[0] >= (ends.get(one.video) or math.inf)
+    ]
+    if beyond:
+        first = f"“{beyond[0].text}” at {timestamp(beyond[0].windows[0][0])}"
+        say(
+            safe(
+                f"The true spans of {count(len(beyond), 'question')} begin after the end of the "
+                f"video, as of {first}; they count as not found."
+            )
+        )
 
 
 def _of_words(settings: Settings, library: Path | None) -> Settings:

@@ -476,6 +476,14 @@ def test_what_is_not_in_the_library_is_left_out_and_counted(capsys, tmp_path, ow
     assert (status, printed) == (2, []) and "about 1 video that the library does not hold" in told
 
 
+def test_spans_after_the_end_of_the_video_are_told(capsys, tmp_path, own):
+    here = {"query": "clockwork", "vid": "Lighthouse", "relevant_windows": [[12, 15]]}
+    records = [here, here | {"query": "the moon", "relevant_windows": [["2:00:00", "2:00:10"]]}]
+    status, _, told = evaluate_own(capsys, own, lines(tmp_path / "q.jsonl", records))
+    assert status == 0 and "of 1 question begin after the end" in told
+    assert "“the moon” at 2:00:00" in told
+
+
 def test_categories_of_a_benchmark_are_reported_apart(capsys, tmp_path, own):
     choice = {"id": 1, "task": "EPM", "video": "COIN/Tides.mp4", "question": "What pulls at the"
               " water?", "options": ["moon", "sun"], "gt": 0, "realtime": 21}  # fmt: skip
