@@ -29,7 +29,7 @@ from ingest.voice import VOICE_VERSION, Chunk, Stretch, Voice, first_sound_secon
 if TYPE_CHECKING:
     from ingest.audio import AudioBlock
 
-_CODE_VERSION = 1
+_CODE_VERSION = 2
 """Raised when a change in this file, in ingest.audio or ingest.models.whisper changes sentences."""
 
 _SHORTEST_SECONDS = 0.02

@@ -13,7 +13,7 @@ from whisper_models import make_whisper
 from index.errors import LongtakeError, ModelMissingError
 from ingest.models.files import ModelFiles
 from ingest.models.whisper import WhisperRecognizer
-from ingest.transcripts import Transcript, Word
+from ingest.transcripts import Transcript, Utterance, Word
 from ingest.voice import Chunk
 
 CLOSE = 1e-4
@@ -67,6 +67,7 @@ AS_OURS = {
     "compression_ratio_threshold": None,
     "log_prob_threshold": None,
     "no_speech_threshold": None,
+    "max_new_tokens": 224,
 }
 
 
@@ -87,8 +88,8 @@ def compare(found: Transcript, segments, start_seconds: float, offset: float = 0
         assert ours.compression_ratio == pytest.approx(theirs.compression_ratio, abs=CLOSE)
 
 
-def test_chunks_one_by_one_are_as_the_library_transcribes_them(files, library, chunks):
-    found = make(files).transcribe(chunks)
+def test_chunks_with_timestamps_are_as_the_library_transcribes_them(files, library, chunks):
+    found = make(files)._timed(chunks)
     languages = set()
     for chunk, transcript in zip(chunks, found, strict=True):
         segments, info = library.transcribe(chunk.samples, **AS_OURS)
@@ -99,7 +100,7 @@ def test_chunks_one_by_one_are_as_the_library_transcribes_them(files, library, c
 
 
 def test_a_language_that_is_set_is_not_detected(files, library, chunks):
-    (found,) = make(files, language="ja").transcribe(chunks[:1])
+    (found,) = make(files, language="ja")._timed(chunks[:1])
     segments, _ = library.transcribe(chunks[0].samples, language="ja", **AS_OURS)
     compare(found, list(segments), 0.0)
     assert found.language == "ja"
@@ -180,6 +181,42 @@ def test_text_that_repeats_itself_is_decoded_again_and_always_alike(files, chunk
     assert worst(once) > 2.4
     assert worst(found) < worst(once)
     assert twice.transcribe(chunks) == found
+
+
+def said(until: float, compression: float = 1.0) -> Transcript:
+    word = Word(0.0, until, f"until {until}, {compression}")
+    return Transcript("en", (Utterance((word,), compression_ratio=compression),))
+
+
+@pytest.mark.parametrize(
+    ("whole", "timed", "forbidding", "expected", "attempts"),
+    [
+        (said(19.0), said(20.0), said(20.0), said(19.0), 1),
+        (said(1.0), said(19.5), said(20.0), said(19.5), 2),  # it had left out what followed
+        (said(20.0, 9.0), said(19.0), said(20.0), said(19.0), 2),
+        (said(20.0, 9.0), said(20.0, 9.0), said(19.0), said(19.0), 3),
+        (said(20.0, 9.0), said(5.0), said(12.0), said(12.0), 3),
+        (said(5.0), said(20.0, 9.0), said(4.0), said(5.0), 3),  # the best of three that are no good
+    ],
+)
+def test_of_several_attempts_the_one_that_leaves_out_least_and_does_not_repeat_itself(
+    files, monkeypatch, whole, timed, forbidding, expected, attempts
+):
+    recognizer = make(files, retry=True)
+    good = Chunk(0.0, sound(1, 20.0), ((0.0, 20.0),))
+    asked: list[list[Chunk]] = []
+
+    def answer(transcript: Transcript):
+        def way(chunks, no_repeat=0):
+            asked.append(list(chunks))
+            return [(forbidding if no_repeat else transcript) for _ in chunks]
+
+        return way
+
+    monkeypatch.setattr(recognizer, "_whole", answer(whole))
+    monkeypatch.setattr(recognizer, "_timed", answer(timed))
+    assert recognizer.transcribe([good]) == [expected]
+    assert sum(map(len, asked)) == attempts
 
 
 def test_int8_is_the_arithmetic_of_a_cpu(files, chunks):

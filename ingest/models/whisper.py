@@ -7,15 +7,20 @@ that nor its batched pipeline tells the language of each. Tests hold its outputs
 
 Whisper's way out of a text that repeats itself is to decode again with ever more randomness, whose
 outcome nobody can reproduce (CTranslate2 cannot reset its random numbers between chunks), while a
-resumed run must find what an uninterrupted one does. So the second attempt here forbids what went
-wrong in the first: a group of three tokens that comes twice.
+resumed run must find what an uninterrupted one does. So here a chunk is first decoded as a whole,
+without timestamps. Where that repeats itself, or ends before those who speak do, it is decoded with
+timestamps, as faster-whisper does by default: then a sentence that reaches to the end of the chunk
+is decoded once more by itself, where most loops begin. Where that is no good either, a third
+attempt forbids what mostly goes wrong: a group of three tokens that comes twice. docs/figures.md
+has what that is worth with trained weights.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -33,6 +38,11 @@ _WINDOW_SECONDS = 30.0
 _GPU_BATCH = 16
 _REPETITIVE = 2.4
 """Compression ratio from which a text is decoded again; Whisper's own."""
+_LEFT_OUT_SECONDS = 2.0
+"""What is said after the last word that was decoded, from which on a text is, too."""
+_GOOD = (False, 0.0)
+_MOST_TOKENS = 224
+"""Of half a minute; Whisper's own. A loop goes on to the last."""
 
 _PREPENDED = "\"'“¿([{-"
 _APPENDED = "\"'.。,，!！?？:：”)]}、"
@@ -46,7 +56,7 @@ class WhisperRecognizer:
     None is int8 on a CPU, float16 on a GPU. batch_size: chunks decoded together; None is 1 on a
     CPU, which they keep busy one by one, and 16 on a GPU. threads: on a CPU; 0 is as many as this
     process may use. language: as Whisper calls it; None finds each chunk's. retry: whether a text
-    that repeats itself is decoded a second time.
+    that repeats itself, or ends too early, is decoded in another way.
 
     Raises ModelMissingError where the package or files are missing or cannot be loaded. Never
     reaches into the network.
@@ -83,7 +93,6 @@ class WhisperRecognizer:
         gpu = device != "cpu"
         self.name = files.name
         self.batch_size = batch_size or (_GPU_BATCH if gpu else 1)
-        self._batched = self.batch_size > 1
         self._language, self._retry = language, retry
         self._beam_size = beam_size
         try:
@@ -107,22 +116,91 @@ class WhisperRecognizer:
         Raises LongtakeError where the engine fails, out of memory as a rule.
         """
         try:
-            if self._batched:
-                return [t for at in self._batches(chunks) for t in self._together(at)]
-            return [self._alone(chunk) for chunk in chunks]
+            found = self._whole(chunks)
+            if self._retry:
+                self._again(found, chunks, self._timed)
+                self._again(found, chunks, partial(self._timed, no_repeat=3))
         except (RuntimeError, MemoryError) as error:
             raise LongtakeError(
                 f"recognising speech with {self.name} failed ({error}); a smaller batch or a "
                 "smaller model needs less memory"
             ) from error
+        return found
 
-    def _batches(self, chunks: Sequence[Chunk]) -> Iterator[Sequence[Chunk]]:
-        for first in range(0, len(chunks), self.batch_size):
-            yield chunks[first : first + self.batch_size]
+    def _again(
+        self,
+        found: list[Transcript],
+        chunks: Sequence[Chunk],
+        way: Callable[[Sequence[Chunk]], list[Transcript]],
+    ) -> None:
+        """Decodes in that way what is doubtful, and puts it in place where it is better."""
+        numbers = [n for n, one in enumerate(found) if _badness(one, chunks[n]) > _GOOD]
+        for n, one in zip(numbers, way([chunks[n] for n in numbers]), strict=True):
+            if _badness(one, chunks[n]) < _badness(found[n], chunks[n]):
+                found[n] = one
 
-    # --- One by one -------------------------------------------------------------------------
+    # --- As a whole, many at once -----------------------------------------------------------
 
-    def _alone(self, chunk: Chunk) -> Transcript:
+    def _whole(self, chunks: Sequence[Chunk]) -> list[Transcript]:
+        batches = (
+            chunks[first : first + self.batch_size]
+            for first in range(0, len(chunks), self.batch_size)
+        )
+        return [one for batch in batches for one in self._together(batch)]
+
+    def _together(self, chunks: Sequence[Chunk]) -> list[Transcript]:
+        from faster_whisper.audio import pad_or_trim
+
+        model = self._model
+        features = np.stack(
+            [pad_or_trim(model.feature_extractor(chunk.samples)[..., :-1]) for chunk in chunks]
+        )
+        languages = self._languages(model.encode(features) if self._detects else None, len(chunks))
+        by_language = defaultdict(list)
+        for number, language in enumerate(languages):
+            by_language[language].append(number)
+        # Words are aligned with the tokens of one language at a time.
+        transcripts: dict[int, Transcript] = {}
+        for language, numbers in by_language.items():
+            found = self._decoded(features, chunks, language, numbers)
+            for number, utterances in zip(numbers, found, strict=True):
+                transcripts[number] = Transcript(language_tag(language), utterances)
+        return [transcripts[number] for number in range(len(chunks))]
+
+    def _decoded(
+        self,
+        features: np.ndarray,
+        chunks: Sequence[Chunk],
+        language: str,
+        numbers: Sequence[int],
+    ) -> list[tuple[Utterance, ...]]:
+        """What those chunks are decoded to.
+
+        Without timestamps: with them the library's pipeline drops what follows the last one.
+        """
+        from faster_whisper import BatchedInferencePipeline
+
+        tokenizer = self._tokenizer(language)
+        options = replace(self._options(tokenizer), without_timestamps=True)
+        # Each chunk gets a place of its own on one clock, since the pipeline looks from the words
+        # of one back to those of the one before it.
+        places = [
+            {"offset": place * _WINDOW_SECONDS, "duration": len(chunks[n].samples) / SAMPLE_RATE}
+            for place, n in enumerate(numbers)
+        ]
+        pipeline = BatchedInferencePipeline(self._model)
+        found = pipeline.forward(features[list(numbers)], tokenizer, places, options)
+        return [
+            tuple(_by_sentence(segments[0], place["offset"], chunks[n]))
+            for n, place, segments in zip(numbers, places, found, strict=True)
+        ]
+
+    # --- With timestamps, one by one --------------------------------------------------------
+
+    def _timed(self, chunks: Sequence[Chunk], no_repeat: int = 0) -> list[Transcript]:
+        return [self._alone(chunk, no_repeat) for chunk in chunks]
+
+    def _alone(self, chunk: Chunk, no_repeat: int) -> Transcript:
         from faster_whisper.audio import pad_or_trim
 
         model = self._model
@@ -131,11 +209,8 @@ class WhisperRecognizer:
         encoded = model.encode(pad_or_trim(features[:, :frames]))
         language = self._languages(encoded)[0]
         tokenizer = self._tokenizer(language)
-        options = self._options(tokenizer)
-        found = list(model.generate_segments(features, tokenizer, options, False, encoded))
-        if self._retry and any(one.compression_ratio > _REPETITIVE for one in found):
-            options = replace(options, no_repeat_ngram_size=3)
-            found = list(model.generate_segments(features, tokenizer, options, False, encoded))
+        options = replace(self._options(tokenizer), no_repeat_ngram_size=no_repeat)
+        found = model.generate_segments(features, tokenizer, options, False, encoded)
         return Transcript(
             language_tag(language),
             tuple(
@@ -152,66 +227,6 @@ class WhisperRecognizer:
                 if segment.words
             ),
         )
-
-    # --- Many at once -----------------------------------------------------------------------
-
-    def _together(self, chunks: Sequence[Chunk]) -> list[Transcript]:
-        from faster_whisper.audio import pad_or_trim
-
-        model = self._model
-        features = np.stack(
-            [pad_or_trim(model.feature_extractor(chunk.samples)[..., :-1]) for chunk in chunks]
-        )
-        languages = self._languages(model.encode(features) if self._detects else None, len(chunks))
-        by_language = defaultdict(list)
-        for number, language in enumerate(languages):
-            by_language[language].append(number)
-        # Words are aligned with the tokens of one language at a time.
-        transcripts: dict[int, Transcript] = {}
-        for language, numbers in by_language.items():
-            first = self._decoded(features, chunks, language, numbers)
-            found = dict(zip(numbers, first, strict=True))
-            repetitive = [n for n, window in found.items() if self._retry and window.repetitive]
-            again = self._decoded(features, chunks, language, repetitive, no_repeat=3)
-            found.update(zip(repetitive, again, strict=True))
-            for number, window in found.items():
-                transcripts[number] = Transcript(
-                    language_tag(language), tuple(window.utterances(chunks[number]))
-                )
-        return [transcripts[number] for number in range(len(chunks))]
-
-    def _decoded(
-        self,
-        features: np.ndarray,
-        chunks: Sequence[Chunk],
-        language: str,
-        numbers: Sequence[int],
-        no_repeat: int = 0,
-    ) -> list[_Window]:
-        """What those chunks are decoded to.
-
-        Without timestamps: with them the library's pipeline drops what follows the last one.
-        """
-        from faster_whisper import BatchedInferencePipeline
-
-        if not numbers:
-            return []
-        tokenizer = self._tokenizer(language)
-        options = replace(
-            self._options(tokenizer), no_repeat_ngram_size=no_repeat, without_timestamps=True
-        )
-        # Each chunk gets a place of its own on one clock, since the pipeline looks from the words
-        # of one back to those of the one before it.
-        places = [
-            {"offset": place * _WINDOW_SECONDS, "duration": len(chunks[n].samples) / SAMPLE_RATE}
-            for place, n in enumerate(numbers)
-        ]
-        pipeline = BatchedInferencePipeline(self._model)
-        found = pipeline.forward(features[list(numbers)], tokenizer, places, options)
-        return [
-            _Window(segments[0], place["offset"])
-            for place, segments in zip(places, found, strict=True)
-        ]
 
     # --- Both -------------------------------------------------------------------------------
 
@@ -261,37 +276,44 @@ class WhisperRecognizer:
             prepend_punctuations=_PREPENDED,
             append_punctuations=_APPENDED,
             multilingual=False,
-            max_new_tokens=None,
+            max_new_tokens=_MOST_TOKENS,
             clip_timestamps="0",
             hallucination_silence_threshold=None,
             hotwords=None,
         )
 
 
-class _Window:
-    """One chunk, as faster-whisper's pipeline decodes it without timestamps: one long segment.
+def _by_sentence(segment: dict[str, Any], offset: float, chunk: Chunk) -> Iterator[Utterance]:
+    """What the library's pipeline makes of a chunk, which is one long segment: cut by sentence, so
+    that one that is not believed does not take the others with it.
 
     offset: in seconds, of the chunk on the pipeline's clock.
     """
-
-    def __init__(self, segment: dict[str, Any], offset: float):
-        self._segment, self._offset = segment, offset
-        self.repetitive = segment["compression_ratio"] > _REPETITIVE
-
-    def utterances(self, chunk: Chunk) -> Iterator[Utterance]:
-        """By sentence, so that one that is not believed does not take the others with it."""
-        segment = self._segment
-        names = ("avg_logprob", "no_speech_prob", "compression_ratio")
-        figures = [float(segment[name]) for name in names]
-        words: list[Word] = []
-        for each in segment.get("words", ()):
-            start, end = each["start"] - self._offset, each["end"] - self._offset
-            words.append(_word(chunk, start, end, each["word"], each["probability"]))
-            if words[-1].text.rstrip("\"'”)")[-1:] in _SENTENCE_ENDS:
-                yield Utterance(tuple(words), *figures)
-                words = []
-        if words:
+    figures = [
+        float(segment[name]) for name in ("avg_logprob", "no_speech_prob", "compression_ratio")
+    ]
+    words: list[Word] = []
+    for each in segment.get("words", ()):
+        start, end = each["start"] - offset, each["end"] - offset
+        words.append(_word(chunk, start, end, each["word"], each["probability"]))
+        if words[-1].text.rstrip("\"'”)")[-1:] in _SENTENCE_ENDS:
             yield Utterance(tuple(words), *figures)
+            words = []
+    if words:
+        yield Utterance(tuple(words), *figures)
+
+
+def _badness(found: Transcript, chunk: Chunk) -> tuple[bool, float]:
+    """Whether it repeats itself, and how many seconds too much it leaves out."""
+    repetitive = any(one.compression_ratio > _REPETITIVE for one in found.utterances)
+    return repetitive, max(_unheard_seconds(found, chunk) - _LEFT_OUT_SECONDS, 0.0)
+
+
+def _unheard_seconds(found: Transcript, chunk: Chunk) -> float:
+    """How long somebody speaks after the last word."""
+    ends = (word.end_seconds for one in found.utterances for word in one.words)
+    last = max(ends, default=chunk.start_seconds)
+    return sum(max(0.0, end - max(start, last)) for start, end in chunk.speech)
 
 
 def _word(chunk: Chunk, start: float, end: float, text: str, probability: float) -> Word:
