@@ -252,6 +252,7 @@ class Senses:
                 space_name("frame", files.name, files.digest, int8=self._int8),
                 lambda: OnnxTextEncoder(files, threads=self._settings.models.threads),
                 read_words(prompt_text("words/tags.txt", given.words)),
+                language="en" if given.words is None else None,
             )
         ]
 

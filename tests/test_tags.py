@@ -69,7 +69,9 @@ def put_film(library, pictures, segments, duration=60.0):
 
 
 def run(library, video, encoder=None, *, from_seconds=0.0, words=WORDS, **settings):
-    channel = TagChannel(CaptionSettings(**settings), SPACE, lambda: encoder or Axes(), words)
+    channel = TagChannel(
+        CaptionSettings(**settings), SPACE, lambda: encoder or Axes(), words, language="en"
+    )
     generation = Generation(video.id, 0, "caption", "1")
     path = Path("/nowhere/never/opened.mp4")
     return list(channel.run(path, video, generation, from_seconds, library))
@@ -95,6 +97,10 @@ def test_a_segment_gets_the_words_that_stand_out_best_first(library):
     assert shares == sorted(shares, reverse=True) and sum(shares) <= 1
     assert first.attributes["confidence"] == shares[0]
     assert first.attributes["language"] == "en"
+    plain = TagChannel(CaptionSettings(), SPACE, Axes, WORDS)
+    generation = Generation(video.id, 0, "caption", "1")
+    (batch,) = plain.run(Path("x"), video, generation, 0.0, library)
+    assert not any("language" in each.attributes for each in batch.evidence)
 
 
 def test_shares_are_the_softmax_over_the_whole_list(library):

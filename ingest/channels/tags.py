@@ -6,7 +6,7 @@ frame channel has stored. A picture's cosines become shares of one by a softmax 
 a segment's shares are the mean of its pictures', by how long each is shown.
 
 Evidence: the words over the segment, "dog, beach", best first. Attributes: `tags` ([word, share]
-pairs), `confidence` (the best share), `language` (as configured, "en" for the packaged list),
+pairs), `confidence` (the best share), `language` ("en" of the packaged list, of another none),
 `model` (the vector space). A segment for which no word stands out has none. The scale and the least
 share are CLIP's habit and a guess, not tuned on any trained weights.
 """
@@ -75,7 +75,7 @@ class TagChannel(DerivedChannel):
         encoder: Callable[[], TextEncoder],
         words: Sequence[str],
         *,
-        language: str | None = "en",
+        language: str | None = None,
     ):
         if len(words) < 2:
             where = f" ({settings.words})" if settings.words else ""
