@@ -50,12 +50,10 @@ def check_path(
     from_version: int,
     to_version: int,
     location: str,
-    migrations: Mapping[int, Callable[[Store], None]] | None = None,
 ) -> None:
     """Raises LibraryOlderError if a step is missing, before anything is touched."""
-    migrations = MIGRATIONS if migrations is None else migrations
     for version in range(from_version, to_version):
-        if version not in migrations:
+        if version not in MIGRATIONS:
             raise LibraryOlderError(
                 f"The library {location} has schema version {version}, which this Longtake "
                 f"(version {to_version}) cannot upgrade. Build it anew: `longtake index` your "
@@ -68,11 +66,9 @@ def migrate(
     from_version: int,
     to_version: int,
     record: Callable[[int], None],
-    migrations: Mapping[int, Callable[[Store], None]] | None = None,
 ) -> None:
     """Runs the steps in order. `record(version)` must make the new version durable."""
-    migrations = MIGRATIONS if migrations is None else migrations
     for version in range(from_version, to_version):
-        migrations[version](store)
+        MIGRATIONS[version](store)
         store.flush()
         record(version + 1)

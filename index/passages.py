@@ -342,12 +342,3 @@ class PassageStatistics:
                 payload,
                 term_count_vectors(generation.id, name, passages, counts),
             )
-
-
-def statistics_points(generation: Generation, passages: Iterable[Passage]) -> list[Point]:
-    """The statistics points of a whole generation at once; where an id comes twice the later
-    passage counts."""
-    statistics = PassageStatistics(generation)
-    for passage in {passage.id: passage for passage in passages}.values():
-        statistics.add(passage)
-    return statistics.points()

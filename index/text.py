@@ -227,13 +227,6 @@ def _words(text: str) -> Iterator[tuple[int, int]]:
         yield start, len(text)
 
 
-def highlight(
-    text: str, query_tokens: Iterable[int], analyzer_name: str
-) -> tuple[tuple[int, int], ...]:
-    """As `Analyzer.highlight`, by the analyzer's name."""
-    return analyzer(analyzer_name).highlight(text, query_tokens)
-
-
 _SURE = 0.7
 _SURE_OF_FEW = 0.9
 _FEW_LETTERS = 12

@@ -10,9 +10,6 @@ There is only one way to that: to decode from the start and drop what was not as
 that is started in the middle substitutes other noise and predicts from another past (AAC, Opus,
 AC-3), and rounded timestamps would place what it yields on another grid. Decoding is cheap beside
 whatever listens (some 800 seconds of AAC a second on one core), and MP4 reads no pictures for it.
-`exact=False` is for those who want a look: it seeks.
-
-With ingest/media.py, decode.py and frames.py the only place that touches PyAV.
 """
 
 from __future__ import annotations
@@ -57,8 +54,6 @@ def read_audio(
     *,
     sample_rate: int,
     from_seconds: float = 0.0,
-    stream: int | None = None,
-    exact: bool = True,
     problems: Problems | None = None,
 ) -> Iterator[AudioBlock]:
     """The sound of a file from `from_seconds` to its end, without gaps or overlaps.
@@ -68,9 +63,8 @@ def read_audio(
     file. Channels are mixed down and samples converted by FFmpeg, through 16 bits, as the models
     were trained that listen to them.
 
-    sample_rate: samples a second. stream: index in the container; None for the first that is marked
-        as the default, else the first. exact: see the module. problems: what could not be decoded
-        is skipped and counted there.
+    sample_rate: samples a second. problems: what could not be decoded is skipped and counted there.
+    Of several streams it is the first that is marked as the default, else the first.
 
     Raises MediaError where it cannot be opened, NotMediaError where it has no sound, and, after all
     that decodes, DamagedMediaError where the sound broke off.
@@ -78,9 +72,7 @@ def read_audio(
     problems = Problems() if problems is None else problems
     blocks = _Blocks(sample_rate, round(from_seconds * sample_rate))
     with open_container(path) as container:
-        source = _Source(path, container, stream, problems)
-        if not exact and from_seconds > 0:
-            source.seek(from_seconds)
+        source = _Source(path, container, None, problems)
         for index, samples in _resampled(source.frames(), sample_rate):
             yield from blocks.put(index, samples[0].astype(np.float32) / _FULL_SCALE)
         yield from blocks.rest()

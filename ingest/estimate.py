@@ -34,6 +34,7 @@ from ingest.thumbnails import Thumbnails
 from ingest.work import Spent, Work
 
 EXCERPT_SECONDS = 5.0
+_TRIED_SECONDS = 60.0
 _WARM_UP_SECONDS = 2.0
 _SMALLEST_MARGIN = 0.15
 _LARGEST_MARGIN = 0.6
@@ -119,14 +120,13 @@ class Estimator:
         self,
         files: Sequence[tuple[Path, float]],
         *,
-        budget_seconds: float = 60.0,
         listener: Callable[[int, int], None] = lambda done, of: None,
     ) -> Estimate:
-        """files: what is to be indexed, with durations in seconds. budget_seconds: of video to try.
+        """files: what is to be indexed, with durations in seconds.
 
         Raises MediaError where none of it can be tried.
         """
-        excerpts = choose(files, budget_seconds)
+        excerpts = choose(files, _TRIED_SECONDS)
         started = _started_seconds()
         self._memory["load"] = peak_bytes()
         load = started + self._load(excerpts)

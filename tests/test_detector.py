@@ -18,7 +18,7 @@ from ingest.models.detector import (
     suppress,
 )
 from ingest.models.files import ModelFiles
-from ingest.models.places import as_text, number_and_place, place, relation
+from ingest.models.places import as_text, number_and_place, place
 
 CLASSES = ("person", "red car", "bottle")
 
@@ -223,20 +223,6 @@ def test_number_and_place_of_each_thing():
     assert (person.label, person.count, person.places) == ("person", 1, ("left",))
     assert as_text(seen) == "bottle × 2 (center, top right); person × 1 (left)"
     assert as_text([]) == ""
-
-
-@pytest.mark.parametrize(
-    ("one", "other", "said"),
-    [
-        ((0.0, 0.4, 0.2, 0.6), (0.5, 0.4, 0.9, 0.6), "left of"),
-        ((0.4, 0.0, 0.6, 0.1), (0.3, 0.7, 0.9, 0.9), "above"),
-        ((0.4, 0.4, 0.5, 0.5), (0.3, 0.3, 0.9, 0.9), "inside"),
-        ((0.0, 0.0, 0.5, 0.5), (0.4, 0.4, 0.9, 0.9), "over"),
-    ],
-)
-def test_how_two_things_lie_to_each_other(one, other, said):
-    opposite = {"left of": "right of", "above": "below", "inside": "around", "over": "over"}
-    assert relation(one, other) == said and relation(other, one) == opposite[said]
 
 
 # What is not there

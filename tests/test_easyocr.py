@@ -91,9 +91,13 @@ def picture() -> np.ndarray:
     return image
 
 
+def files_in(folder: Path) -> ModelFiles:
+    return ModelFiles("english_g2", folder, "0123abcd", folder / "prepared")
+
+
 @pytest.fixture(scope="module")
 def reader(weights: Path) -> EasyOcrReader:
-    return EasyOcrReader(weights)
+    return EasyOcrReader(files_in(weights))
 
 
 def test_our_reading_is_easyocrs_own(
@@ -143,17 +147,14 @@ def test_weights_that_would_run_code_are_refused(weights: Path, tmp_path: Path) 
     with (tmp_path / DETECTOR).open("wb") as file:
         pickle.dump({"module.x": Evil()}, file, protocol=2)
     with pytest.raises(ModelMissingError, match=DETECTOR):
-        EasyOcrReader(tmp_path).load()
+        EasyOcrReader(files_in(tmp_path)).load()
     assert not (tmp_path / "ran").exists()
 
 
 def test_missing_weights_are_named_with_the_way_out(tmp_path: Path) -> None:
-    reader = EasyOcrReader(tmp_path, languages=["de"])
-    for use in (reader.describe, reader.load):
-        with pytest.raises(
-            ModelMissingError, match=r"latin_g2\.pth.*longtake models pull latin_g2"
-        ):
-            use()
+    reader = EasyOcrReader(files_in(tmp_path), languages=["de"])
+    with pytest.raises(ModelMissingError, match=r"latin_g2\.pth.*longtake models pull latin_g2"):
+        reader.load()
 
 
 @pytest.mark.parametrize(
@@ -175,7 +176,7 @@ def test_languages_choose_the_network(languages: list[str], network: str) -> Non
 
 def test_an_unknown_language_is_refused_with_the_known_ones(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"xx.*Known: .*cyrillic"):
-        EasyOcrReader(tmp_path, languages=["xx"])
+        EasyOcrReader(files_in(tmp_path), languages=["xx"])
     with pytest.raises(ConfigError, match=r"ja.*together with.*ko"):
         recogniser_for(["ja", "ko"])
     assert {"en", "zh", "ru", "hi"} <= set(known_languages())
@@ -205,7 +206,7 @@ def test_every_network_that_languages_lead_to_can_be_pulled() -> None:
 
 
 def test_the_engine_is_chosen_by_configuration(weights: Path) -> None:
-    files = ModelFiles("english_g2", weights, "0123abcd", weights / "prepared")
+    files = files_in(weights)
     settings = ScreenTextSettings(engine="easyocr", languages=("en",))
     channel = ScreenTextChannel(settings, reader=build_reader(settings, files))
     assert channel.describe()["reader"]["engine"] == "easyocr"

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from index.passages import (
     PassageBuilder,
     PassageScale,
+    PassageStatistics,
     passage_from_payload,
     passage_point,
     reading_order,
-    statistics_points,
 )
 from index.schema import Evidence, Generation
 from index.text import TERM_COUNTS, analyzer
@@ -188,6 +188,14 @@ def test_every_evidence_is_in_a_window_and_no_window_lies_in_another(pieces, sca
     covered = [frozenset(p.evidence) for p in cut]
     assert not any(a < b for a in covered for b in covered)
     assert all(len(p.evidence) <= scale.size for p in cut)
+
+
+def statistics_points(generation, passages):
+    """Counted from scratch."""
+    statistics = PassageStatistics(generation)
+    for passage in passages:
+        statistics.add(passage)
+    return statistics.points()
 
 
 @given(spoken, st.lists(st.integers(0, 60), max_size=6), scales)

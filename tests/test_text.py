@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from test_passages import statistics_points
 
 from index.edge import EdgeStore
 from index.languages import language_tag
-from index.passages import SPEECH, passage_point, statistics_points
+from index.passages import SPEECH, passage_point
 from index.schema import Generation, Passage
 from index.settings import StoreSettings
 from index.store import Filter, Match, where
@@ -28,7 +29,6 @@ from index.text import (
     analyzer,
     analyzer_for,
     detect_language,
-    highlight,
     query_vector,
 )
 
@@ -126,7 +126,7 @@ def test_document_weights_are_bm25s():
 
 
 def shown(text: str, query: str, name: str) -> list[str]:
-    return [text[a:b] for a, b in highlight(text, analyzer(name).query(query), name)]
+    return [text[a:b] for a, b in analyzer(name).highlight(text, analyzer(name).query(query))]
 
 
 def test_highlights_are_the_words_that_match():
@@ -143,7 +143,7 @@ def test_highlights_are_the_words_that_match():
 @settings(max_examples=150, deadline=None)
 def test_highlights_lie_in_order_within_the_text(text, query, name):
     end = 0
-    for start, stop in highlight(text, analyzer(name).query(query), name):
+    for start, stop in analyzer(name).highlight(text, analyzer(name).query(query)):
         assert end <= start < stop <= len(text)
         end = stop
 

@@ -101,7 +101,7 @@ def all_steps(session, shown, times):
     import torch
 
     with torch.inference_mode():
-        before, _ = session._model.surroundings(None)
+        before, _ = session._model.surroundings()
         frames = [Frame(t, image) for t, image in zip(times, shown, strict=True)]
         return [session._model.text(before), *session._model.blocks(frames)]
 
@@ -133,7 +133,7 @@ def test_smolvlm_answers_as_the_library_does_from_the_same_tokens(loaded):
     with model.session(SessionSettings(device_bytes=4 << 20)) as session:
         session.append_frames(SHOWN, TIMES)
         answer = told(session.ask(QUESTION, max_tokens=1, logprobs=True))
-    before, behind = session._model.surroundings(None)
+    before, behind = session._model.surroundings()
     text = before
     for time in TIMES:
         a, b = session._model.layout.around(time)

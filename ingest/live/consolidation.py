@@ -31,6 +31,8 @@ _NEIGHBOURS_SECONDS = 0.1
 _WORTH_SHARE = 0.8
 """A channel is written anew where no more than this share of it is left."""
 _SAME_PLACE = 0.5
+_STILL_DISTANCE = FingerprintSettings().still_distance
+"""Bits in which two fingerprints may differ, of what never moved."""
 _SAME_COSINE = 0.98
 """As of sounds (`SoundSettings.same_cosine`). A guess: no trained encoder was there to measure."""
 
@@ -49,17 +51,9 @@ def is_joined(generations: Iterable[Generation]) -> bool:
 
 
 class Consolidation:
-    """still_distance: bits in which two fingerprints may differ, of what never moved."""
-
-    def __init__(
-        self,
-        library: Library,
-        thumbnails: Thumbnails,
-        still_distance: int = FingerprintSettings().still_distance,
-    ):
+    def __init__(self, library: Library, thumbnails: Thumbnails):
         self._library = library
         self._thumbnails = thumbnails
-        self._still_distance = still_distance
 
     def run(self, video: Video, epoch: int) -> int:
         """Of an epoch that has ended; returns how many pieces of evidence and segments went. The
@@ -118,7 +112,7 @@ class Consolidation:
         if blank or "blank" in other.attributes:
             return blank and "blank" in other.attributes
         bits = [int(each.attributes["fingerprint"], 16) for each in (one, other)]
-        return (bits[0] ^ bits[1]).bit_count() <= self._still_distance
+        return (bits[0] ^ bits[1]).bit_count() <= _STILL_DISTANCE
 
     def _replace(
         self, old: Generation, before: Sequence[Evidence], after: Sequence[Evidence]

@@ -108,17 +108,15 @@ class Reader:
         rates: Mapping[str, int] | None = None,
         recordings: Path | None = None,
         reserve_bytes: int = 0,
-        now: Callable[[], float] = time.time,
     ):
         """epochs: those that there have been. rates: channel -> samples a second of the sound
         that it wants. recordings: the folder for what is recorded of the source; None: nothing is.
-        reserve_bytes: of the disk that stay free then. now: the time of day, in Unix time."""
+        reserve_bytes: of the disk that stay free then."""
         self._source = source
         self._settings = settings
         self._ingest = ingest
         self._intake = intake
         self._stop = stop
-        self._now = now
         self._rates = rates or {}
         self._sounds: dict[str, EpochSound] = {}
         self._clock = StreamClock(
@@ -215,7 +213,7 @@ class Reader:
             say=lambda text: self._intake.put(Remark(text)),
         )
         try:
-            self._read(connection, lambda raw_seconds: self._now())
+            self._read(connection, lambda raw_seconds: time.time())
             return not self._stop.is_set() and connection.is_over()
         finally:
             if self._recorder is not None:

@@ -113,7 +113,6 @@ class Recorder:
         reserve_bytes: int,
         tell: Callable[[Piece], None],
         say: Callable[[str], None],
-        now: Callable[[], float] = time.time,
     ):
         self._folder = folder
         self._video_id = video_id
@@ -122,7 +121,6 @@ class Recorder:
         self._reserve_bytes = reserve_bytes
         self._tell = tell
         self._say = say
-        self._now = now
         self._source: av.container.InputContainer | None = None
         self._pictures: int | None = None
         self._around: deque[_Kept] = deque()
@@ -222,7 +220,7 @@ class Recorder:
         if shutil.disk_usage(self._folder).free < self._reserve_bytes:
             self._complain("The disk is nearly full: nothing is recorded until there is room.")
             return None
-        path = self._folder / f"{round(self._now() * 1000)}.mkv"
+        path = self._folder / f"{round(time.time() * 1000)}.mkv"
         while path.exists():
             path = path.with_stem(f"{path.stem}x")
         options = {"cluster_time_limit": _CLUSTER_MILLISECONDS, "flush_packets": "1"}

@@ -15,7 +15,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -342,9 +342,7 @@ class Depot:
             spec.license if spec else "", place.folder, problem,
         )  # fmt: skip
 
-    def verify(
-        self, place: Place, moved: Callable[[int], None] | None = None
-    ) -> Iterator[tuple[str, str]]:
+    def verify(self, place: Place) -> Iterator[tuple[str, str]]:
         """Hashes every file again, whatever its time says. Yields (path, what is wrong), "" for
         nothing; damage to what was pulled is remembered. Raises ModelMissingError."""
         record, problem = self.look(place)
@@ -353,7 +351,7 @@ class Depot:
         files = list(record.files)
         for number, file in enumerate(files):
             try:
-                found = record_file(place.folder, file.path, moved=moved)
+                found = record_file(place.folder, file.path)
             except OSError as error:
                 yield file.path, "is missing" if error.errno == 2 else str(error.strerror)
                 continue

@@ -198,12 +198,10 @@ def unchanged(folder: Path, file: FileRecord) -> bool:
     return stat.st_size == file.size and stat.st_mtime_ns == file.mtime_ns
 
 
-def record_file(
-    folder: Path, path: str, checked: str = "", moved: Callable[[int], None] | None = None
-) -> FileRecord:
+def record_file(folder: Path, path: str, checked: str = "") -> FileRecord:
     """Hashes one file. Raises OSError."""
     stat = os.stat(folder / path)
-    sha256 = hash_file(folder / path, moved=moved)
+    sha256 = hash_file(folder / path)
     return FileRecord(path, stat.st_size, sha256, stat.st_mtime_ns, checked)
 
 

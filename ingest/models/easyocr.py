@@ -13,7 +13,6 @@ detector was trained with (it leaves arrays as they are, whatever their order).
 
 from __future__ import annotations
 
-import hashlib
 import pickle
 import sys
 import threading
@@ -101,37 +100,35 @@ class EasyOcrReader:
     """Text in pictures, with the interface of ingest.models.ocr.OcrReader. Loads nothing until
     `load` or the first `read`; safe to share among threads, which take turns.
 
-    files: the folder with the detector and the recogniser (a bare path is hashed to describe it).
-    languages: BCP 47, or EasyOCR's codes. device: "cpu", "cuda" or "mps". quantize: int8 weights
-        in the recogniser's recurrent layers on a CPU, as EasyOCR has it by default.
+    files: of the detector and the recogniser. languages: BCP 47, or EasyOCR's codes. device: "cpu",
+    "cuda" or "mps". On a CPU the recogniser's recurrent layers have weights of 8 bits, as EasyOCR
+    has it by default.
+
     Raises ConfigError for languages; see `recogniser_for`.
     """
 
     def __init__(
         self,
-        files: ModelFiles | Path,
+        files: ModelFiles,
         *,
         languages: Sequence[str] = ("en",),
         device: str = "cpu",
-        quantize: bool = True,
     ):
         self._files = files
-        self._folder = files.folder if isinstance(files, ModelFiles) else Path(files)
+        self._folder = files.folder
         self._languages = _codes(languages)
         self._network = recogniser_for(languages)
         self._device = device
-        self._quantize = quantize and device == "cpu"
+        self._quantize = device == "cpu"
         self._reader: Any = None
         self._lock = threading.Lock()
 
     def describe(self) -> Mapping[str, Any]:
-        """What shapes the readings: models by name and digest. Loads no model. Raises
-        ModelMissingError."""
-        digest = self._files.digest if isinstance(self._files, ModelFiles) else self._digest()
+        """What shapes the readings: models by name and digest. Loads no model."""
         return {
             "engine": "easyocr",
             "version": metadata.version("easyocr"),
-            "models": {"network": self._network, "digest": digest},
+            "models": {"network": self._network, "digest": self._files.digest},
             "languages": self._languages,
             "quantized": self._quantize,
             "code": _CODE_VERSION,
@@ -191,13 +188,6 @@ class EasyOcrReader:
                 f"`longtake models pull {self._network}`, or put them there."
             )
         return paths
-
-    def _digest(self) -> str:
-        whole = hashlib.sha256()
-        for path in self._paths():
-            with path.open("rb") as file:
-                whole.update(hashlib.file_digest(file, "sha256").digest())
-        return whole.hexdigest()
 
     def _build(self) -> Any:
         detector, recogniser = self._paths()

@@ -51,27 +51,6 @@ def number_and_place(detections: Sequence[Detection]) -> list[Found]:
     ]
 
 
-def relation(one: Box, other: Box) -> str:
-    """How the first box lies to the second: "inside", "around", "over" (they overlap in part),
-    else "left of", "right of", "above" or "below", by the wider gap."""
-    if _within(one, other):
-        return "inside"
-    if _within(other, one):
-        return "around"
-    gaps = {
-        "left of": other[0] - one[2],
-        "right of": one[0] - other[2],
-        "above": other[1] - one[3],
-        "below": one[1] - other[3],
-    }
-    widest = max(gaps, key=gaps.__getitem__)
-    return widest if gaps[widest] >= 0 else "over"
-
-
-def _within(one: Box, other: Box) -> bool:
-    return other[0] <= one[0] and other[1] <= one[1] and one[2] <= other[2] and one[3] <= other[3]
-
-
 def as_text(detections: Sequence[Detection]) -> str:
     """One line for a prompt: "person × 3 (left × 2, right); bottle × 1 (center)"; "" for nothing.
     However many there are of a thing, it has nine places at most."""

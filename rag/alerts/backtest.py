@@ -4,7 +4,7 @@ should."""
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 
@@ -57,11 +57,8 @@ def backtest(
     library: Library,
     videos: Sequence[Video],
     settings: AlertSettings,
-    *,
-    looked_at: Callable[[Video], None] = lambda video: None,
 ) -> Backtest:
-    """Reads all evidence of the videos once. looked_at: is called after each. When the question was
-    asked does not matter here."""
+    """Reads all evidence of the videos once. When the question was asked does not matter here."""
     asked = replace(alert, created_at=float("-inf"))
     events: list[tuple[Video, AlertEvent]] = []
     peaks: dict[str, list[float]] = {}
@@ -80,7 +77,6 @@ def backtest(
             lowest = EventTracker(asked, video, settings, lambda kind: LEAST)
             peaks.setdefault(kind, []).extend(event.score for event in _run(lowest, of_kind))
         seconds += video.duration_seconds or end
-        looked_at(video)
     reports = tuple(
         _report(kind, gate.threshold(kind), sorted(peaks[kind])) for kind in KINDS if kind in peaks
     )

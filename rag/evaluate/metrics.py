@@ -192,9 +192,7 @@ def overlap_shares(results: Sequence[Result]) -> list[float]:
     return shares
 
 
-def intervals(
-    by_name: Mapping[str, np.ndarray], *, resamples: int = RESAMPLES
-) -> dict[str, tuple[float, float]]:
+def intervals(by_name: Mapping[str, np.ndarray]) -> dict[str, tuple[float, float]]:
     """The 95% interval of each mean, by resampling questions with replacement (Efron 1979, by
     percentiles). The same every time.
 
@@ -204,7 +202,7 @@ def intervals(
         return {}
     table = np.stack(list(by_name.values()), axis=1)
     random = np.random.default_rng(0)
-    drawn = (random.integers(0, len(table), len(table)) for _ in range(resamples))
+    drawn = (random.integers(0, len(table), len(table)) for _ in range(RESAMPLES))
     means = np.array([table[rows].mean(axis=0) for rows in drawn])
     low, high = np.percentile(means, (2.5, 97.5), axis=0)
     return {name: (float(low[at]), float(high[at])) for at, name in enumerate(by_name)}

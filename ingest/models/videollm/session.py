@@ -50,8 +50,8 @@ class VideoSession:
     Only where the stream has outgrown the places that the model knows do they move together, the
     order kept, and frames are read as if the beginning were just before their window.
 
-    model: loaded. ends: tokens that end an answer. lock: held for each step. system: instructions,
-    before the stream. Raises ContextOverflowError where the bounds leave no room.
+    model: loaded. ends: tokens that end an answer. lock: held for each step.
+    Raises ContextOverflowError where the bounds leave no room.
     """
 
     def __init__(
@@ -60,12 +60,10 @@ class VideoSession:
         ends: set[int],
         lock: threading.Lock,
         settings: SessionSettings | None = None,
-        *,
-        system: str | None = None,
     ):
         self._model, self._ends, self._lock = model, ends, lock
         self._settings = settings = settings or SessionSettings()
-        before, self._behind = model.surroundings(system)
+        before, self._behind = model.surroundings()
         head = self._model.text(before)
         self._head_tokens, self._head_width = head.tokens, head.width
         self._bounds = bounds = Bounds(model, settings, head.tokens)

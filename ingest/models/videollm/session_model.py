@@ -87,16 +87,12 @@ class StreamModel:
 
     # Tokens
 
-    def surroundings(self, system: str | None) -> tuple[str, str]:
+    def surroundings(self) -> tuple[str, str]:
         """The prompt's text before the stream and, with the question's place in it, behind it."""
         kind = self.layout.kind
         content = [{"type": kind}, {"type": "text", "text": _QUESTION}]
-        messages: list[dict] = [{"role": "user", "content": content}]
-        if system:
-            own = [{"type": "text", "text": self._plain(system)}]
-            messages.insert(0, {"role": "system", "content": own})
         whole = self._processor.apply_chat_template(
-            messages, tokenize=False, add_generation_prompt=True
+            [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True
         )
         before, mark, behind = whole.partition(self.layout.mark)
         if not mark or _QUESTION not in behind:

@@ -144,9 +144,7 @@ class TransformersVideoLLM:
         late = 360_000.0  # seconds, of many digits
         return self.count_text(layout.behind([late + at for at in range(2 * LOCATED)])) + 1
 
-    def session(
-        self, settings: SessionSettings | None = None, *, system: str | None = None
-    ) -> VideoSession:
+    def session(self, settings: SessionSettings | None = None) -> VideoSession:
         """A memory of a stream, for this model. Raises ModelMissingError for a family that cannot
         keep one, ContextOverflowError where the bounds leave no room."""
         from ingest.models.videollm.session import VideoSession
@@ -154,7 +152,7 @@ class TransformersVideoLLM:
 
         self.load()
         model = StreamModel(self._model, self._processor, self._files.name, self._plain)
-        return VideoSession(model, self._ends, self._lock, settings, system=system)
+        return VideoSession(model, self._ends, self._lock, settings)
 
     def _load(self) -> None:
         files = self._files
