@@ -6,6 +6,7 @@ decodes, looks or listens is loaded.
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 import time
@@ -182,22 +183,32 @@ def while_its_folder_is_there(settings: Settings) -> Iterator[threading.Event]:
 
 @contextmanager
 def stopped_by_signals(stop: threading.Event) -> Iterator[None]:
-    """SIGTERM stops as Ctrl-C does: what is final is committed first. Raises Interrupted."""
+    """Ctrl-C and SIGTERM stop alike: what is final is committed first. A library that is being
+    imported, or a batch in a model, cannot be left in the middle, which may take a while; who asks
+    again ends the process as a kill would. Raises Interrupted."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
+    asked = threading.Event()  # stop is also set where a run fails
+
     def interrupt(*_: object) -> None:
+        if asked.is_set():
+            os._exit(130)
+        asked.set()
         stop.set()
+        os.write(2, b"Stopping where the work can be left; again: at once.\n")
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    heard = [n for n in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(n) != signal.SIG_IGN]
+    before = {number: signal.signal(number, interrupt) for number in heard}
     try:
         yield
     except KeyboardInterrupt:
         raise Interrupted("Stopped; what was indexed is kept, and the next run goes on.") from None
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class SpeedColumn(ProgressColumn):

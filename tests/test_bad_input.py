@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,6 +36,7 @@ from dump import dump
 import cli.index
 from cli.main import main
 from index.access import open_store
+from index.errors import Interrupted
 from index.library import Library
 from index.schema import Evidence, Video
 
@@ -656,10 +658,27 @@ def test_a_stopped_run_says_so_and_the_next_goes_on(number, many, many_undisturb
         "longtake: Stopped; what was indexed is kept, and the next run goes on."
     )
     assert "Traceback" not in err
+    assert "Stopping where the work can be left; again: at once." in err
     assert len(out.splitlines()) < 15
     again = longtake("index", str(many), "--library", str(tmp_path / "library"), *TWO)
     assert again.returncode == 0 and "up to date" in again.stderr
     assert dump(tmp_path / "library") == many_undisturbed
+
+
+def test_who_asks_again_does_not_wait_for_what_cannot_be_left(monkeypatch):
+    """Importing torch, say."""
+    ended = []
+    monkeypatch.setattr("os._exit", lambda status: ended.append(status))
+    before = signal.getsignal(signal.SIGINT)
+    stop = threading.Event()
+    with pytest.raises(Interrupted), cli.index.stopped_by_signals(stop):
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            assert stop.is_set() and not ended
+            signal.raise_signal(signal.SIGINT)
+    assert ended == [130]
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_two_runs_at_once_share_the_work(many, many_undisturbed, tmp_path):
