@@ -207,7 +207,7 @@ class RankSettings(BaseModel):
     words_weight: float = Field(0.9, ge=0, le=1)
     sentence_weight: float = Field(0.1, ge=0, le=1)
     title_weight: float = Field(0.1, ge=0, le=1)
-    read: int = Field(4, ge=1, le=100)
+    read: int = Field(2, ge=1, le=100)
     regions: int = Field(14, ge=0)
     candidates: int = Field(8, ge=1, le=100)
 
