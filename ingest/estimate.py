@@ -115,6 +115,7 @@ class Estimator:
         self._notes: list[str] = []
         self._memory: dict[str, int] = {}
         self._count = 0
+        self._commit_seconds = indexer.commit_seconds
 
     def estimate(
         self,
@@ -169,12 +170,17 @@ class Estimator:
         task = Task(path, (stat,), video_id, None, "estimate")
         started = time.perf_counter()
         work = self._indexer.describe(task)
+        opening = time.perf_counter() - started
         work.spent = spent = Spent(peak_bytes)
-        for step in (self._text, self._indexer.index_sound, self._indexer.index_pictures):
-            step(work, _ignore)
+        self._text(work, _ignore)
+        self._indexer.index_sound(work, _ignore)
+        opening += self._look(work)
         self._derive(work)
         wall = time.perf_counter() - started
         seconds = dict(spent.seconds)
+        # So far every channel has committed once, at its end, as it does for every file.
+        if wall < self._commit_seconds:
+            spent.first_seconds["commits"] = seconds.get("commits", 0.0)
         seconds["pictures"] = max(wall - sum(seconds.values()), 0.0)
         for stage, grown in spent.grown_bytes.items():
             self._memory[stage] = self._memory.get(stage, 0) + grown
@@ -185,14 +191,27 @@ class Estimator:
             first_seconds={
                 stage: first
                 for stage, first in spent.first_seconds.items()
-                if stage in ("screen_text", "object", "frame")
-            },
+                if stage in ("screen_text", "object", "frame", "commits")
+            }
+            | {"pictures": opening},
             points_bytes=self._points_bytes(work.video),
             thumbnail_bytes=self._thumbnail_bytes(work.video),
         )
         self._library.remove_video(video_id)
         self._thumbnails.remove(video_id)
         return tried
+
+    def _look(self, work: Work) -> float:
+        """Runs the picture channels; returns the seconds before the first picture is there."""
+        spent, began = work.spent.seconds, time.perf_counter() - sum(work.spent.seconds.values())
+        opening: list[float] = []
+
+        def heard(stage: str, _at_seconds: float) -> None:
+            if stage == "pictures" and not opening:
+                opening.append(time.perf_counter() - sum(spent.values()) - began)
+
+        self._indexer.index_pictures(work, heard)
+        return max(sum(opening), 0.0)
 
     def _all_memory(self) -> dict[str, int]:
         """With what no stage was seen to add: decoding, mostly."""

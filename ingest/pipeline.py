@@ -60,6 +60,7 @@ class Indexer:
         self._library = library
         self._channels = channels
         self._settings = settings
+        self.commit_seconds = settings.commit_seconds
         self._thumbnails = thumbnails
         self._force = force
         self._checks = Checks(library, stop)

@@ -9,6 +9,7 @@ import pytest
 from clips import noise_picture, text_picture, write_clip
 from dump import dump
 
+import ingest.estimate
 from cli.main import main
 from index.access import open_store
 from index.library import Library
@@ -206,3 +207,20 @@ def test_memory_counts_for_the_stage_that_took_it():
     frame, object, peak = map(int, done.stdout.split())
     assert 60 <= frame <= 70 and 30 <= object <= 38
     assert peak >= frame + object
+
+
+def test_what_a_file_costs_once_is_not_estimated_for_each_second_of_it(film, tmp_path, monkeypatch):
+    """An excerpt of five seconds has the opening and the last commits of a whole film."""
+    tried = []
+    seconds = ingest.estimate._seconds
+    monkeypatch.setattr(
+        ingest.estimate, "_seconds", lambda all, *of: tried.extend(all) or seconds(all, *of)
+    )
+    arguments = ("estimate", str(film), "--library", str(tmp_path / "library"), *NO_RESERVE)
+    # However slow the machine is, no commit but the last ones falls into the excerpt.
+    assert (
+        main([*arguments, "--channels", "fingerprint", "--set", "ingest.commit_seconds=600"]) == 0
+    )
+    (one,) = tried
+    assert one.first_seconds["commits"] == one.seconds["commits"] > 0
+    assert 0 < one.first_seconds["pictures"] < one.seconds["pictures"]
