@@ -66,11 +66,12 @@ def _tagged(event: AnswerEvent) -> dict:
 def stream_answer(events: Iterator[AnswerEvent]) -> int:
     """Writes an answer as it comes, then what it leans on; returns the exit status."""
     cited: dict[int, Source] = {}
+    shown: Sequence[Source] = ()
     said = False
     try:
         for event in events:
             match event:
-                case Sources(again=again):  # shown at the end, and only those it leans on
+                case Sources(sources=shown, again=again):  # at the end, and only those it leans on
                     if again:
                         _write("\n" if said else "")
                         say((safe(again), "yellow"))
@@ -86,19 +87,25 @@ def stream_answer(events: Iterator[AnswerEvent]) -> int:
                     if verdict in _MARKS:
                         _write(f" ({'⚠ ' if speaks_unicode() else ''}{_MARKS[verdict]})")
                 case Done():
-                    return _end(event, cited)
+                    return _end(event, cited, shown)
     except KeyboardInterrupt:  # while it was printed
         events.close()
         return _end(Done(True, {"interrupted": True}), cited)
     return 0
 
 
-def _end(done: Done, cited: dict[int, Source]) -> int:
+def _end(done: Done, cited: dict[int, Source], shown: Sequence[Source] = ()) -> int:
+    """shown: what the model was shown, where it named none of it: so the reader has a place to
+    look for himself."""
     _write("\n")
-    if cited:
-        data_line()
-    show_sources(list(cited.values()))
     detail = done.detail
+    leans_on = list(cited.values())
+    if not cited and done.found and detail.get("answerer") == "model" and shown:
+        say(("The model names no source for this. It was shown these:", "yellow"))
+        leans_on = list(shown)
+    if leans_on:
+        data_line()
+    show_sources(leans_on)
     for note in (detail.get("coverage_note"), *_notes(detail)):
         if note:
             say((safe(note), "yellow"))
@@ -126,6 +133,8 @@ def _notes(detail: Mapping[str, Any]) -> Iterator[str]:
         yield f"{_count(invented, 'citation')} of sources that do not exist left out."
     if detail.get("cut_off"):
         yield "The answer was cut off: raise ask.answer_tokens."
+    if detail.get("repeated"):
+        yield "The model began to say the same over and over, and was stopped."
 
 
 def _count(number: int, thing: str) -> str:

@@ -25,6 +25,7 @@ from rag.material import Gatherer, Line, Scene
 from rag.named_things import things_in
 from rag.prompt import Built, PromptBuilder
 from rag.question_kind import Opinion
+from rag.repeating import REPEATED, until_it_repeats
 from rag.retrieve import Retriever
 from rag.settings import AnswerSettings
 from rag.support import SupportScorer
@@ -97,7 +98,8 @@ class ModelAnswerer:
     `tokens` and `pictures` of the last prompt, `left_out` lines that did not fit, `sentences` by
     verdict, `dropped` ones, `invented` citations, `confidence` (the lowest probability of a token)
     where the model tells it, things that are `looked_for` on the pictures by a detector, `notes`,
-    `error` where it broke off in the middle, `interrupted`, `cut_off` where it ran out of tokens.
+    `error` where it broke off in the middle, `interrupted`, `cut_off` where it ran out of tokens,
+    `repeated` where it was stopped because it went round in a circle.
     """
 
     def __init__(
@@ -307,14 +309,13 @@ class ModelAnswerer:
             attempt.events += events
             return events
 
-        pieces = without_thoughts(
-            self._model.generate(
-                built.prompt,
-                max_tokens=settings.answer_tokens,
-                temperature=settings.temperature,
-                logprobs=settings.confidence is not None,
-            )
+        said = self._model.generate(
+            built.prompt,
+            max_tokens=settings.answer_tokens,
+            temperature=settings.temperature,
+            logprobs=settings.confidence is not None,
         )
+        pieces = without_thoughts(until_it_repeats(said))
         try:
             for piece in pieces:
                 attempt.pieces.append(piece)
@@ -367,8 +368,8 @@ class ModelAnswerer:
         }
         if attempt.lowest is not None:
             found["confidence"] = round(attempt.lowest, 4)
-        if finish == "length":
-            found["cut_off"] = True
+        if why := {"length": "cut_off", REPEATED: "repeated"}.get(finish or ""):
+            found[why] = True
         if attempt.error is not None:
             found["error"] = str(attempt.error)
         if attempt.interrupted:

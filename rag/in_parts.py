@@ -17,6 +17,7 @@ from rag.citations import CitationParser
 from rag.delimited import one_line
 from rag.material import Line, Scene
 from rag.prompt import Built, PromptBuilder
+from rag.repeating import until_it_repeats
 from rag.timestamp import time_span
 from rag.unseen import says_unseen, without_thoughts
 
@@ -87,7 +88,8 @@ def ask_each(
             pieces = model.generate(
                 prompt, max_tokens=settings.answer_tokens, temperature=settings.temperature
             )
-            return "".join(piece.text for piece in without_thoughts(pieces))
+            pieces = without_thoughts(until_it_repeats(pieces))
+            return "".join(piece.text for piece in pieces)
         except VideoLLMError as error:
             return error
 

@@ -593,6 +593,26 @@ def test_the_command_prints_answer_marks_and_sources(run):
     assert err == ""
 
 
+def test_where_the_model_names_no_source_those_it_was_shown_are_listed(run):
+    status, out, err = run(saying("The answer is: The Fresnel lens."), QUESTION)
+    first, blank, *sources = out.splitlines()
+    assert status == 0 and first == "The answer is: The Fresnel lens. (⚠ no source)"
+    assert not blank and sources and all("Lighthouse" in line for line in sources)
+    assert err == "The model names no source for this. It was shown these:\n"
+
+
+def test_where_the_answer_is_not_there_no_sources_are_listed(run):
+    status, out, err = run(saying("NOT IN THESE VIDEOS"), QUESTION)
+    assert status == 0 and out == f"{NOTHING}\n" and "shown these" not in err
+
+
+def test_an_answer_in_a_circle_is_stopped_and_that_is_said(run):
+    round_ = "It is a layer that is created when you select a shape layer in the Layers panel. "
+    status, out, err = run(saying(*[round_] * 50), QUESTION)
+    assert status == 0 and 3 < out.count(round_.strip()) < 6
+    assert "The model began to say the same over and over, and was stopped.\n" in err
+
+
 def test_the_command_is_strict_where_asked(run):
     answer = saying("Fresnel invented the lens [{n}]. It weighed 900 tons [{n}].")
     status, out, err = run(answer, QUESTION, "--strict")

@@ -420,6 +420,33 @@ def test_what_a_model_does_not_take_is_left_out(name, said):
         assert server.bodies[-1]["max_completion_tokens"] == 7
 
 
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        (500, "System role not supported"),  # Gemma 2's, through a server that fails on it
+        (400, "Conversation roles must alternate user/assistant/user/assistant/..."),
+        (400, "Only user and assistant roles are supported!"),
+    ],
+)
+def test_where_no_system_role_is_taken_the_instructions_go_before_the_rest(status, said):
+    def answer(handler, body, _number):
+        if body["messages"][0]["role"] == "system":
+            reply(handler, status, {"error": {"message": said}})
+        else:
+            stream(handler, event("ok"), event(finish="stop"))
+
+    with asking(answer) as (client, server):
+        for _ in range(2):
+            assert answer_text(client.generate(PROMPT)) == "ok"
+        assert answer_text(client.generate(Prompt(("Hello?",), system="Be brief."))) == "ok"
+    assert len(server.bodies) == 4  # it is found out once
+    for body in server.bodies[1:3]:
+        (user,) = body["messages"]
+        told = [part.get("text") for part in user["content"]]
+        assert told == ["Be brief.", "Before.", "Frame at 3.2 seconds:", None, "After."]
+    assert server.bodies[3]["messages"] == [{"role": "user", "content": "Be brief.\n\nHello?"}]
+
+
 def test_closing_the_answer_hangs_up():
     hung_up = threading.Event()
 

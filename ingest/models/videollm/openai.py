@@ -52,6 +52,13 @@ _NO_VISION = re.compile(
     r"text-only|cannot (read|process) images?|missing data required for image",
     re.IGNORECASE,
 )
+_NO_SYSTEM = re.compile(
+    r"system[^.]{0,30}not (supported|allowed)|not support[^.]{0,30}system|"
+    r"only user and assistant roles|roles must alternate",
+    re.IGNORECASE,
+)
+"""Chat templates say so, some of Gemma and Mistral among them: with a status of 400, or of 500."""
+
 _WRONG_MODEL = re.compile(
     r"model_not_found|invalid model|pinned to|"
     r"(model|engine)\b[^.\n]{0,120}\b(not found|does not exist|"
@@ -97,6 +104,7 @@ class OpenAIVideoLLM:
         self._timeout_seconds = timeout_seconds
         self._client: Any = None
         self._refused: frozenset[str] = frozenset()
+        self._system = True  # whether instructions may be a message of their own
 
     def describe(self) -> Mapping[str, Any]:
         """Not where the server is: the same model elsewhere says the same."""
@@ -140,7 +148,7 @@ class OpenAIVideoLLM:
         self.load()
         request = {
             "model": self._model,
-            "messages": _messages(prompt),
+            "messages": _messages(prompt, self._system),
             "max_tokens": max_tokens,
             "temperature": temperature,
             "stream_options": {"include_usage": True},
@@ -211,9 +219,18 @@ class OpenAIVideoLLM:
             } | {name: value for name, value in request.items() if name not in self._refused}
             try:
                 return self._client.chat.completions.create(stream=True, **kept)
-            except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
+            except (
+                openai.BadRequestError,
+                openai.UnprocessableEntityError,
+                openai.InternalServerError,
+            ) as error:
+                first, *others = request["messages"]
+                if others and _NO_SYSTEM.search(_said(error)):
+                    self._system = False
+                    request["messages"] = [_joined(first, *others)]
+                    continue
                 name = _refused_setting(error)
-                if name is None or name not in kept:
+                if isinstance(error, openai.InternalServerError) or name not in kept:
                     raise
                 self._refused |= {name}
 
@@ -303,8 +320,9 @@ def jpeg_url(image: np.ndarray) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(data.tobytes()).decode()
 
 
-def _messages(prompt: Prompt) -> list[dict[str, Any]]:
-    """Each frame follows its time, in words: the protocol has no field for it."""
+def _messages(prompt: Prompt, system: bool) -> list[dict[str, Any]]:
+    """Each frame follows its time, in words: the protocol has no field for it. system: whether
+    instructions are a message of their own."""
     content: list[dict[str, Any]] = []
     for part in prompt.parts:
         if isinstance(part, Frame):
@@ -318,8 +336,17 @@ def _messages(prompt: Prompt) -> list[dict[str, Any]]:
         content = "\n".join(part["text"] for part in content)
     messages = [{"role": "user", "content": content}]
     if prompt.system:
-        messages.insert(0, {"role": "system", "content": prompt.system})
+        first = {"role": "system", "content": prompt.system}
+        messages = [first, *messages] if system else [_joined(first, *messages)]
     return messages
+
+
+def _joined(system: dict[str, Any], user: dict[str, Any]) -> dict[str, Any]:
+    """The user's message with the instructions before it."""
+    said, content = system["content"], user["content"]
+    if isinstance(content, str):
+        return user | {"content": f"{said}\n\n{content}"}
+    return user | {"content": [{"type": "text", "text": said}, *content]}
 
 
 def _logprobs(choice: Any) -> tuple[float, ...]:
