@@ -15,7 +15,9 @@ from ingest.models.videollm import Prompt, VideoLLM, VideoLLMError, answer_text
 from rag.answer import Answerer
 from rag.delimited import block, one_line
 from rag.follow_up import about_the_video, follow_up, leans
+from rag.numbers import numbers_in
 from rag.query import parse
+from rag.repeating import REPEATED, until_it_repeats
 from rag.unseen import without_thoughts
 
 PLACES = ("{conversation}", "{question}")
@@ -23,6 +25,9 @@ TURNS = 6
 """That a model is told of."""
 
 _PLACE = re.compile("|".join(map(re.escape, PLACES)))
+_ASKS = re.compile("[?？؟;]")
+"""A question's mark; Greek has a semicolon."""
+
 _ANSWER_CHARACTERS = 600
 """Of each earlier answer that a model is told of."""
 
@@ -70,11 +75,14 @@ class Rewriter:
             if len(said) < 2:
                 return None
             del said[0]
-        pieces = list(without_thoughts(self._model.generate(prompt, max_tokens=_TOKENS)))
+        answer = until_it_repeats(self._model.generate(prompt, max_tokens=_TOKENS))
+        pieces = list(without_thoughts(answer))
         lines = [line for line in answer_text(pieces).splitlines() if line.strip()]
-        if len(lines) != 1 or pieces[-1].finish == "length":
+        if len(lines) != 1 or pieces[-1].finish in ("length", REPEATED):
             return None
         written = lines[0].strip().strip("\"“”'` ")
+        if _answers(written, question, " ".join(said)):
+            return None
         if not any(map(str.isalnum, written)) or len(written) > max(_LONGEST, 3 * len(question)):
             return None
         # What videos say must not set filters: they are only those that were typed.
@@ -83,6 +91,14 @@ class Rewriter:
     def _prompt(self, question: str, said: Sequence[str]) -> Prompt:
         given = {PLACES[0]: "\n".join(said), PLACES[1]: one_line(question)}
         return Prompt((_PLACE.sub(lambda place: given[place[0]], self._instructions),))
+
+
+def _answers(written: str, question: str, conversation: str) -> bool:
+    """Whether a model has answered a question, as small ones do, instead of writing it anew: what
+    was asked is no question any more, or has numbers that nobody spoke of."""
+    if _ASKS.search(question) and not _ASKS.search(written):
+        return True
+    return not numbers_in(written) <= numbers_in(question) | numbers_in(conversation)
 
 
 class Chat:

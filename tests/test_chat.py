@@ -283,6 +283,31 @@ def test_what_a_model_makes_of_it_is_not_taken_on_trust(talk, served, made):
     assert chat.turns[-1].asked == "Why does it? (reveals conceals)"
 
 
+@pytest.mark.parametrize(
+    "made",
+    [  # the first one is what SmolLM2-135M-Instruct made of "and when did he do it?"
+        "The answer to this question is: The Fresnel lens was invented by Sir Isaac Newton in the "
+        "year 1720.",
+        "It does so because black conceals.",
+        "Why did the layer mask reveal 1720 lenses?",
+    ],
+)
+def test_an_answer_in_the_place_of_a_question_is_not_asked(talk, served, made):
+    _, ask = served(answering(made))
+    chat = talk(**ask)
+    list(chat.ask("What reveals and what conceals?"))
+    list(chat.ask("Why does it?"))
+    assert chat.turns[-1].asked == "Why does it? (reveals conceals)"
+
+
+def test_a_number_that_was_spoken_of_may_be_in_the_question(talk, served):
+    _, ask = served(answering("Why do 3 masks reveal it?"))
+    chat = talk(**ask)
+    list(chat.ask("What do three masks reveal?"))
+    list(chat.ask("Why does it?"))
+    assert chat.turns[-1].asked == "Why do 3 masks reveal it?"
+
+
 def test_a_question_that_is_not_whole_is_not_taken(talk, served):
     _, ask = served(answering("Why does the black part of", finish="length"))
     chat = talk(**ask)
