@@ -330,13 +330,13 @@ class Shard:
         )
 
     def values(self, field: str) -> frozenset[str | None] | None:
-        """What its points have in one of ENUMERATED, None among it where one has nothing there;
-        None where that is not known, as of a shard that takes writes."""
-        if field == "kind" and self.kinds is not None:
+        """What its points have in one of ENUMERATED, None among it where one has nothing there.
+        None where nobody knows: it takes writes, or a point has several, or what is no text."""
+        if field == "kind" and self.kinds is not None and str(None) not in self.kinds:
             return self.kinds
         if self._removed is None:
             return None
-        if field not in self._values:  # it only loses points, so it is asked once: 8 ms in 100,000
+        if field not in self._values:  # it only loses points: asked once, 5 ms in 20,000
             self._values[field] = self._read_values(field)
         return self._values[field]
 
@@ -347,10 +347,10 @@ class Shard:
                 hits = self._edge.facet(request).hits
         except StoreError:  # it has no index of that field: it came of an older Longtake
             return None
-        if len(hits) == _FEW_VALUES:
+        having = self.count(engine.Filter(must_not=[engine.IsEmptyCondition(field)]))
+        if len(hits) == _FEW_VALUES or sum(hit.count for hit in hits) != having:
             return None
-        nothing = {None} if sum(hit.count for hit in hits) < self.count() else set()
-        return frozenset(hit.value for hit in hits) | nothing
+        return frozenset([hit.value for hit in hits] + [None] * (having < self.count()))
 
     def count(self, where: engine.Filter | None = None) -> int:
         with _translated(f"count in {self.path}"):

@@ -565,6 +565,29 @@ def test_vectors_of_sentences_lie_apart_from_those_of_other_passages(tmp_path):
             assert {hit.payload["n"] for hit in found} == set(range(channels.index(one), 180, 3))
 
 
+def test_several_values_and_none_pass_the_same_filters_when_they_are_compacted(tmp_path):
+    payloads = [
+        {"kind": "passage", "language": ["en", "de"], "channel": "speech"},
+        {"kind": "passage", "language": "en", "channel": 7},
+        {"language": "fr", "channel": "frame"},
+    ]
+    filters = [
+        where(language="en"),
+        where(language="en").and_(Match("language", ("de",))),
+        EVERYTHING.but_not(Match("language", ("de",))),
+        where(channel=7),
+        EVERYTHING.but_not(Match("kind", ("passage",))),
+    ]
+    with open_small(tmp_path / "lib", head_points=1000) as store:
+        store.upsert([Point(pid(n), payload) for n, payload in enumerate(payloads)])
+        store.rotate()
+        store.compact_now()
+        assert None in [shard.values("language") for shard in store.shards.sealed()]
+        for one in filters:
+            passing = sum(one.passes(payload) for payload in payloads)
+            assert passing and store.count(one) == passing, one
+
+
 def test_shards_of_an_older_library_are_sorted(tmp_path):
     """Their compaction knew no sorts."""
     with open_small(tmp_path / "lib") as store:
