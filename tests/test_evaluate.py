@@ -194,6 +194,7 @@ def test_sentences_become_cues_with_sound_times(tmp_path):
         ('{"video_id": "a"}', "'sentences' is missing"),
         ('{"video_id": "a", "sentences": [[1, "x"]]}', "transcript 1"),
         ('{"video_id": "a", "sentences": [[NaN, 2, "x"]]}', "nan is no time"),
+        ('{"video_id": "a", "duration": -4, "sentences": [[1, 2, "x"]]}', "a duration of -4 s"),
     ],
 )
 def test_a_broken_file_is_named(tmp_path, text, named):

@@ -73,6 +73,8 @@ def _transcript(record: Mapping[str, Any]) -> Transcript:
     ]
     last = max((cue.end_seconds for cue in spoken), default=0.0)
     duration = seconds_of(record.get("duration") or last)
+    if duration < 0:
+        raise ValueError(f"a duration of {duration:g} s")
     cues, _ = tidy(spoken, duration)
     language = record.get("language") or detect_language("\n".join(cue.text for cue in cues))
     return Transcript(name, str(record.get("title") or name), duration, tuple(cues), language)
