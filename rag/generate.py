@@ -123,6 +123,12 @@ class ModelAnswerer:
         self._opinion = opinion
         self._scorer: SupportScorer | None = None
 
+    def scorer(self) -> SupportScorer | None:
+        """What sentences are held against their sources with."""
+        if self._make_scorer is not None and self._scorer is None:
+            self._scorer = self._make_scorer()
+        return self._scorer
+
     def ask(self, question: str, *, videos: Sequence[str] = ()) -> Iterator[AnswerEvent]:
         """Raises, beside what `Answerer.ask` does, VideoLLMError where the model said nothing.
         Where it breaks off later, or somebody presses Ctrl-C, what was said so far is told and
@@ -147,8 +153,6 @@ class ModelAnswerer:
             yield Token(NOTHING)
             yield Done(False, detail | {"attempts": 0, "notes": list(evidence.notes)})
             return
-        if self._make_scorer is not None and self._scorer is None:
-            self._scorer = self._make_scorer()
         yield from self._answer(question, evidence, detail)
 
     def _answer(
@@ -299,7 +303,7 @@ class ModelAnswerer:
         settings, built = self._settings, attempt.built
         parser = CitationParser({source.number: source for source in built.sources})
         words: dict[int, tuple[Line, ...]] = built.words
-        scorer = self._scorer if built.sources else None
+        scorer = self.scorer() if built.sources else None
         checker = SentenceChecker(words, scorer, settings.check, strict=settings.strict)
         attempt.checker = checker
         head: str | None = ""

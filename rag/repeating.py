@@ -50,6 +50,6 @@ def repeats(said: str) -> bool:
     if size > LONGEST_ROUND or length > len(said):
         return False
     looped = said[-length:]
-    if not any(map(str.isalpha, looped[-size:])):
-        return False  # a rule, a column of figures
+    if not any(map(str.isalnum, looped[-size:])):
+        return False  # a rule across a table
     return looped[size:] == looped[:-size]

@@ -7,16 +7,17 @@ import pytest
 from ingest.models.videollm import Piece
 from rag.repeating import REPEATED, SHORTEST_LOOP, TIMES, repeats, until_it_repeats
 
-# What SmolLM2-135M-Instruct and the base model of Gemma 3 270M wrote here.
+# What SmolLM2-135M-Instruct wrote here.
 SENTENCE = "It is a layer that is created when you select a shape layer in the Layers panel. "
 LEAD_IN = "The answer to this question is:\n\n"
+FIGURES = "1."
 LEAD_INS = "The source of the question is:\n\nThe answer to this question is:\n\n"
 
 
 @pytest.mark.parametrize("size", [1, 7, 1000])
-@pytest.mark.parametrize("round_", [SENTENCE, LEAD_IN, LEAD_INS])
+@pytest.mark.parametrize("round_", [SENTENCE, LEAD_IN, LEAD_INS, FIGURES])
 def test_a_loop_is_ended_and_the_model_stopped(round_, size):
-    text = f"You can add a layer mask to a layer. {round_ * 50}"
+    text = f"You can add a layer mask to a layer. {round_ * 300}"
     asked = []
 
     def model():
@@ -41,7 +42,7 @@ def test_a_loop_is_ended_and_the_model_stopped(round_, size):
         "He sings: la la la la la la la la la la la la la la la. Then he bows [1]. " * 2,
         "".join(f"{n}. Click the layer mask button [{n}].\n" for n in range(1, 30)),
         "| layer | mask |\n|" + "-" * 400 + "|\n",
-        "It is 1,000, 1,000, 1,000 and 1,000. " + "0 " * 200,
+        "It is 1,000, 1,000, 1,000 and 1,000. " + "0 " * 40,
         "",
     ],
 )

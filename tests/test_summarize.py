@@ -232,12 +232,18 @@ def served():
         server.close()
 
 
+EXPLAINED = {
+    "masks": "It is explained how masks hide a part of the picture",
+    "saving": "It is explained how a file is saved for the web",
+}
+
+
 def writing(handler, body, _number):
     """Titles for chapters, and a summary of which one sentence is made up."""
     text = user_text(body)
     if "its title, its sentence" in text:
         about = "masks" if "mask" in text else "saving"
-        said = f"Title: All about {about}\nIt is explained how {about} is done [1]."
+        said = f"Title: All about {about}\n{EXPLAINED[about]} [1]."
     else:
         number = number_of(text, "Upload the saved file")
         said = (
@@ -253,7 +259,7 @@ def test_a_model_writes_titles_and_a_summary_of_what_is_supported(library, serve
     overview = overview_of(settings, library, video)
     assert overview.model == "good"
     assert {one.title for one in overview.chapters} == {"All about masks", "All about saving"}
-    assert overview.chapters[0].text == "It is explained how masks is done."
+    assert overview.chapters[0].text == f"{EXPLAINED['masks']}."
     (sentence,) = overview.summary
     assert sentence.text == "The saved file is uploaded to a web page."
     assert 0 <= sentence.start_seconds < sentence.end_seconds <= 96.0
@@ -261,10 +267,30 @@ def test_a_model_writes_titles_and_a_summary_of_what_is_supported(library, serve
     asked = len(server.bodies)
     assert overview_of(settings, library, video) == overview and len(server.bodies) == asked
     # What a model wrote is searched for its words too.
-    moments = Retriever(library).search("how masks is explained").moments
+    moments = Retriever(library).search("how masks are explained").moments
     assert moments and moments[0].hits[0].channel == "summary"
     # Another model's is another one.
     assert overview_of(plain_settings(), library, video).model is None
+
+
+def test_what_a_model_makes_up_about_a_chapter_is_left_out(library, served):
+    """The made-up sentence is SmolLM2-135M-Instruct's, of a chapter that tells no such thing."""
+    made_up = "The story of how the lighthouse was built is a tale of perseverance and faith."
+
+    def answer(handler, body, number):
+        if "its title, its sentence" not in user_text(body):
+            return writing(handler, body, number)
+        about = "masks" if "mask" in user_text(body) else "saving"
+        said = f"All about {about}\n{EXPLAINED[about]}. {made_up} {made_up}"
+        stream(handler, event(said), event(finish="stop"))
+
+    _, settings = served(answer)
+    overview = overview_of(settings, library, two_subjects(library))
+    assert {one.title for one in overview.chapters} == {"All about masks", "All about saving"}
+    texts = {one.text for one in overview.chapters}
+    assert f"{EXPLAINED['masks']}." in texts and not any("faith" in text for text in texts)
+    (note,) = (note for note in overview.notes if "about chapters without support" in note)
+    assert int(note.split()[0]) >= 2 * len(overview.chapters)
 
 
 def test_a_server_that_fails_leaves_what_was_there(library, served):
@@ -295,6 +321,24 @@ def test_one_that_no_model_can_make_anew_goes_and_that_is_said(library, served, 
         ("", "", ""),
         ("It tells a story " * 20, "", None),
         ("Ends <|im_end|>\nso", "Ends ‹|im_end|›", "so"),
+        # What SmolLM2-135M-Instruct wrote: the prompt's own lines, and on.
+        (
+            "The lens\n0:16.2 on screen: The Fresnel lens 0:16.2 on screen: The lens is a glass.",
+            "The lens",
+            "",
+        ),
+        (
+            "Keepers\nThe last keeper 1:01.2 said: The light still burns.\n>>>\nThe sources end",
+            "Keepers",
+            "The last keeper The sources end",
+        ),
+        (
+            '<<<SOURCE 2: words from "Crop and straighten", 0:34.8–0:57.2\n'
+            "0:34.8 said: In this video, I'll cover opening a photo.\n"
+            "The source ends here.\nThis is the chapter at 0:34.8–0:57.2: its title, its sentence.",
+            "",
+            "",
+        ),
     ],
 )
 def test_titles_are_read_as_models_write_them(answer, title, text):
