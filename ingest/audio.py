@@ -92,8 +92,9 @@ def read_sound(
     """All channels of [start, end), in seconds, to the sample: float32 of shape (channels,
     samples), -1..1, in pieces of any length. What is missing, at the ends too, is silence.
 
-    It seeks, so it begins up to a second earlier than it yields. Other arguments and errors: as
-    read_audio; a sound that breaks off is no error, but silence from there on.
+    stream: its index in the container. It seeks, so it begins up to a second earlier than it
+    yields. Other arguments and errors: as read_audio; a sound that breaks off is no error, but
+    silence from there on.
     """
     have, last = round(start * sample_rate), round(end * sample_rate)
     channels = av.AudioLayout(layout).nb_channels
@@ -120,7 +121,7 @@ def _silence(channels: int, samples: int, at_once: int) -> Iterator[np.ndarray]:
 
 
 def audio_stream(path: Path) -> int | None:
-    """Index of the stream that read_audio reads when none is named; None without sound."""
+    """Index of the stream that read_audio reads; None without sound."""
     with open_container(path) as container:
         chosen = choose_stream(container, None)
         return None if chosen is None else chosen.index
