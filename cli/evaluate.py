@@ -228,7 +228,7 @@ def _measure(retriever: Retriever, task: _Task, videos: Mapping[str, str], optio
     figures = report(judged)
     at_floor = report(shown)
     figures["latency_ms"] = at_floor["latency_ms"]
-    figures["at_floor"] = {name: at_floor[name] for name in _AT_FLOOR if name in at_floor}
+    figures["at_floor"] = _shown(at_floor)
     categories = sorted({question.category for question in questions})
     if len(categories) > 1:
         pairs = list(zip(questions, judged, strict=True))
@@ -259,7 +259,7 @@ def _measure(retriever: Retriever, task: _Task, videos: Mapping[str, str], optio
 def _translated(
     retriever: Retriever, questions: Sequence[Question], names: Mapping[str, str]
 ) -> dict[str, Any]:
-    """Language -> its figures."""
+    """Language -> its figures, with those of what a search shows as `at_floor`."""
     languages = sorted({language for one in questions for language in one.translations})
     found = {}
     for language in languages:
@@ -268,9 +268,15 @@ def _translated(
             for one in questions
             if language in one.translations
         ]
-        with progress(f"searching in {language}", len(asked)) as step:
+        with progress(f"searching in {language}", 2 * len(asked)) as step:
             found[language] = report(ask(retriever, asked, names, misses=True, done=step))
+            shown = report(ask(retriever, asked, names, done=step))
+        found[language]["at_floor"] = _shown(shown)
     return found
+
+
+def _shown(figures: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: figures[name] for name in _AT_FLOOR if name in figures}
 
 
 def write_lines(path: Path, records: Iterable[Mapping[str, Any]]) -> None:

@@ -57,7 +57,9 @@ def print_report(figures: Mapping[str, Any]) -> None:
             where = f"{called}{safe(name) or 'no category'} ({own['queries']})"
             group_of = "moment_recall" if "moment_recall" in own else "video_recall"
             recall = " / ".join(f"{own[group_of][str(k)]:.3f}" for k in RANKS)
-            _line(where, f"{recall} {group_of.replace('_', ' ')}")
+            shown = own.get("at_floor")
+            silent = f"; {shown['queries_without_results']} show nothing" if shown else ""
+            _line(where, f"{recall} {group_of.replace('_', ' ')}{silent}")
     if "unanswerable" in figures:
         _print_calibration(figures["unanswerable"])
 

@@ -6,16 +6,20 @@ neighbours, and the mean of the best four is held against a floor that rises wit
 the number of sentences. Of what was tried that tells the questions of two collections apart best;
 words in common, and the length of a question, help on one collection what they cost on the other:
 docs/retrieval.md.
+
+What is said in another language than the question's is less near to it, and so is what has nothing
+to do with it: there the floor lies lower.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from index.text import detect_language, language_tag
 from rag.curves import Curve
 from rag.settings import PresenceSettings
 
@@ -50,10 +54,14 @@ def nearest(curves: Sequence[Curve]) -> list[float]:
 
 
 def presence(
-    scores: Sequence[float], count: Callable[[], int], settings: PresenceSettings
+    scores: Sequence[float],
+    count: Callable[[], int],
+    settings: PresenceSettings,
+    translated: Callable[[], bool] = lambda: False,
 ) -> Presence:
     """scores: of the nearest sentences, 0..1, best first. count: tells how many sentences there
-    are; asked only where the answer matters."""
+    are. translated: whether they are all in another language than the question. Both are asked
+    only where the answer matters."""
     if not scores:
         return Presence(False, 0.0, settings.floor)
     if not settings.floor and not settings.rise:
@@ -62,4 +70,15 @@ def presence(
     best = scores[: 1 + sum(sentences >= enough for enough in MORE_AT)]
     score = sum(best) / len(best)
     floor = settings.floor + settings.rise * math.log(max(sentences, FEWEST) / 1000)
+    if floor - settings.translated <= score < floor and translated():
+        floor -= settings.translated
     return Presence(score >= floor, score, floor)
+
+
+def in_other_languages(text: str, languages: Iterable[str | None]) -> bool:
+    """Whether the text is surely in a language, and all of `languages` are known and others."""
+    known = set(languages)
+    if not known or None in known:
+        return False
+    asked = detect_language(text)
+    return asked is not None and all(language_tag(one) != asked for one in known)

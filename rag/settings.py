@@ -218,7 +218,8 @@ class PresenceSettings(BaseModel):
 
     floor: among a thousand sentences. rise: for each e-fold of them. rare_passages: where no
     sentence is near enough, a stretch that holds all of the query's words as they were typed is
-    shown all the same if one of them is in at most so many passages.
+    shown all the same if one of them is in at most so many passages. translated: so much lower is
+    the floor where the question is surely in another language than all that lies nearest.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -226,6 +227,7 @@ class PresenceSettings(BaseModel):
     floor: float = Field(0.357, ge=0, le=1)
     rise: float = Field(0.037, ge=0, le=1)
     rare_passages: int = Field(4, ge=0)
+    translated: float = Field(0.13, ge=0, le=1)
 
 
 class RetrieveSettings(BaseModel):

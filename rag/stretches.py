@@ -26,7 +26,7 @@ from rag.compounds import together
 from rag.curves import Curve, Region, read_curves
 from rag.fuse import MOST_OVERLAP, Dropped, Find
 from rag.ground import Lengths, ground, lengths
-from rag.presence import Presence, nearest, presence
+from rag.presence import Presence, in_other_languages, nearest, presence
 from rag.settings import RetrieveSettings
 from rag.vectors import Meanings
 from rag.wording import is_word, ranges
@@ -68,7 +68,12 @@ def find_stretches(
     near = meanings.near(library, vectors, most * settings.rank.candidates)
     regions, videos = _regions(query, library, wanted, most, settings, meanings, near)
     curves = read_curves(query, meanings, library, regions, wanted)
-    there = presence(nearest(curves), lambda: library.store.count(vectors), settings.presence)
+    there = presence(
+        nearest(curves),
+        lambda: library.store.count(vectors),
+        settings.presence,
+        lambda: in_other_languages(query.text, (curve.key[3] for curve in curves)),
+    )
     allowed = [lengths(_duration(videos, curve.key[0]), settings.ground) for curve in curves]
     titled = [_titled(videos, curve, query) for curve in curves]
     relevance = [curve.relevance() for curve in curves]

@@ -42,7 +42,7 @@ class WordQuery:
     one, that counts as much as both. mass: analyzer -> the query's whole weight, in which a word
     that the library lacks counts as much as the rarest it has. vector: over all analyzers.
     stopped: analyzers to which the query holds nothing but stop words. cut: it holds more than
-    MOST_WORDS, and the others are left out.
+    MOST_WORDS, and the others are left out. text: as it was asked.
     """
 
     terms: Mapping[str, Mapping[int, Term]]
@@ -50,6 +50,7 @@ class WordQuery:
     vector: SparseVector
     stopped: tuple[str, ...] = ()
     cut: bool = False
+    text: str = ""
 
     def held(self, text: str, name: str) -> frozenset[int]:
         """The query's terms that the text holds, to that analyzer."""
@@ -113,7 +114,7 @@ class WordQuery:
                     known[term] = Term(term, typed, name, weight, round(counts[term]), round(total))
         ordered = tuple(sorted(weights))
         vector = SparseVector(ordered, tuple(weights[term] for term in ordered))
-        return cls(terms, mass, vector, tuple(stopped), cut)
+        return cls(terms, mass, vector, tuple(stopped), cut, text)
 
 
 def notes_on(query: WordQuery, text: str, *, by_meaning: bool) -> list[str]:

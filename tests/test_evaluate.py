@@ -323,7 +323,18 @@ def test_what_each_question_got_can_be_compared_with_later(capsys, tmp_path, tal
 
 def test_translations_are_asked_too(capsys, talks, questions):
     got = evaluate(capsys, talks, questions, "--translations")[1][-1]
-    assert got["translations"]["german"]["moment_recall"]["1"] == 1.0  # the name is found
+    german = got["translations"]["german"]
+    assert german["moment_recall"]["1"] == 1.0  # the name is found
+    assert german["at_floor"]["queries_without_results"] in (0, 1)
+
+
+def test_what_a_floor_hides_is_told_of_every_language(capsys, talks, questions):
+    german = evaluate(capsys, talks, questions, "--translations", "--set", "retrieve.floor=1.0")[1][
+        -1
+    ]["translations"]["german"]
+    assert german["moment_recall"]["1"] == 1.0
+    assert german["at_floor"]["moment_recall"]["1"] == 0.0
+    assert german["at_floor"]["queries_without_results"] == 1
 
 
 @pytest.mark.parametrize(
@@ -506,7 +517,13 @@ def test_the_table_for_people_says_the_same(capsys, tmp_path, talks, questions):
     assert main(arguments) == 0
     shown = capsys.readouterr().out
     assert "moment recall @1 @5 @10             1.000 [1.000, 1.000]" in shown
-    for part in ("on the 2 questions of both", "in german (1)", "span hidden (2)", "misses (2"):
+    for part in (
+        "on the 2 questions of both",
+        "in german (1)",
+        "0 show nothing",
+        "span hidden (2)",
+        "misses (2",
+    ):
         assert part in shown
 
 

@@ -16,7 +16,7 @@ from index.store import Filter, Match, scroll, where
 from rag.cohesion import mean_length
 from rag.curves import LONGEST_SILENCE_SECONDS, Curve, Region, read_curves
 from rag.ground import elected, ground, lengths
-from rag.presence import nearest, presence
+from rag.presence import in_other_languages, nearest, presence
 from rag.settings import GroundSettings, PresenceSettings, RetrieveSettings
 from rag.stretches import window_scores
 from rag.vectors import Meanings
@@ -227,3 +227,24 @@ def test_one_lucky_sentence_of_thousands_is_not_enough():
     assert presence(scores, lambda: 50, PresenceSettings()).there
     assert not presence(scores, lambda: 5000, PresenceSettings()).there
     assert not presence([], lambda: 0, PresenceSettings()).there
+
+
+def test_the_floor_lies_lower_for_what_is_said_in_another_language_than_the_question():
+    how = PresenceSettings()
+    lower = how.floor - how.translated + 0.01
+
+    def held_against(score, translated):
+        return presence([score] * 4, lambda: 1000, how, lambda: translated)
+
+    assert held_against(lower, True).there and not held_against(lower, False).there
+    assert not held_against(lower - 0.02, True).there
+    assert held_against(lower - 0.02, True).floor == held_against(lower, False).floor == how.floor
+
+
+def test_a_question_is_in_another_language_only_where_that_is_sure():
+    asked = "Wie entferne ich den Hintergrund eines Bildes?"
+    assert in_other_languages(asked, ["en", "fr-CA"])
+    assert not in_other_languages(asked, ["en", "de-AT"])
+    assert not in_other_languages(asked, ["en", None])  # who knows
+    assert not in_other_languages(asked, [])
+    assert not in_other_languages("Masking", ["de"])  # too short to tell
