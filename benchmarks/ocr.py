@@ -1,12 +1,12 @@
 """How well, and how fast, text in pictures is read.
 
-Usage: python benchmarks/ocr.py [--seconds N] [--only terminals,pictures,speed]
+Usage: python benchmarks/ocr.py [--seconds N] [--only terminals,pictures,speed] [--easyocr FOLDER]
 
 Against what is known: terminal recordings beside the scripts that they were typed from (character
 error rate, pieces of evidence for each typed line, error of the start; tests/tapes.py says how),
 photographs and receipts with their words. Speed, on several stretches and in the same run: the
-channel, reading every changed picture whole, and RapidOCR as it comes on every sample. The last
-line is JSON.
+channel, reading every changed picture whole, and RapidOCR as it comes on every sample. --easyocr
+reads by EasyOCR instead, with the English weights in that folder. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -30,7 +30,9 @@ import tapes
 
 from index.schema import Evidence, Generation, Video
 from ingest.channel import Sample
-from ingest.channels.screen_text import ScreenTextChannel
+from ingest.channels.screen_text import ScreenTextChannel, TextReader, build_reader
+from ingest.channels.settings import ScreenTextSettings
+from ingest.models.files import ModelFiles
 from ingest.models.ocr import OcrReader
 from ingest.sampling import StillFilter
 
@@ -85,7 +87,7 @@ def _words(text: str) -> Counter[str]:
 
 
 def words_in_pictures(
-    reader: OcrReader, pictures: list[tuple[Path, list[str]]]
+    reader: TextReader, pictures: list[tuple[Path, list[str]]]
 ) -> dict[str, float]:
     """Of words in any place: end to end without the boxes. unreadable: files that are no picture
     (they count as pictures without words). texts_recall: of texts as they were annotated, spaces
@@ -165,7 +167,7 @@ def _clocks() -> np.ndarray:
 
 
 def speed(
-    channel: ScreenTextChannel, reader: OcrReader, seconds: float
+    channel: ScreenTextChannel, reader: TextReader, seconds: float
 ) -> dict[str, dict[str, float]]:
     stretches = {
         "film": samples(VIDEO / "bbb_360p.mp4", 60.0, seconds),
@@ -218,17 +220,23 @@ def speed(
     return result
 
 
+def easyocr_reader(folder: Path) -> TextReader:
+    files = ModelFiles("english_g2", folder, "measured", folder / "prepared", "easyocr")
+    return build_reader(ScreenTextSettings(engine="easyocr"), files)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
         "--seconds", type=float, default=12.0, help="of each stretch that speed is measured on"
     )
     parser.add_argument("--only", default="terminals,pictures,speed", help="parts, with commas")
+    parser.add_argument("--easyocr", type=Path, metavar="FOLDER")
     options = parser.parse_args()
     if not DATA.exists():
         sys.exit(f"{DATA} is not here; this benchmark reads the recordings in it")
 
-    reader = OcrReader()
+    reader = easyocr_reader(options.easyocr) if options.easyocr else OcrReader()
     channel = ScreenTextChannel(reader=reader)
     reader.load()
     figures: dict[str, object] = {}

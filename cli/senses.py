@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable, Sequence
 from functools import cached_property
@@ -54,7 +55,8 @@ class Senses:
         # What is found written or said is worth little to searches by meaning without it.
         follows = "text" in settings.channels.enabled and any(name in WORDED for name in chosen)
         self._text_alone = chosen == ("text",)
-        self.chosen = (*chosen, "text") if follows and "text" not in chosen else chosen
+        self._follows = follows and "text" not in chosen
+        self.chosen = (*chosen, "text") if self._follows else chosen
         self.depot = Depot(settings.models.dir, settings.models.packages)
 
     @cached_property
@@ -79,7 +81,16 @@ class Senses:
             )
         if self.models:
             check_device(self._settings.models.device)
-        self.depot.check_present(list(self.models.values()))
+        try:
+            self.depot.check_present(list(self.models.values()))
+        except ModelMissingError as error:
+            if self._follows and self.depot.missing([self.models["text"]]):
+                own = [one for one in self._settings.channels.enabled if one != "text"]
+                raise ModelMissingError(
+                    f"{error} text, the vectors of words, comes with them as long as "
+                    f"channels.enabled names it: --set 'channels.enabled={json.dumps(own)}'."
+                ) from error
+            raise
 
     def prepare_models(self, say: Callable[[str], None]) -> None:
         """Makes what queries and the CPU need of the models, where that has not been done yet."""

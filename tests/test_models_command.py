@@ -17,6 +17,7 @@ from fake_hub import COMMIT, text_model
 
 from cli.main import main
 from cli.models import wanted_models
+from cli.senses import Senses
 from cli.settings import Settings
 from index.errors import ModelMissingError
 from ingest.models.catalogue import CATALOGUE
@@ -106,6 +107,22 @@ def test_what_is_wanted_follows_the_settings():
     assert wanted(enabled=["caption"], caption={"backend": "transformers"})["caption"].startswith(
         "videollm:"
     )
+
+
+def test_the_vectors_of_words_that_come_along_can_be_left_out_as_the_message_says(tmp_path):
+    def check(enabled: list[str], names: list[str]) -> None:
+        channels = {"enabled": enabled, "recognition": {"enabled": False}}
+        models = {"device": "cpu", "dir": tmp_path}
+        settings = Settings.model_validate({"channels": channels, "models": models})
+        Senses(settings, names).check_models()
+
+    with pytest.raises(ModelMissingError, match="text, the vectors of words") as caught:
+        check(["speech", "text"], ["speech"])
+    assert """--set 'channels.enabled=["speech"]'""" in str(caught.value)
+    check(["speech"], ["speech"])
+    with pytest.raises(ModelMissingError) as caught:
+        check(["speech", "text"], ["text"])
+    assert "comes with them" not in str(caught.value)
 
 
 def test_pull_says_what_came_and_what_it_is_pinned_to(run, hub, models):
