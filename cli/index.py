@@ -11,7 +11,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from rich.console import Console
@@ -38,6 +38,9 @@ MARKS = {
     "busy": "·",
     "done": "·",
 }
+
+ONE_SIGNAL_SECONDS = 1.0
+"""A signal that comes again so soon is the same one, passed on twice."""
 
 
 def run_index(
@@ -185,19 +188,25 @@ def while_its_folder_is_there(settings: Settings) -> Iterator[threading.Event]:
 def stopped_by_signals(stop: threading.Event) -> Iterator[None]:
     """Ctrl-C and SIGTERM stop alike: what is final is committed first. A library that is being
     imported, or a batch in a model, cannot be left in the middle, which may take a while; who asks
-    again ends the process as a kill would. Raises Interrupted."""
+    again ends the process as a kill would, unless that comes at once: wrappers and shells may both
+    pass one on. Raises Interrupted."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
-    asked = threading.Event()  # stop is also set where a run fails
+    asked_at: float | None = None  # stop is also set where a run fails
 
     def interrupt(*_: object) -> None:
-        if asked.is_set():
-            os._exit(130)
-        asked.set()
+        nonlocal asked_at
+        now = time.monotonic()
+        if asked_at is not None:
+            if now - asked_at > ONE_SIGNAL_SECONDS:
+                os._exit(130)
+            return
+        asked_at = now
         stop.set()
-        os.write(2, b"Stopping where the work can be left; again: at once.\n")
+        with suppress(OSError):  # Ctrl-C has ended who reads it, as in `2>&1 | tee log`
+            os.write(2, b"Stopping where the work can be left; again: at once.\n")
         raise KeyboardInterrupt
 
     heard = [n for n in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(n) != signal.SIG_IGN]

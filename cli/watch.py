@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from cli.compose import build_alert_watcher, build_claims, build_thumbnails, open_library
-from cli.index import while_its_folder_is_there
+from cli.index import ONE_SIGNAL_SECONDS, while_its_folder_is_there
 from cli.narration import Narration
 from cli.render import safe, say
 from cli.senses import Senses, chosen_channels
@@ -32,8 +32,6 @@ from ingest.live.watcher import Watcher
 from ingest.plan import Channels
 
 Made = TypeVar("Made")
-
-_ONE_SIGNAL_SECONDS = 1.0
 
 _MADE_WITHIN_SECONDS = 1.0
 """So long what is being made ready when the user stops may still be."""
@@ -281,7 +279,7 @@ def stopping(stop: threading.Event) -> Iterator[list[int]]:
         now = time.monotonic()
         if not caught:
             first_at = now
-        elif now - first_at > _ONE_SIGNAL_SECONDS:
+        elif now - first_at > ONE_SIGNAL_SECONDS:
             # No exception: Python 3.11 takes a thread for ended whose join was interrupted.
             os._exit(128 + number)
         caught.append(number)

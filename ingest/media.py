@@ -67,7 +67,7 @@ def probe(path: Path) -> MediaInfo:
     damaged).
     """
     with open_container(path) as container:
-        if _is_picture(container):
+        if _is_picture(path, container):
             raise NotMediaError(
                 f"{path}: is a picture, not a video. `longtake search --image FILE` finds where "
                 "indexed videos show it."
@@ -82,7 +82,7 @@ def probe(path: Path) -> MediaInfo:
         if video is not None:
             rotation, pictures = _first_picture(container, video)
         duration = claimed_duration(container, start)
-        if not pictures and not duration and not _has_packet(path):
+        if not pictures and not duration and not _has_packets(path):
             raise NotMediaError(
                 f"{path}: has no picture and no sound in it (zero length); export it again."
             )
@@ -275,13 +275,16 @@ def container_start(container: av.container.InputContainer) -> Fraction:
     return min(near, default=rounded)
 
 
-def _is_picture(container: av.container.InputContainer) -> bool:
-    """Whether it is one still picture. Animations are videos."""
+def _is_picture(path: Path, container: av.container.InputContainer) -> bool:
+    """Whether it is one still picture. Animations are videos, and so are pictures one after the
+    other, as cameras write them."""
     name = container.format.name
     if name == "gif":
         return container.streams[0].frames == 1
+    if name.endswith("_pipe"):
+        return not _has_packets(path, 2)
     brand = container.metadata.get("major_brand")
-    return name.endswith("_pipe") or name == "ico" or brand in _PICTURE_BRANDS
+    return name in ("image2", "ico") or brand in _PICTURE_BRANDS
 
 
 def codec_name(stream) -> str:
@@ -364,15 +367,16 @@ def _first_picture(container, stream) -> tuple[int, bool]:
     return 0, False
 
 
-def _has_packet(path: Path) -> bool:
+def _has_packets(path: Path, count: int = 1) -> bool:
     with open_container(path) as container:
         try:
-            return any(
-                packet.size and packet.stream.type in ("video", "audio")
-                for packet in container.demux()
-            )
+            for packet in container.demux():
+                count -= bool(packet.size) and packet.stream.type in ("video", "audio")
+                if not count:
+                    return True
         except av.FFmpegError:
-            return False
+            pass
+    return False
 
 
 def _discard_others(container, kept) -> None:

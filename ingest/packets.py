@@ -52,9 +52,8 @@ class FramesOfStream:
             flushing = packet is None or not packet.size
             try:
                 for frame in self._stream.codec_context.decode(None if flushing else packet):
-                    frame.time_base = (
-                        frame.time_base or self._stream.time_base
-                    )  # not set at the end
+                    # Those that the decoder still held at the end have none.
+                    frame.time_base = frame.time_base or self._stream.time_base
                     yield frame
             except av.EOFError:
                 pass

@@ -675,10 +675,29 @@ def test_who_asks_again_does_not_wait_for_what_cannot_be_left(monkeypatch):
         try:
             signal.raise_signal(signal.SIGINT)
         except KeyboardInterrupt:
-            assert stop.is_set() and not ended
+            assert stop.is_set()
             signal.raise_signal(signal.SIGINT)
-    assert ended == [130]
+            assert not ended, "a wrapper passed it on, too"
+            monkeypatch.setattr(cli.index, "ONE_SIGNAL_SECONDS", 0.0)
+            signal.raise_signal(signal.SIGTERM)
+            assert ended == [130]
+            raise
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_run_stops_where_nobody_reads_any_more_what_it_says():
+    """As in `2>&1 | tee log`, where Ctrl-C ends tee first."""
+    reads, writes = os.pipe()
+    os.close(reads)
+    kept = os.dup(2)
+    os.dup2(writes, 2)
+    try:
+        with pytest.raises(Interrupted), cli.index.stopped_by_signals(threading.Event()):
+            signal.raise_signal(signal.SIGINT)
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(writes)
 
 
 def test_two_runs_at_once_share_the_work(many, many_undisturbed, tmp_path):

@@ -125,6 +125,17 @@ def test_what_it_will_be_is_known_without_loading_it(files, encoder):
 # Queries without torch
 
 
+def test_what_was_prepared_when_the_format_was_called_code_is_still_read(spoilt):
+    path = spoilt.prepared / "clap_text.json"
+    facts = json.loads(path.read_text())
+    facts["code"] = facts.pop("format")
+    path.write_text(json.dumps(facts))
+    assert OnnxClapText(spoilt).encode_queries(WORDS).shape == (len(WORDS), 24)
+    path.write_text(json.dumps({**facts, "code": 0}))
+    with pytest.raises(ModelMissingError, match="was made by another Longtake"):
+        OnnxClapText(spoilt)
+
+
 def test_the_exported_tower_gives_the_same_vectors(prepared, encoder):
     files, facts, steps = prepared
     assert facts["cosine"] > 0.999 and not facts["int8"] and len(steps) == 3

@@ -271,13 +271,17 @@ def test_a_broken_picture_file_is_refused():
 @pytest.mark.parametrize("form", ["png", "jpeg", "webp", "bmp", "tiff", "gif", "avif"])
 def test_a_picture_is_no_video_and_an_animation_is_one(form, tmp_path):
     pictures = [Image.fromarray(noise_picture(n, 64, 48)) for n in range(3)]
-    pictures[0].save(tmp_path / "still", format=form)
-    with pytest.raises(NotMediaError, match=r"is a picture, not a video.*search --image"):
-        probe(tmp_path / "still")
+    for name in ("still", f"still.{form}"):
+        pictures[0].save(tmp_path / name, format=form)
+        with pytest.raises(NotMediaError, match=r"is a picture, not a video.*search --image"):
+            probe(tmp_path / name)
     if form in ("png", "gif"):
         more = {"save_all": True, "append_images": pictures[1:], "duration": 200}
         pictures[0].save(tmp_path / "moves", format=form, **more)
-        assert probe(tmp_path / "moves").video_stream == 0
+        assert [stream.kind for stream in probe(tmp_path / "moves").streams] == ["video"]
+    if form == "jpeg":  # as cameras write them: one after the other, nothing between
+        (tmp_path / "moves").write_bytes((tmp_path / "still").read_bytes() * 3)
+        assert [stream.kind for stream in probe(tmp_path / "moves").streams] == ["video"]
 
 
 @pytest.mark.parametrize(

@@ -285,7 +285,7 @@ class Depot:
         return found
 
     def check_present(self, wanted: Sequence[tuple[str, str]]) -> None:
-        """Raises one ModelMissingError that lists all that lacks, its sizes, and the ways out."""
+        """Raises one ModelMissingError that lists what is missing, its sizes, and the ways out."""
         if missing := self.missing(wanted):
             raise ModelMissingError(
                 explain(missing) + " Or leave those channels out: --channels, --profile packaged."
@@ -358,9 +358,7 @@ class Depot:
             if found.size != file.size:
                 yield file.path, f"has {found.size} bytes instead of {file.size}"
             elif found.sha256 != file.sha256:
-                files[number] = with_values(
-                    file, mtime_ns=0
-                )  # so that the next look hashes it, too
+                files[number] = with_values(file, mtime_ns=0)  # the next look hashes it, too
                 yield file.path, f"hashes to {found.sha256} instead of {file.sha256}"
             elif against_catalogue(place.spec, place.folder, found) is None:
                 yield file.path, "is not the file that the catalogue knows"

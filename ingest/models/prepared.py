@@ -18,7 +18,9 @@ def read_record(files: ModelFiles, name: str, format: int) -> dict[str, Any]:
     path = files.prepared / name
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-        made, digest = record["format"], record["digest"]
+        # What was prepared for sounds said `code` at first.
+        made = record["format"] if "format" in record else record["code"]
+        digest = record["digest"]
     except FileNotFoundError as error:
         raise unprepared(files) from error
     except (OSError, ValueError, KeyError, TypeError) as error:
