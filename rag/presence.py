@@ -22,6 +22,7 @@ import numpy as np
 from index.text import detect_language, language_tag
 from rag.curves import Curve
 from rag.settings import PresenceSettings
+from rag.words import WordQuery
 
 FEWEST = 100
 """Sentences for which the floor is what it is for fewer, too."""
@@ -75,10 +76,14 @@ def presence(
     return Presence(score >= floor, score, floor)
 
 
-def in_other_languages(text: str, languages: Iterable[str | None]) -> bool:
-    """Whether the text is surely in a language, and all of `languages` are known and others."""
+def in_other_languages(query: WordQuery, languages: Iterable[str | None]) -> bool:
+    """Whether the query is surely in a language, and all of `languages` are known and others. Not
+    where most of its words are said: that is no other language, and to tell them apart loads a
+    model."""
     known = set(languages)
-    if not known or None in known:
+    terms = [term for each in query.terms.values() for term in each.values()]
+    said = sum(term.passages > 0 for term in terms)
+    if not known or None in known or 2 * said > len(terms):
         return False
-    asked = detect_language(text)
+    asked = detect_language(query.text)
     return asked is not None and all(language_tag(one) != asked for one in known)

@@ -72,7 +72,7 @@ def find_stretches(
         nearest(curves),
         lambda: library.store.count(vectors),
         settings.presence,
-        lambda: in_other_languages(query.text, (curve.key[3] for curve in curves)),
+        lambda: in_other_languages(query, (curve.key[3] for curve in curves)),
     )
     allowed = [lengths(_duration(videos, curve.key[0]), settings.ground) for curve in curves]
     titled = [_titled(videos, curve, query) for curve in curves]

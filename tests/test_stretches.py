@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from talks import put_channel, put_video
 
 from index.outline import BLOCK_SECONDS, outline_from
-from index.store import Filter, Match, scroll, where
+from index.store import Filter, Match, SparseVector, scroll, where
 from rag.cohesion import mean_length
 from rag.curves import LONGEST_SILENCE_SECONDS, Curve, Region, read_curves
+from rag.fuse import Term
 from rag.ground import elected, ground, lengths
 from rag.presence import in_other_languages, nearest, presence
 from rag.settings import GroundSettings, PresenceSettings, RetrieveSettings
@@ -242,9 +243,16 @@ def test_the_floor_lies_lower_for_what_is_said_in_another_language_than_the_ques
 
 
 def test_a_question_is_in_another_language_only_where_that_is_sure():
+    def others(text: str, languages: list[str | None], said: int = 0) -> bool:
+        terms = {n: Term(n, "word", "english", 1.0, int(n < said), 9) for n in range(4)}
+        query = WordQuery({"english": terms}, {}, SparseVector((), ()), text=text)
+        return in_other_languages(query, languages)
+
     asked = "Wie entferne ich den Hintergrund eines Bildes?"
-    assert in_other_languages(asked, ["en", "fr-CA"])
-    assert not in_other_languages(asked, ["en", "de-AT"])
-    assert not in_other_languages(asked, ["en", None])  # who knows
-    assert not in_other_languages(asked, [])
-    assert not in_other_languages("Masking", ["de"])  # too short to tell
+    assert others(asked, ["en", "fr-CA"])
+    assert not others(asked, ["en", "de-AT"])
+    assert not others(asked, ["en", None])  # who knows
+    assert not others(asked, [])
+    assert not others("Masking", ["de"])  # too short to tell
+    assert others(asked, ["en"], said=2)
+    assert not others(asked, ["en"], said=3)  # most of its words are said there
