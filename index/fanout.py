@@ -62,7 +62,9 @@ def narrowed(where: Filter, shard: Shard) -> Filter | None:
     for field in ENUMERATED:
         must = [c for c in where.must if isinstance(c, Match) and c.key == field]
         must_not = [c for c in where.must_not if isinstance(c, Match) and c.key == field]
-        there = shard.values(field) if must or must_not else None
+        asked = {value for c in (*must, *must_not) for value in c.any_of}
+        text = all(isinstance(value, str) for value in asked)
+        there = shard.values(field) if (must or must_not) and text else None
         if there is None:
             continue
         left = {value for value in there if all(value in c.any_of for c in must)}

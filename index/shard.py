@@ -330,13 +330,13 @@ class Shard:
         )
 
     def values(self, field: str) -> frozenset[str | None] | None:
-        """What its points have in one of ENUMERATED, None among it where one has nothing there.
-        None where nobody knows: it takes writes, or a point has several, or what is no text."""
+        """What text its points have in one of ENUMERATED, None among it where one has none there.
+        None where that is not known: it takes writes, or a point has several."""
         if field == "kind" and self.kinds is not None and str(None) not in self.kinds:
             return self.kinds
         if self._removed is None:
             return None
-        if field not in self._values:  # it only loses points: asked once, 5 ms in 20,000
+        if field not in self._values:  # it only loses points, so it is asked once: 8 ms in 100,000
             self._values[field] = self._read_values(field)
         return self._values[field]
 
@@ -344,13 +344,13 @@ class Shard:
         request = engine.FacetRequest(key=field, limit=_FEW_VALUES, exact=True)
         try:
             with _translated(f"look for every {field} in {self.path}"):
-                hits = self._edge.facet(request).hits
+                hits, info = self._edge.facet(request).hits, self._edge.info()
         except StoreError:  # it has no index of that field: it came of an older Longtake
             return None
-        having = self.count(engine.Filter(must_not=[engine.IsEmptyCondition(field)]))
+        having = info.payload_schema[field].points
         if len(hits) == _FEW_VALUES or sum(hit.count for hit in hits) != having:
             return None
-        return frozenset([hit.value for hit in hits] + [None] * (having < self.count()))
+        return frozenset([hit.value for hit in hits] + [None] * (having < info.points_count))
 
     def count(self, where: engine.Filter | None = None) -> int:
         with _translated(f"count in {self.path}"):

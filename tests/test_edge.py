@@ -569,6 +569,7 @@ def test_several_values_and_none_pass_the_same_filters_when_they_are_compacted(t
     payloads = [
         {"kind": "passage", "language": ["en", "de"], "channel": "speech"},
         {"kind": "passage", "language": "en", "channel": 7},
+        {"kind": "passage", "language": 7, "channel": "speech"},
         {"language": "fr", "channel": "frame"},
     ]
     filters = [
@@ -576,6 +577,7 @@ def test_several_values_and_none_pass_the_same_filters_when_they_are_compacted(t
         where(language="en").and_(Match("language", ("de",))),
         EVERYTHING.but_not(Match("language", ("de",))),
         where(channel=7),
+        where(language=7),
         EVERYTHING.but_not(Match("kind", ("passage",))),
     ]
     with open_small(tmp_path / "lib", head_points=1000) as store:
