@@ -21,7 +21,11 @@ Paths = Annotated[
 ]
 Jobs = Annotated[int | None, typer.Option(min=1, metavar="N", help="Files worked on at once.")]
 RunChannels = Annotated[
-    str | None, typer.Option(metavar="A,B", help="Only these channels, as in speech,frame.")
+    str | None,
+    typer.Option(
+        metavar="A,B",
+        help="Only these channels, as in speech,frame; with words comes text, where it is enabled.",
+    ),
 ]
 SearchedChannels = Annotated[
     list[str] | None,

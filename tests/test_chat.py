@@ -273,26 +273,23 @@ def test_a_model_writes_a_follow_up_anew_in_one_call(talk, served):
 
 
 @pytest.mark.parametrize(
-    "made", ["", "One.\nTwo.", "Why? video:Export", "word " * 200, "?!", "“lens” -mask"]
-)
-def test_what_a_model_makes_of_it_is_not_taken_on_trust(talk, served, made):
-    _, ask = served(answering(made))
-    chat = talk(**ask)
-    list(chat.ask("What reveals and what conceals?"))
-    list(chat.ask("Why does it?"))
-    assert chat.turns[-1].asked == "Why does it? (reveals conceals)"
-
-
-@pytest.mark.parametrize(
     "made",
-    [  # the first one is what SmolLM2-135M-Instruct made of "and when did he do it?"
+    [
+        "",
+        "One.\nTwo.",
+        "Why? video:Export",
+        "word " * 200,
+        "?!",
+        "“lens” -mask",
+        # Answers in the place of a question; the first one is what SmolLM2-135M-Instruct made of
+        # "and when did he do it?"
         "The answer to this question is: The Fresnel lens was invented by Sir Isaac Newton in the "
         "year 1720.",
         "It does so because black conceals.",
         "Why did the layer mask reveal 1720 lenses?",
     ],
 )
-def test_an_answer_in_the_place_of_a_question_is_not_asked(talk, served, made):
+def test_what_a_model_makes_of_it_is_not_taken_on_trust(talk, served, made):
     _, ask = served(answering(made))
     chat = talk(**ask)
     list(chat.ask("What reveals and what conceals?"))
